@@ -1,0 +1,1 @@
+"""Speaks HTTP and SSE to clients; never calls a model."""

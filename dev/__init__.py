@@ -1,0 +1,1 @@
+"""What only a developer's machine needs: the embedded stack and the built-in model."""

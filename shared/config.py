@@ -1,0 +1,102 @@
+"""Every setting: typed, read once from the environment, refusing to start when wrong. Nothing else reads the environment."""
+
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from shared.errors import ConfigurationError
+
+
+def _with_driver(url: str) -> str:
+    """Let `postgres://` and `postgresql://` mean psycopg 3, as hosting providers write them."""
+    for prefix in ("postgres://", "postgresql://"):
+        if url.startswith(prefix):
+            return "postgresql+psycopg://" + url.removeprefix(prefix)
+    return url
+
+
+def _split(value: str | list[str]) -> list[str]:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+class Settings(BaseSettings):
+    """The settings of one process; each is the environment variable of the same name in capitals.
+
+    Raises:
+        ConfigurationError: from `settings()`, naming each variable that is missing or wrong.
+    """
+
+    model_config = SettingsConfigDict(extra="ignore", env_ignore_empty=True)
+
+    # Where things are
+    secret_key: str = Field(min_length=32, description="Signs tokens. No default: at least 32 characters of your own.")
+    database_url: Annotated[str, AfterValidator(_with_driver)] = Field("", description="SQLAlchemy URL; empty: SQLite in DATA_DIR.")
+    redis_url: str = Field("redis://127.0.0.1:6379/0", description="Broker, live logs, limits.")
+    data_dir: Path = Field(Path(".data"), description="Where SQLite and the embedded Redis keep their files.")
+    port: int = Field(8000, ge=1, le=65535, description="The API's port.")
+    flower_port: int = Field(5555, ge=1, le=65535, description="Flower's port.")
+    redis_port: int = Field(6390, ge=1, le=65535, description="The embedded Redis' port (bin/dev).")
+    model_port: int = Field(8090, ge=1, le=65535, description="The built-in model's port (bin/dev).")
+
+    # The model
+    openai_api_key: str = Field("", description="The provider's key.")
+    openai_base_url: str = Field("", description="The provider's base URL; empty: OpenAI's own.")
+    default_model: str = Field("gpt-4o-mini", description="The model of jobs that name none.")
+    context_tokens: int = Field(16_000, ge=256, description="How much history a model is shown, in estimated tokens.")
+
+    # The web
+    cors_origins: Annotated[list[str], NoDecode, AfterValidator(_split)] = Field([], description="Allowed origins, by commas; * for all.")
+    trusted_proxies: int = Field(0, ge=0, le=10, description="How many proxies in front set X-Forwarded-*.")
+    web_concurrency: int = Field(2, ge=1, le=64, description="API processes that gunicorn starts.")
+    web_connections: int = Field(4000, ge=1, description="Open connections per API process.")
+    max_body_bytes: int = Field(20 * 1024 * 1024, ge=1024, description="Larger requests are refused with 413.")
+    max_message_chars: int = Field(1_000_000, ge=1, description="A longer message is refused.")
+    login_limit: str = Field("10 per minute", description="Failed logins, per name and per address.")
+    heartbeat_seconds: float = Field(10, gt=0, description="An idle stream gets a comment this often.")
+    access_token_seconds: int = Field(900, ge=1, description="An access token's life.")
+    refresh_token_days: int = Field(30, ge=1, description="A refresh token's life.")
+
+    # Work
+    worker_concurrency: int = Field(200, ge=1, le=4000, description="Jobs at once per worker process.")
+    lease_seconds: float = Field(8, gt=0, description="A job whose worker is silent this long is taken over.")
+    renew_seconds: float = Field(2, gt=0, description="A worker renews its leases this often.")
+    sweep_seconds: float = Field(2, gt=0, description="A worker looks for what the dead left this often, with jitter.")
+    drain_seconds: float = Field(25, ge=0, description="After SIGTERM a worker's jobs may run on this long.")
+    max_tries: int = Field(4, ge=1, description="Provider calls per job before it fails.")
+    max_lost_workers: int = Field(5, ge=0, description="Workers a job may lose before it fails.")
+    job_deadline_seconds: float = Field(900, gt=0, description="A job that is not over after this long fails.")
+    stall_seconds: float = Field(60, gt=0, description="A provider silent this long is asked again.")
+    log_ttl_seconds: float = Field(3600, gt=0, description="A finished job's log stays in Redis this long.")
+    max_log_bytes: int = Field(8 * 1024 * 1024, ge=1024, description="A job whose log grows past this ends incomplete.")
+
+    @property
+    def database(self) -> str:
+        """The SQLAlchemy URL in force."""
+        return self.database_url or f"sqlite:///{self.data_dir.resolve() / 'chatrelay.db'}"
+
+
+def load() -> Settings:
+    """Read the environment.
+
+    Raises:
+        ConfigurationError: one sentence for each variable that is missing or wrong.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = (f"{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors(include_url=False, include_input=False))
+        raise ConfigurationError("; ".join(problems)) from None
+
+
+@cache
+def settings() -> Settings:
+    """The settings of this process, read once. A wrong or missing one ends the process with one line and exit code 2."""
+    try:
+        return load()
+    except ConfigurationError as error:
+        sys.stderr.write(f"chatrelay: cannot start: {error}\n")
+        raise SystemExit(2) from None

@@ -1,0 +1,100 @@
+"""The error tree: one root; each class has an HTTP status, a type and a code in OpenAI's vocabulary, and a sentence.
+
+    ChatrelayError
+    ├── ConfigurationError
+    ├── RequestError            the caller's fault, 4xx
+    │   ├── InvalidRequest  Unauthorized  Forbidden  NotFound  Conflict  TooLarge  RateLimited
+    └── Unavailable             ours, and passing, 503
+        └── DatabaseUnavailable
+"""
+
+from typing import ClassVar
+
+
+class ChatrelayError(Exception):
+    """Something went wrong in Chatrelay."""
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "server_error"
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(self, message: str | None = None, *, param: str | None = None, code: str | None = None) -> None:
+        """Say what happened; without a message the class' own sentence is the message."""
+        self.message = message or (self.__doc__ or "").strip().splitlines()[0]
+        self.param = param
+        self.reason = code or self.code
+        super().__init__(self.message)
+
+
+class ConfigurationError(ChatrelayError):
+    """A setting is missing or wrong."""
+
+
+class RequestError(ChatrelayError):
+    """The request cannot be carried out as it stands."""
+
+    status = 400
+    type = "invalid_request_error"
+    code = "invalid_request"
+
+
+class InvalidRequest(RequestError):
+    """A part of the request is missing or wrong."""
+
+
+class Unauthorized(RequestError):
+    """The credentials are missing, wrong or expired."""
+
+    status = 401
+    type = "authentication_error"
+    code = "unauthorized"
+
+
+class Forbidden(RequestError):
+    """The credentials do not allow this."""
+
+    status = 403
+    type = "permission_error"
+    code = "forbidden"
+
+
+class NotFound(RequestError):
+    """There is nothing here under this id."""
+
+    status = 404
+    code = "not_found"
+
+
+class Conflict(RequestError):
+    """The request contradicts what is already there."""
+
+    status = 409
+    code = "conflict"
+
+
+class TooLarge(RequestError):
+    """The request is too large."""
+
+    status = 413
+    code = "too_large"
+
+
+class RateLimited(RequestError):
+    """Too many requests."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "rate_limit_exceeded"
+
+    def __init__(self, message: str | None = None, *, retry_after_seconds: int = 1) -> None:
+        """Say when to come back."""
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Unavailable(ChatrelayError):
+    """A part of the service is away; try again shortly."""
+
+    status = 503
+    code = "unavailable"
+    retry_after_seconds: ClassVar[int] = 2
