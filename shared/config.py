@@ -49,7 +49,9 @@ class Settings(BaseSettings):
     context_tokens: int = Field(16_000, ge=256, description="How much history a model is shown, in estimated tokens.")
 
     # The web
-    cors_origins: Annotated[list[str], NoDecode, AfterValidator(_split)] = Field([], description="Allowed origins, by commas; * for all.")
+    cors_origins: Annotated[list[str], NoDecode, AfterValidator(_split)] = Field(
+        [], description="Allowed origins, by commas; * for all."
+    )
     trusted_proxies: int = Field(0, ge=0, le=10, description="How many proxies in front set X-Forwarded-*.")
     web_concurrency: int = Field(2, ge=1, le=64, description="API processes that gunicorn starts.")
     web_connections: int = Field(4000, ge=1, description="Open connections per API process.")

@@ -1,11 +1,11 @@
 """The error tree: one root; each class has an HTTP status, a type and a code in OpenAI's vocabulary, and a sentence.
 
-    ChatrelayError
-    ├── ConfigurationError
-    ├── RequestError            the caller's fault, 4xx
-    │   ├── InvalidRequest  Unauthorized  Forbidden  NotFound  Conflict  TooLarge  RateLimited
-    └── Unavailable             ours, and passing, 503
-        └── DatabaseUnavailable
+ChatrelayError
+├── ConfigurationError
+├── RequestError            the caller's fault, 4xx
+│   ├── InvalidRequest  Unauthorized  Forbidden  NotFound  Conflict  TooLarge  RateLimited
+└── Unavailable             ours, and passing, 503
+    └── DatabaseUnavailable
 """
 
 from typing import ClassVar
@@ -98,3 +98,7 @@ class Unavailable(ChatrelayError):
     status = 503
     code = "unavailable"
     retry_after_seconds: ClassVar[int] = 2
+
+
+class DatabaseUnavailable(Unavailable):
+    """The database is away or too busy; try again shortly."""

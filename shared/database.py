@@ -1,0 +1,114 @@
+"""The database: engine, transactions, and its clock. SQLite and PostgreSQL alike.
+
+All times that are compared are milliseconds since 1970 by the *database's* clock, so that no two machines' clocks ever meet. A
+transaction is short and does no other I/O; none is open while a model talks.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import BigInteger, Engine, create_engine, event
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.sql.expression import FunctionElement
+
+from shared.errors import DatabaseUnavailable
+
+BUSY_MS = 5_000
+CONNECT_SECONDS = 5
+STATEMENT_MS = 10_000
+IDLE_IN_TRANSACTION_MS = 15_000
+POOL_SIZE = 10
+POOL_OVERFLOW = 20
+POOL_WAIT_SECONDS = 10
+POOL_RECYCLE_SECONDS = 1_800
+
+_SQLITE_BEGIN = "sqlite_begin"
+
+
+class now_ms(FunctionElement[int]):
+    """The database's clock, in milliseconds since 1970: the moment, not the transaction's start."""
+
+    type = BigInteger()
+    inherit_cache = True
+
+
+@compiles(now_ms, "sqlite")
+def _sqlite_now(*_: Any, **__: Any) -> str:
+    return "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
+
+
+@compiles(now_ms, "postgresql")
+def _postgresql_now(*_: Any, **__: Any) -> str:
+    return "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)"
+
+
+class Database:
+    """One process' way to the database.
+
+    Raises:
+        DatabaseUnavailable: from `read` and `write`, when the database is away or too busy to answer.
+    """
+
+    def __init__(self, url: str) -> None:
+        """Prepare to connect to an SQLAlchemy URL; nothing is opened yet."""
+        self.engine = _engine(url)
+        self.is_sqlite = self.engine.dialect.name == "sqlite"
+        self._writer = self.engine.execution_options(**{_SQLITE_BEGIN: "BEGIN IMMEDIATE"})
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """Open a session that only reads."""
+        with _translated(), Session(self.engine, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """Open a session in one transaction: committed at the end, rolled back on any error."""
+        with _translated(), Session(self._writer, expire_on_commit=False) as session, session.begin():
+            yield session
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, InterfaceError, PoolTimeoutError) as error:
+        raise DatabaseUnavailable() from error
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise DatabaseUnavailable() from error
+        raise
+
+
+def _engine(url: str) -> Engine:
+    pool: dict[str, Any] = {
+        "pool_size": POOL_SIZE,
+        "max_overflow": POOL_OVERFLOW,
+        "pool_timeout": POOL_WAIT_SECONDS,
+        "pool_recycle": POOL_RECYCLE_SECONDS,
+    }
+    if url.startswith("sqlite"):
+        engine = create_engine(url, connect_args={"timeout": BUSY_MS / 1000, "check_same_thread": False}, **pool)
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    limits = f"-c statement_timeout={STATEMENT_MS} -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_MS}"
+    arguments = {"connect_timeout": CONNECT_SECONDS, "options": limits}
+    return create_engine(url, connect_args=arguments, pool_pre_ping=True, **pool)
+
+
+def _prepare_sqlite(connection: Any, _: ConnectionPoolEntry) -> None:
+    connection.isolation_level = None  # the driver would begin too late: after a write's first read
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", f"busy_timeout={BUSY_MS}", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A writer takes the lock at once: one that reads first and upgrades later is refused when somebody wrote in between.
+    connection.exec_driver_sql(connection.get_execution_options().get(_SQLITE_BEGIN, "BEGIN"))

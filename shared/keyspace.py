@@ -1,0 +1,47 @@
+"""Every Redis key and channel, and what lies behind it.
+
+| name | type | what | expiry |
+|---|---|---|---|
+| `chatrelay:log:{<job>}` | stream | a job's log, one event an entry | beyond the deadline; after the end LOG_TTL_SECONDS |
+| `chatrelay:live:{<job>}` | channel | the same events as they come; an empty message says: read the log | – |
+| `chatrelay:hub:<process>` | channel | keeps a hub's subscription from ever being empty | – |
+| `chatrelay:cancel` | channel | ids of jobs whose cancel was asked for | – |
+| `chatrelay:epoch` | string | a random word that an emptied Redis has forgotten | none |
+| `chatrelay:worker:<worker>` | string | a worker is alive | three renewals |
+| `chatrelay:doorbell` | list | Celery's queue; a message is a job id | – |
+| `chatrelay:limit:…` | – | rates, kept by Flask-Limiter | their window |
+"""
+
+PREFIX = "chatrelay:"
+CANCEL_CHANNEL = PREFIX + "cancel"
+EPOCH_KEY = PREFIX + "epoch"
+WORKER_PATTERN = PREFIX + "worker:*"
+DOORBELL_QUEUE = PREFIX + "doorbell"
+LIMIT_PREFIX = PREFIX + "limit"
+
+_LIVE_PREFIX = PREFIX + "live:{"
+
+
+def log_key(job_id: str) -> str:
+    """Name the stream that holds a job's log. The braces keep a job's names on one cluster slot."""
+    return f"{PREFIX}log:{{{job_id}}}"
+
+
+def live_channel(job_id: str) -> str:
+    """Name the channel on which a job's events are published."""
+    return f"{_LIVE_PREFIX}{job_id}}}"
+
+
+def job_of_channel(channel: str) -> str:
+    """Tell whose channel this is; the reverse of `live_channel`. Other channels give an empty string."""
+    return channel[len(_LIVE_PREFIX) : -1] if channel.startswith(_LIVE_PREFIX) else ""
+
+
+def hub_channel(process: str) -> str:
+    """Name the channel that a hub keeps subscribed so that its connection is never idle."""
+    return f"{PREFIX}hub:{process}"
+
+
+def worker_key(worker: str) -> str:
+    """Name the key that says that a worker is alive."""
+    return f"{PREFIX}worker:{worker}"

@@ -1,0 +1,33 @@
+"""What every table shares: the declarative base, column kinds, and names for constraints."""
+
+from typing import Annotated, Any, ClassVar
+
+from sqlalchemy import JSON, BigInteger, MetaData, String
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, mapped_column
+
+from shared.database import now_ms
+
+ID_CHARS = 64
+
+Id = Annotated[str, mapped_column(String(ID_CHARS))]
+PrimaryId = Annotated[str, mapped_column(String(ID_CHARS), primary_key=True)]
+Milliseconds = Annotated[int, mapped_column(BigInteger)]
+"""A moment: milliseconds since 1970, by the database's clock."""
+CreatedMs = Annotated[int, mapped_column(BigInteger, default=now_ms())]
+"""The moment of the INSERT."""
+
+_NAMES = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Base(DeclarativeBase):
+    """The root of all tables."""
+
+    metadata = MetaData(naming_convention=_NAMES)
+    type_annotation_map: ClassVar = {dict[str, Any]: JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")}

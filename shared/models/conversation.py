@@ -1,0 +1,36 @@
+"""Conversations and their messages: a tree of turns with a current leaf."""
+
+from typing import Any
+
+from sqlalchemy import ForeignKey, String, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from shared.models.base import Base, CreatedMs, Id, PrimaryId
+
+ROLE_CHARS = 16
+
+
+class Conversation(Base):
+    """A line of talk. `last_position` numbers its jobs; it is raised under the row's lock."""
+
+    __tablename__ = "conversations"
+
+    id: Mapped[PrimaryId]
+    user_id: Mapped[Id] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    system_prompt: Mapped[str | None] = mapped_column(Text)
+    leaf_id: Mapped[Id | None]
+    last_position: Mapped[int] = mapped_column(default=0)
+    created_ms: Mapped[CreatedMs]
+
+
+class Message(Base):
+    """One turn. `body` is the message as OpenAI writes it, without its role; `parent_id` makes the tree."""
+
+    __tablename__ = "messages"
+
+    id: Mapped[PrimaryId]
+    conversation_id: Mapped[Id] = mapped_column(ForeignKey("conversations.id", ondelete="CASCADE"), index=True)
+    parent_id: Mapped[Id | None]
+    role: Mapped[str] = mapped_column(String(ROLE_CHARS))
+    body: Mapped[dict[str, Any]]
+    created_ms: Mapped[CreatedMs]

@@ -1,0 +1,144 @@
+"""A job's row and its states. Who changes a state, and when, is `shared/lifecycle.py`."""
+
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Enum, ForeignKey, Index, LargeBinary, String, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from shared.models.base import Base, CreatedMs, Id, Milliseconds, PrimaryId
+
+WORD_CHARS = 32
+MODEL_CHARS = 255
+KEY_CHARS = 255
+HASH_CHARS = 64
+
+
+class Status(StrEnum):
+    """Where a job is; OpenAI's six words."""
+
+    QUEUED = "queued"  # The job waits for a worker.
+    IN_PROGRESS = "in_progress"  # A worker holds the job, or held it and has not been missed yet.
+    COMPLETED = "completed"  # The model said all it had to say.
+    FAILED = "failed"  # No answer could be had; `error` says why.
+    CANCELLED = "cancelled"  # Its owner asked for it to stop.
+    INCOMPLETE = "incomplete"  # The answer was cut: a token limit, a content filter or a size limit.
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the job is over."""
+        return self not in UNFINISHED
+
+
+UNFINISHED = (Status.QUEUED, Status.IN_PROGRESS)
+_UNFINISHED_SQL = text("status IN ('queued', 'in_progress')")
+
+
+class OnInterrupt(StrEnum):
+    """What happens when an attempt breaks off after text was shown."""
+
+    RESTART = "restart"  # The answer begins anew; readers are told to drop the text.
+    FAIL = "fail"  # The job fails, its text so far is kept.
+
+
+def _word(words: type[StrEnum]) -> Enum:
+    """A column that holds one of a few words, as text, so that a new word needs no migration."""
+    return Enum(words, native_enum=False, create_constraint=False, length=WORD_CHARS, values_callable=list)
+
+
+class Job(Base):
+    """One question to a model, with everything that is needed to ask it again.
+
+    `attempt` fences every write: whoever claims, retries, or ends a job that it does not hold raises it by one, and every later
+    write names the attempt it believes in. `answer_id` is fixed at once, so that the next turn can already name its parent.
+    """
+
+    __tablename__ = "jobs"
+
+    id: Mapped[PrimaryId]
+    user_id: Mapped[Id] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    conversation_id: Mapped[Id | None] = mapped_column(ForeignKey("conversations.id", ondelete="CASCADE"))
+    position: Mapped[int | None]
+    user_message_id: Mapped[Id | None]
+    answer_id: Mapped[Id | None]
+    status: Mapped[Status] = mapped_column(_word(Status))
+
+    # What was asked
+    model: Mapped[str] = mapped_column(String(MODEL_CHARS))
+    request: Mapped[dict[str, Any]]
+    on_interrupt: Mapped[OnInterrupt] = mapped_column(_word(OnInterrupt), default=OnInterrupt.RESTART)
+    labels: Mapped[dict[str, Any]] = mapped_column(default=dict)
+
+    # The fence and the lease
+    attempt: Mapped[int] = mapped_column(default=0)
+    owner: Mapped[Id | None]
+    lease_until_ms: Mapped[Milliseconds | None]
+    log_seq: Mapped[int] = mapped_column(default=0)
+    log_epoch: Mapped[str | None] = mapped_column(String(HASH_CHARS))
+    cancel_requested_ms: Mapped[Milliseconds | None]
+    not_before_ms: Mapped[Milliseconds | None]
+    deadline_ms: Mapped[Milliseconds]
+    rung_ms: Mapped[Milliseconds | None]
+
+    # The budgets
+    provider_errors: Mapped[int] = mapped_column(default=0)
+    lost_workers: Mapped[int] = mapped_column(default=0)
+    requeued_for: Mapped[str | None] = mapped_column(String(WORD_CHARS))
+
+    # What came of it
+    created_ms: Mapped[CreatedMs]
+    started_ms: Mapped[Milliseconds | None]
+    first_token_ms: Mapped[Milliseconds | None]
+    finished_ms: Mapped[Milliseconds | None]
+    finish_reason: Mapped[str | None] = mapped_column(String(WORD_CHARS))
+    message: Mapped[dict[str, Any] | None]
+    usage: Mapped[dict[str, Any] | None]
+    error: Mapped[dict[str, Any] | None]
+    last_seq: Mapped[int | None]
+    archive: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
+    log_closed: Mapped[bool] = mapped_column(default=False)
+
+    __table_args__ = (
+        UniqueConstraint("conversation_id", "position"),
+        # One job of a conversation runs at a time; the claim's own check is only there to choose well.
+        Index(
+            "uq_jobs_running_per_conversation",
+            "conversation_id",
+            unique=True,
+            postgresql_where=text("status = 'in_progress'"),
+            sqlite_where=text("status = 'in_progress'"),
+        ),
+        Index(
+            "ix_jobs_unfinished",
+            "status",
+            "created_ms",
+            postgresql_where=_UNFINISHED_SQL,
+            sqlite_where=_UNFINISHED_SQL,
+        ),
+        Index(
+            "ix_jobs_unfinished_in_conversation",
+            "conversation_id",
+            "position",
+            postgresql_where=_UNFINISHED_SQL,
+            sqlite_where=_UNFINISHED_SQL,
+        ),
+        Index(
+            "ix_jobs_log_open",
+            "finished_ms",
+            postgresql_where=text("NOT log_closed"),
+            sqlite_where=text("NOT log_closed"),
+        ),
+        Index("ix_jobs_user_id_created_ms", "user_id", "created_ms", "id"),
+    )
+
+
+class IdempotencyKey(Base):
+    """A promise that the same request under the same key is the same job."""
+
+    __tablename__ = "idempotency_keys"
+
+    user_id: Mapped[Id] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    key: Mapped[str] = mapped_column(String(KEY_CHARS), primary_key=True)
+    body_hash: Mapped[str] = mapped_column(String(HASH_CHARS))
+    job_id: Mapped[Id] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), index=True)
+    created_ms: Mapped[CreatedMs] = mapped_column(index=True)

@@ -1,0 +1,63 @@
+"""The Celery app's worker side: the task, and what happens when a worker process starts, beats, drains and stops."""
+
+import socket
+import sys
+from typing import Any
+
+from celery import signals
+from celery.exceptions import Reject
+
+from shared import logs
+from shared.config import settings
+from shared.queue import RUN_TASK, app
+from workers.worker import Worker, alive_file
+
+_running: list[Worker] = []
+"""The process' worker; filled when Celery starts one, so that importing this module starts nothing."""
+
+
+def run(_job_id: str) -> None:
+    """Answer the doorbell. The id only says who rang; the claim chooses."""
+    worker = _running[0]
+    if worker.draining.is_set():
+        raise Reject(requeue=True)
+    worker.run_next()
+
+
+app.task(run, name=RUN_TASK)
+
+
+def _start(**_: Any) -> None:
+    settings().data_dir.mkdir(parents=True, exist_ok=True)
+    worker = Worker(settings())
+    worker.start()
+    _running.append(worker)
+
+
+def _beat(**_: Any) -> None:
+    """Celery's consumer is alive: it sends this itself."""
+    alive_file(settings(), socket.gethostname()).touch()
+
+
+def _drain(**_: Any) -> None:
+    for worker in _running:
+        worker.drain()
+
+
+def _stop(**_: Any) -> None:
+    while _running:
+        _running.pop().stop()
+    sys.stderr.flush()
+
+
+def _configure_logs(**_: Any) -> None:
+    logs.configure()
+
+
+signals.setup_logging.connect(_configure_logs, weak=False)
+signals.worker_init.connect(_start, weak=False)
+signals.heartbeat_sent.connect(_beat, weak=False)
+signals.worker_shutting_down.connect(_drain, weak=False)
+signals.worker_shutdown.connect(_stop, weak=False)
+
+__all__ = ["app"]

@@ -1,0 +1,179 @@
+"""Run one job, from its claim to its terminal state.
+
+A thread of Celery's pool does this: it talks to the database and waits, idle, while the event loop talks to the model. No database
+connection is held meanwhile. What may go wrong at each step, and why nothing is lost then, is section 3 of docs/protocol.md.
+"""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from shared import ending, events, lifecycle
+from shared.config import Settings
+from shared.database import Database
+from shared.ending import Ending
+from shared.errors import DatabaseUnavailable
+from shared.events import Event
+from shared.models import UNFINISHED, Job, OnInterrupt
+from shared.queue import ring
+from workers import prompting, retry
+from workers.flusher import Flusher
+from workers.hold import Hold, Stop
+from workers.keeper import Keeper
+from workers.loop import Loop
+from workers.providers.base import ProviderError, Question
+from workers.streaming import Stopped, Streaming
+
+RESULT_SECONDS = 600.0
+"""How long a result is kept and written again while the database is away. After that the job is left to be taken over."""
+RESULT_AGAIN_SECONDS = 1.0
+
+T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
+
+
+class Chat:
+    """Runs jobs for one worker process."""
+
+    def __init__(
+        self, config: Settings, database: Database, loop: Loop, flusher: Flusher, keeper: Keeper, streaming: Streaming
+    ) -> None:
+        """Prepare."""
+        self._config = config
+        self._database = database
+        self._loop = loop
+        self._flusher = flusher
+        self._keeper = keeper
+        self._streaming = streaming
+
+    def run_next(self) -> None:
+        """Answer the doorbell: claim the job that is next, and carry it to its end. No job: go away quietly."""
+        hold = self._keeper.claim()
+        if hold is None:
+            return
+        with structlog.contextvars.bound_contextvars(job=hold.job.id):
+            log.info("job.claimed", attempt=hold.attempt)
+            try:
+                self._carry(hold)
+            finally:
+                self._loop.run(self._streaming.release(hold))
+                self._keeper.release(hold)
+
+    def _carry(self, hold: Hold) -> None:
+        prompt = self._surely(hold, lambda session: prompting.shown(session, hold.job, self._config.context_tokens))
+        if prompt is None:
+            return
+        question = Question(hold.job.model, prompt, hold.job.request.get("parameters", {}))
+        reason = hold.job.requeued_for or events.WORKER_LOST
+        while True:
+            outcome = self._loop.run(self._streaming.attempt(hold, question, reason))
+            if isinstance(outcome, Ending):
+                return self._end(hold, outcome, question)
+            if isinstance(outcome, Stopped):
+                return self._stop(hold, outcome.reason, question)
+            if not self._try_again(hold, outcome, question):
+                return None
+            reason = events.PROVIDER_ERROR
+
+    def _stop(self, hold: Hold, reason: Stop, question: Question) -> None:
+        log.info("job.stopped", attempt=hold.attempt, reason=reason.value)
+        if reason is Stop.LOST:
+            return
+        if reason is Stop.CANCELLED and hold.knows_its_log:
+            self._end(hold, ending.CANCELLED, question)
+        else:
+            # Drained; or cancelled before the log of the attempts before could be read: then a sweep ends it.
+            self._give_back(hold, events.DRAINED)
+
+    def _try_again(self, hold: Hold, error: ProviderError, question: Question) -> bool:
+        """Begin the next attempt here, if there is to be one here."""
+        log.warning("provider.error", attempt=hold.attempt, code=error.reason, status=error.http_status, error=error.message)
+        wait_seconds = retry.wait_seconds(
+            error, hold.job.provider_errors, max_tries=self._config.max_tries, seconds_left=hold.seconds_left
+        )
+        if wait_seconds is None or (hold.job.on_interrupt is OnInterrupt.FAIL and hold.has_shown_text):
+            self._end(hold, ending.refused(error.fields()), question)
+        elif wait_seconds > retry.WAIT_IN_PLACE_SECONDS:
+            self._give_back(hold, events.PROVIDER_ERROR, wait_seconds, error)
+        elif hold.stopped.wait(wait_seconds) and hold.reason is not None:
+            self._stop(hold, hold.reason, question)
+        else:
+            return self._raise_attempt(hold, error)
+        return False
+
+    def _raise_attempt(self, hold: Hold, error: ProviderError) -> bool:
+        with hold.changing():
+            held = self._surely(hold, lambda session: lifecycle.retry(session, hold.job.id, hold.attempt, error.fields()))
+            hold.attempt += 1
+            hold.job.provider_errors += 1
+        return bool(held)
+
+    def _give_back(self, hold: Hold, reason: str, wait_seconds: float = 0.0, error: ProviderError | None = None) -> None:
+        """Put the job back into the queue, its log flushed, and ring for it unless it has to wait."""
+        self._loop.run(self._streaming.flush(hold))
+        with hold.changing(for_good=True):
+            given = self._surely(
+                hold,
+                lambda session: lifecycle.give_back(
+                    session,
+                    hold.held,
+                    reason=reason,
+                    epoch=self._flusher.epoch,
+                    wait_ms=int(wait_seconds * 1000),
+                    error=error.fields() if error else None,
+                ),
+            )
+        if given and not wait_seconds:
+            ring(hold.job.id)
+
+    def _end(self, hold: Hold, how: Ending, question: Question) -> None:
+        """Write the end: flushed log, row, terminal event; then ring for the next in the conversation."""
+        self._loop.run(self._streaming.flush(hold))
+        with hold.changing(for_good=True):
+            entries = hold.log.entries if hold.log else []
+            terminal = self._surely(
+                hold, lambda session: ending.end_held(session, hold.job.id, hold.attempt, entries, how, question.messages)
+            )
+        if not terminal:
+            log.warning("job.not_ours", attempt=hold.attempt)
+            return
+        log.info("job.ended", attempt=hold.attempt, status=terminal.type, events=terminal.seq)
+        self._close(hold, terminal)
+        self._ring_next(hold.job)
+
+    def _close(self, hold: Hold, terminal: Event) -> None:
+        if self._loop.run(self._streaming.close(hold, terminal)):
+            with self._database.write() as session:
+                ending.mark_closed(session, hold.job.id)
+
+    def _ring_next(self, job: Job) -> None:
+        if job.conversation_id is None:
+            return
+        following = (
+            select(Job.id)
+            .where(Job.conversation_id == job.conversation_id, Job.status.in_(UNFINISHED))
+            .order_by(Job.position)
+            .limit(1)
+        )
+        with self._database.read() as session:
+            following_id = session.scalar(following)
+        if following_id:
+            ring(following_id)
+
+    def _surely(self, hold: Hold, write: Callable[[Session], T]) -> T | None:
+        """Write, again and again while the database is away; None when it stayed away for too long."""
+        give_up = time.monotonic() + RESULT_SECONDS
+        while True:
+            try:
+                with self._database.write() as session:
+                    return write(session)
+            except DatabaseUnavailable as error:
+                log.warning("job.database_away", attempt=hold.attempt, error=str(error.__cause__))
+                if time.monotonic() > give_up:
+                    return None
+                time.sleep(RESULT_AGAIN_SECONDS)

@@ -1,0 +1,172 @@
+"""Brings the pending events of all jobs to Redis: one coroutine, one pipeline, one round trip at a time.
+
+While a round trip is under way events gather, so that batches grow with the load and a lone token waits for nobody.
+"""
+
+import asyncio
+import time
+from typing import Any
+
+import redis.asyncio
+import structlog
+from redis.exceptions import NoScriptError, RedisError
+
+from shared import epoch, keyspace, stream
+from shared.stream import Verdict, Write
+from workers.joblog import JobLog, LogLost
+
+BACKOFF_FIRST_SECONDS = 0.05
+BACKOFF_MAX_SECONDS = 1.0
+ALIVE_RENEWALS = 3
+"""A worker that has not shown itself for so many ticks is not ready."""
+
+log = structlog.get_logger(__name__)
+
+
+class Flusher:
+    """Writes the logs that this process holds. Lives on the event loop.
+
+    `seen_epoch` is the life of Redis at the last look, `epoch` the one in which every log was found whole, or None. Redis' clock is
+    sampled at each tick, so that a write can say until when it is valid: a process that was stopped between the check of its lease
+    and the write does no harm.
+    """
+
+    def __init__(self, client: "redis.asyncio.Redis", worker_id: str, tick_seconds: float) -> None:
+        """Prepare; `run` and `tick` do the work."""
+        self.epoch: str | None = None
+        self.seen_epoch: str | None = None
+        self._client = client
+        self._worker_id = worker_id
+        self._tick_seconds = tick_seconds
+        self._logs: dict[str, JobLog] = {}
+        self._dirty: dict[str, JobLog] = {}
+        self._wake = asyncio.Event()
+        self._round = asyncio.Lock()
+        self._clock_offset_us: int | None = None
+
+    def hold(self, joblog: JobLog) -> None:
+        """Take charge of a log, in place of an earlier one of the same job."""
+        self._logs[joblog.job_id] = joblog
+        self.touch(joblog)
+
+    def release(self, job_id: str) -> None:
+        """Let a log go."""
+        self._logs.pop(job_id, None)
+        self._dirty.pop(job_id, None)
+
+    def touch(self, joblog: JobLog) -> None:
+        """Say that a log has something to write."""
+        if self._logs.get(joblog.job_id) is joblog:
+            self._dirty[joblog.job_id] = joblog
+            self._wake.set()
+
+    def extend(self, lease_ends: dict[str, float]) -> None:
+        """Note renewed leases (monotonic seconds), and go on with the logs that had to wait for them."""
+        for job_id, lease_end in lease_ends.items():
+            if joblog := self._logs.get(job_id):
+                joblog.lease_end = lease_end
+                if joblog.pending:
+                    self.touch(joblog)
+
+    async def run(self) -> None:
+        """Flush for ever."""
+        backoff = BACKOFF_FIRST_SECONDS
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            batch, self._dirty = self._dirty, {}
+            try:
+                await self._flush(list(batch.values()))
+                backoff = BACKOFF_FIRST_SECONDS
+            except (RedisError, OSError) as error:
+                log.warning("log.redis_away", error=str(error), logs=len(batch))
+                self._clock_offset_us = None
+                await asyncio.sleep(backoff)
+                backoff = min(2 * backoff, BACKOFF_MAX_SECONDS)
+                for joblog in batch.values():
+                    self.touch(joblog)
+
+    async def tick(self) -> None:
+        """Look at every log's tail now and then, so that a wipe during silence is repaired; show that this worker is alive."""
+        while True:
+            try:
+                await self._look()
+            except (RedisError, OSError) as error:
+                self.epoch = self._clock_offset_us = None
+                log.warning("log.redis_away", error=str(error))
+            await asyncio.sleep(self._tick_seconds)
+
+    async def _look(self) -> None:
+        await self.show_alive()
+        self.seen_epoch = await self.ask_epoch()
+        await self._sample_clock()
+        whole = await self._flush(list(self._logs.values()))
+        self.epoch = self.seen_epoch if whole else None
+
+    async def show_alive(self) -> None:
+        """Refresh the key by which `/readyz` knows that there is a worker."""
+        expiry_ms = int(ALIVE_RENEWALS * self._tick_seconds * 1000)
+        await self._client.set(keyspace.worker_key(self._worker_id), 1, px=expiry_ms)
+
+    async def ask_epoch(self) -> str:
+        """Ask which life of Redis this is."""
+        return epoch.of([await self._client.execute_command(*command) for command in epoch.commands()])
+
+    async def _sample_clock(self) -> None:
+        """Learn how Redis' clock relates to ours, erring towards an earlier end of every lease."""
+        seconds, microseconds = await self._client.time()
+        self._clock_offset_us = int(seconds) * 1_000_000 + int(microseconds) - time.monotonic_ns() // 1000
+
+    async def _flush(self, logs: list[JobLog]) -> bool:
+        """Write what is pending, and look at the tail where nothing is. Tells whether every log was found as it should be."""
+        async with self._round:
+            if self._clock_offset_us is None:
+                await self._sample_clock()
+            now = time.monotonic()
+            ready = [(joblog, joblog.write(self._lease_us(joblog))) for joblog in logs if self._may_write(joblog, now)]
+            replies = await self._send([write for _, write in ready])
+            verdicts = [self._settle(joblog, write, reply) for (joblog, write), reply in zip(ready, replies, strict=True)]
+            return len(ready) == len(logs) and all(verdict is Verdict.OK for verdict in verdicts)
+
+    def _may_write(self, joblog: JobLog, now: float) -> bool:
+        ours = self._logs.get(joblog.job_id) is joblog
+        return ours and not joblog.is_lost and (joblog.closing or now < joblog.lease_end)
+
+    def _lease_us(self, joblog: JobLog) -> int:
+        if joblog.closing:
+            return 0
+        assert self._clock_offset_us is not None
+        return int(joblog.lease_end * 1_000_000) + self._clock_offset_us
+
+    async def _send(self, writes: list[Write]) -> list[Any]:
+        if not writes:
+            return []
+        replies = await self._pipeline(writes)
+        if any(isinstance(reply, NoScriptError) for reply in replies):
+            await self._client.script_load(stream.WRITE_SCRIPT)
+            replies = await self._pipeline(writes)
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        return replies
+
+    async def _pipeline(self, writes: list[Write]) -> list[Any]:
+        async with self._client.pipeline(transaction=False) as pipe:
+            for write in writes:
+                pipe.execute_command(*write.command(by_sha=True))
+            replies: list[Any] = await pipe.execute(raise_on_error=False)
+        return replies
+
+    def _settle(self, joblog: JobLog, write: Write, reply: Any) -> Verdict:
+        verdict, tail = stream.written(reply)
+        if verdict is Verdict.OK:
+            joblog.confirm(write)
+        elif verdict is Verdict.HOLE:
+            log.warning("log.hole", job=joblog.job_id, attempt=joblog.attempt, tail=tail)
+            joblog.repair(tail)
+        elif verdict is not Verdict.LAPSED:
+            log.warning("log.refused", job=joblog.job_id, attempt=joblog.attempt, verdict=verdict.value, tail=tail)
+            joblog.fail(LogLost())
+        if joblog.pending and not joblog.is_lost and verdict is not Verdict.LAPSED:
+            self.touch(joblog)
+        return verdict

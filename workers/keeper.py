@@ -1,0 +1,91 @@
+"""Keeps what this process holds: renews the leases of the jobs that are alive, and lets go of those that are lost."""
+
+import threading
+import time
+
+import structlog
+
+from shared import lifecycle
+from shared.config import Settings
+from shared.database import Database
+from shared.errors import DatabaseUnavailable
+from shared.lifecycle import Held
+from shared.models import Job
+from workers.flusher import Flusher
+from workers.hold import Hold, Holds, Stop
+from workers.loop import Loop
+
+log = structlog.get_logger(__name__)
+
+
+class Keeper:
+    """Claims jobs for one worker process and renews its leases.
+
+    `steady_since` is the monotonic moment since which every renewal succeeded (None after a failure): a worker that could not renew
+    cannot know who is dead, since a database that was away makes everybody look dead.
+    """
+
+    def __init__(self, config: Settings, database: Database, loop: Loop, flusher: Flusher, holds: Holds, owner: str) -> None:
+        """Prepare; `run` renews."""
+        self.steady_since: float | None = None
+        self._config = config
+        self._database = database
+        self._loop = loop
+        self._flusher = flusher
+        self._holds = holds
+        self._owner = owner
+        self._lease_ms = int(config.lease_seconds * 1000)
+
+    def claim(self) -> Hold | None:
+        """Take the next job and hold it; None when there is none."""
+        before = time.monotonic()
+        with self._database.write() as session:
+            job = lifecycle.claim(
+                session,
+                self._owner,
+                lease_ms=self._lease_ms,
+                epoch=self._flusher.seen_epoch or "",
+                max_lost_workers=self._config.max_lost_workers,
+            )
+        return self._take(job, before) if job else None
+
+    def _take(self, job: Job, claimed: float) -> Hold:
+        hold = Hold(job, self._loop, claimed=claimed, lease_seconds=self._config.lease_seconds)
+        self._holds.add(hold)
+        return hold
+
+    def release(self, hold: Hold) -> None:
+        """Let go of a job that is over, or somebody else's."""
+        self._holds.remove(hold)
+
+    def run(self, stopped: threading.Event) -> None:
+        """Renew until stopped."""
+        while not stopped.wait(self._config.renew_seconds):
+            if time.monotonic() - self._loop.ticked > self._config.lease_seconds / 2:
+                log.warning("lease.loop_stuck", seconds=time.monotonic() - self._loop.ticked)
+                continue
+            try:
+                self._renew()
+            except DatabaseUnavailable as error:
+                self.steady_since = None
+                log.warning("lease.not_renewed", error=str(error.__cause__))
+
+    def _renew(self) -> None:
+        before = time.monotonic()
+        asked = {hold: hold.held for hold in self._holds.all() if not hold.is_changing}
+        with self._database.write() as session:
+            kept = lifecycle.renew(session, list(asked.values()), lease_ms=self._lease_ms, epoch=self._flusher.epoch)
+        self.steady_since = self.steady_since or before
+        lease_end = before + self._config.lease_seconds
+        self._loop.call(self._flusher.extend, dict.fromkeys(kept, lease_end))
+        for hold, said in asked.items():
+            self._judge(hold, said, kept.get(said.job_id), lease_end)
+
+    def _judge(self, hold: Hold, said: Held, cancelled: bool | None, lease_end: float) -> None:
+        if cancelled is not None:
+            hold.lease_end = lease_end
+            if cancelled:
+                hold.stop(Stop.CANCELLED)
+        elif not hold.is_changing and hold.attempt == said.attempt:
+            log.warning("lease.lost", job=said.job_id, attempt=said.attempt)
+            hold.stop(Stop.LOST)

@@ -1,0 +1,63 @@
+"""The provider protocol: one method. Who answers, answers in pieces; what goes wrong is a ProviderError."""
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from shared.errors import ChatrelayError
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a model is asked: OpenAI's chat messages, and the parameters of chat completions that go along."""
+
+    model: str
+    messages: list[dict[str, Any]]
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+
+class Piece(NamedTuple):
+    """What a provider says at once: a choice's delta, the reason it ended, the usage; each may be missing."""
+
+    delta: dict[str, Any] | None = None
+    finish_reason: str | None = None
+    usage: dict[str, Any] | None = None
+
+
+class ProviderError(ChatrelayError):
+    """The provider gave no answer, or broke off.
+
+    `http_status` is the provider's own, or None where there was none; `retry_after_seconds` what it asked for.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str,
+        retryable: bool,
+        http_status: int | None = None,
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        """Say what the provider said."""
+        super().__init__(message, code=code)
+        self.retryable = retryable
+        self.http_status = http_status
+        self.retry_after_seconds = retry_after_seconds
+
+    def fields(self) -> dict[str, Any]:
+        """Tell it the client's way: code, message, and the provider's own status where there was one."""
+        told: dict[str, Any] = {"code": self.reason, "message": self.message}
+        return told if self.http_status is None else {**told, "provider_status": self.http_status}
+
+
+class Provider(Protocol):
+    """Somebody who answers."""
+
+    def answer(self, question: Question) -> AsyncGenerator[Piece, None]:
+        """Answer in pieces, the last of which carries a `finish_reason`. Closing the generator hangs up.
+
+        Raises:
+            ProviderError: there is no answer, or no more of it.
+        """
+        ...

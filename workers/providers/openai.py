@@ -1,0 +1,144 @@
+"""OpenAI, and whoever speaks its wire at another base URL: chat completions, streamed, through the official SDK.
+
+The SDK opens the stream, with its authentication, time-outs and typed errors; its raw lines are decoded once, here, because typed
+chunks cost several times what the rest of a token's way costs.
+"""
+
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import httpx2
+import orjson
+from openai import APIConnectionError, APIStatusError, AsyncOpenAI, DefaultAioHttpClient, OpenAIError
+
+from workers.providers.base import Piece, ProviderError, Question
+
+CONNECT_SECONDS = 5.0
+WRITE_SECONDS = 30.0
+MAX_CONNECTIONS = 4_000
+KEEPALIVE_CONNECTIONS = 200
+
+RETRYABLE_STATUSES = frozenset({408, 409, 429})
+FIRST_SERVER_ERROR = 500
+
+_DATA = b"data:"
+_DONE = b"[DONE]"
+
+
+class OpenAIProvider:
+    """A provider that speaks OpenAI's chat completions."""
+
+    def __init__(self, api_key: str, base_url: str) -> None:
+        """Prepare; no connection is made yet. Silence is the caller's to judge, so there is no read time-out here."""
+        timeout = httpx2.Timeout(connect=CONNECT_SECONDS, read=None, write=WRITE_SECONDS, pool=None)
+        limits = httpx2.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=KEEPALIVE_CONNECTIONS)
+        self._client = AsyncOpenAI(
+            api_key=api_key or "none",
+            base_url=base_url or None,
+            max_retries=0,
+            timeout=timeout,
+            http_client=DefaultAioHttpClient(timeout=timeout, limits=limits),
+        )
+
+    async def answer(self, question: Question) -> AsyncGenerator[Piece, None]:
+        """Ask for a streamed chat completion; see `Provider.answer`."""
+        finished = False
+        try:
+            async with self._client.chat.completions.with_streaming_response.create(**_body(question)) as response:
+                async for data in _events(response.iter_bytes()):
+                    piece = _piece(data)
+                    finished = finished or piece.finish_reason is not None
+                    yield piece
+        except APIStatusError as error:
+            raise _refused(error) from error
+        except (APIConnectionError, httpx2.HTTPError, OSError) as error:
+            raise _broken(f"The connection to the provider failed: {_cause(error)}") from error
+        except OpenAIError as error:
+            raise ProviderError(str(error), code="provider_error", retryable=False) from error
+        if not finished:
+            raise _broken("The provider's answer broke off.")
+
+    async def close(self) -> None:
+        """Hang up for good."""
+        await self._client.close()
+
+
+def _body(question: Question) -> dict[str, Any]:
+    """The call's arguments. They were checked at the door, and the SDK's types are closed lists of what OpenAI knew that day."""
+    return {
+        "model": question.model,
+        "messages": question.messages,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "extra_body": question.parameters,
+    }
+
+
+async def _events(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Cut a body into the data of its SSE events."""
+    rest = b""
+    async for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            if line.startswith(_DATA):
+                data = line[len(_DATA) :].strip()
+                if data == _DONE:
+                    return
+                yield data
+
+
+def _piece(data: bytes) -> Piece:
+    try:
+        chunk = orjson.loads(data)
+        if error := chunk.get("error"):
+            raise _told(error)
+        choice: dict[str, Any] = chunk["choices"][0] if chunk.get("choices") else {}
+    except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
+        raise _broken("The provider sent a malformed chunk.", code="provider_malformed") from error
+    return Piece(choice.get("delta"), choice.get("finish_reason"), chunk.get("usage"))
+
+
+def _refused(error: APIStatusError) -> ProviderError:
+    status = error.status_code
+    return ProviderError(
+        _said(error.body) or error.message,
+        code=str(error.code or "provider_error"),
+        retryable=status in RETRYABLE_STATUSES or status >= FIRST_SERVER_ERROR,
+        http_status=status,
+        retry_after_seconds=_retry_after(error.response.headers),
+    )
+
+
+def _told(error: Any) -> ProviderError:
+    """An error inside the stream: nobody says whether it passes, so it is taken to."""
+    code = error.get("code") if isinstance(error, dict) else None
+    return ProviderError(_said(error) or str(error), code=str(code or "provider_error"), retryable=True)
+
+
+def _broken(message: str, code: str = "provider_broke_off") -> ProviderError:
+    return ProviderError(message, code=code, retryable=True)
+
+
+def _said(body: object) -> str:
+    message = body.get("message") if isinstance(body, dict) else None
+    return str(message or "")
+
+
+def _cause(error: BaseException) -> str:
+    """Tell the innermost reason: the SDK's own sentence is only «Connection error.»."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error) or type(error).__name__
+
+
+def _retry_after(headers: httpx2.Headers) -> float | None:
+    """Read how many seconds the provider wants us away: `retry-after-ms`, or `retry-after` in seconds or as a date."""
+    if (milliseconds := headers.get("retry-after-ms", "")).isdigit():
+        return int(milliseconds) / 1000
+    told = headers.get("retry-after", "")
+    try:
+        return float(told) if told.replace(".", "", 1).isdigit() else parsedate_to_datetime(told).timestamp() - time.time()
+    except ValueError:
+        return None

@@ -1,0 +1,196 @@
+"""One attempt at an answer, on the event loop: open the log, ask the provider, append what it says."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, NamedTuple
+
+import redis.asyncio
+import structlog
+
+from shared import ending, events, stream
+from shared.config import Settings
+from shared.ending import Ending
+from shared.events import Event
+from shared.models import Status
+from shared.opening import opening
+from workers.flusher import Flusher
+from workers.hold import Hold, Stop
+from workers.joblog import JobLog, LogLost, LogMoved
+from workers.providers.base import Piece, Provider, ProviderError, Question
+
+ACKNOWLEDGE_SECONDS = 5.0
+"""How long an end waits for Redis. After that the row is written anyway: it holds the log."""
+AWAY_SECONDS = 0.5
+
+CUT_SHORT = frozenset({"length", "content_filter"})
+"""Finish reasons that mean that there was more to say."""
+
+log = structlog.get_logger(__name__)
+
+
+class Stopped(NamedTuple):
+    """The attempt was told to stop."""
+
+    reason: Stop
+
+
+Outcome = Ending | Stopped | ProviderError
+
+
+class Streaming:
+    """Runs attempts for one worker process. Everything here runs on the event loop."""
+
+    def __init__(self, config: Settings, client: "redis.asyncio.Redis", flusher: Flusher, provider: Provider) -> None:
+        """Prepare."""
+        self._config = config
+        self._redis = client
+        self._flusher = flusher
+        self._provider = provider
+        self._running_expiry_ms = int((config.job_deadline_seconds + config.log_ttl_seconds) * 1000)
+        self._ended_expiry_ms = int(config.log_ttl_seconds * 1000)
+
+    async def attempt(self, hold: Hold, question: Question, reason: str) -> Outcome:
+        """Make one attempt; `reason` is why there was one before. Never raises what the job can be told."""
+        try:
+            hold.enter()
+            return await self._bounded(hold, question, reason)
+        except asyncio.CancelledError:
+            if hold.reason is None:
+                raise
+            return Stopped(hold.reason)
+        except LogLost:
+            return Stopped(Stop.LOST)
+        except ProviderError as error:
+            return error
+        finally:
+            hold.leave()
+
+    async def _bounded(self, hold: Hold, question: Question, reason: str) -> Ending:
+        try:
+            async with asyncio.timeout(max(hold.seconds_left, 0)) as deadline:
+                await self._open(hold, reason)
+                return await self._listen(hold, question)
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            return ending.failed("deadline_exceeded", "The job was not over by its deadline.")
+
+    async def _open(self, hold: Hold, reason: str) -> None:
+        """Append the attempt's first event, and wait until Redis has it: from then on it refuses the attempt before."""
+        while True:
+            found, trusted = await self._found(hold)
+            first = opening(
+                found,
+                attempt=hold.attempt,
+                model=hold.job.model,
+                reason=reason,
+                log_seq=hold.job.log_seq,
+                trusted=trusted,
+            )
+            hold.log = JobLog(hold.job.id, hold.attempt, found, first, expiry_ms=self._running_expiry_ms, lease_end=hold.lease_end)
+            self._flusher.hold(hold.log)
+            try:
+                return await hold.log.flushed()
+            except LogMoved:
+                hold.log = None
+
+    async def _found(self, hold: Hold) -> tuple[list[Event], bool]:
+        """Tell the log so far, and whether it can be trusted.
+
+        Our own memory can. A job that was given back tells exactly how far its log was written. The log of an owner that is lost is
+        only sure to be whole if Redis has lived on since that owner saw it whole.
+        """
+        if hold.log is not None:
+            return hold.log.entries, True
+        if hold.attempt == 1:
+            return [], True
+        while True:
+            try:
+                now = await self._flusher.ask_epoch()
+                lived_on = hold.job.requeued_for != events.WORKER_LOST or now == hold.job.log_epoch
+                return await self._read(hold.job.id), lived_on
+            except (redis.RedisError, OSError) as error:
+                log.warning("log.redis_away", job=hold.job.id, error=str(error))
+                await asyncio.sleep(AWAY_SECONDS)
+
+    async def _read(self, job_id: str) -> list[Event]:
+        found: list[Event] = []
+        reply: Any = await self._redis.execute_command(*stream.read_command(job_id))
+        while reply:
+            found += stream.entries(reply)
+            reply = await self._redis.execute_command(*stream.next_page_command(job_id, found[-1]))
+        return found
+
+    async def _listen(self, hold: Hold, question: Question) -> Ending:
+        """Append each delta as it comes, until the provider has ended."""
+        assert hold.log is not None
+        reason, usage = None, None
+        async with aclosing(self._provider.answer(question)) as pieces:
+            async for piece in self._watched(pieces):
+                if piece.delta and _says_something(piece.delta):
+                    self._append(hold, hold.log, piece.delta)
+                if hold.log.bytes > self._config.max_log_bytes:
+                    return Ending(Status.INCOMPLETE, "length", first_token_ms=hold.first_token_ms)
+                reason, usage = piece.finish_reason or reason, piece.usage or usage
+        status = Status.INCOMPLETE if reason in CUT_SHORT else Status.COMPLETED
+        return Ending(status, reason, usage=_counted(usage), first_token_ms=hold.first_token_ms)
+
+    def _append(self, hold: Hold, joblog: JobLog, delta: dict[str, Any]) -> None:
+        if joblog.is_lost:
+            raise LogLost
+        hold.first_token_ms = hold.first_token_ms or hold.now_ms()
+        joblog.append(events.DELTA, {"delta": delta})
+        self._flusher.touch(joblog)
+
+    async def _watched(self, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[Piece, None]:
+        """Pass pieces on, and give up on a provider that falls silent."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._config.stall_seconds) as silence:
+                async for piece in pieces:
+                    silence.reschedule(loop.time() + self._config.stall_seconds)
+                    yield piece
+        except TimeoutError:
+            if not silence.expired():
+                raise
+            message = f"The provider was silent for {self._config.stall_seconds:g} s."
+            raise ProviderError(message, code="provider_stalled", retryable=True) from None
+
+    async def flush(self, hold: Hold) -> None:
+        """Wait until Redis has every event, but not for long."""
+        if hold.log is None:
+            return
+        try:
+            async with asyncio.timeout(ACKNOWLEDGE_SECONDS):
+                await hold.log.flushed()
+        except (TimeoutError, LogLost) as error:
+            log.warning("log.not_flushed", job=hold.job.id, attempt=hold.attempt, error=type(error).__name__)
+
+    async def close(self, hold: Hold, terminal: Event) -> bool:
+        """Append the terminal event. Tells whether Redis has it; if not, a sweep will see to it."""
+        if hold.log is None:
+            hold.log = JobLog(hold.job.id, hold.attempt, [], terminal, expiry_ms=self._ended_expiry_ms, lease_end=hold.lease_end)
+            hold.log.closing = True
+            self._flusher.hold(hold.log)
+        else:
+            hold.log.close(terminal, self._ended_expiry_ms)
+            self._flusher.touch(hold.log)
+        await self.flush(hold)
+        return not hold.log.pending and not hold.log.is_lost
+
+    async def release(self, hold: Hold) -> None:
+        """Let the job's log go."""
+        self._flusher.release(hold.job.id)
+
+
+def _says_something(delta: dict[str, Any]) -> bool:
+    return any(value for name, value in delta.items() if name != "role")
+
+
+def _counted(usage: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The provider's own count, in our fields."""
+    if usage is None:
+        return None
+    names = ("prompt_tokens", "completion_tokens", "total_tokens")
+    return {**{name: usage.get(name) or 0 for name in names}, "estimated": False}

@@ -1,0 +1,121 @@
+"""Finds what the dead left: rings for jobs nobody rang for, ends what must end, closes logs that were left open.
+
+Every worker sweeps, at slightly different times; there is no beat process. A sweep does no job itself: it rings, so that capacity
+stays with the pool. A message only means that there is work, so no more are sent than are missing in the queue.
+"""
+
+import random
+import threading
+import time
+from collections.abc import Sequence
+
+import structlog
+from redis import Redis
+from redis.exceptions import RedisError
+from sqlalchemy import Select, or_, select, update
+
+from shared import ending, keyspace, lifecycle
+from shared.config import Settings
+from shared.database import Database, now_ms
+from shared.ending import Ending
+from shared.errors import DatabaseUnavailable
+from shared.models import UNFINISHED, Job, Status
+from shared.queue import ring
+from workers.keeper import Keeper
+
+RING_CAP = 200
+"""Messages in the queue, at the most, for a sweep to add to them."""
+RING_AGAIN_SECONDS = 3.0
+"""A job that was rung for less long ago is left alone."""
+CLOSE_AFTER_SECONDS = 3.0
+"""Who ended a job has this long to close its log himself."""
+BATCH = 100
+JITTER = 0.3
+
+log = structlog.get_logger(__name__)
+
+
+class Sweep:
+    """One worker's sweep."""
+
+    def __init__(self, config: Settings, database: Database, redis: Redis, keeper: Keeper) -> None:
+        """Prepare; `run` sweeps."""
+        self._config = config
+        self._database = database
+        self._redis = redis
+        self._keeper = keeper
+
+    def run(self, stopped: threading.Event) -> None:
+        """Sweep until stopped."""
+        while not stopped.wait(self._config.sweep_seconds * random.uniform(1 - JITTER, 1 + JITTER)):  # noqa: S311 - jitter, no secret
+            if not self._is_steady():
+                continue
+            try:
+                self.once()
+            except (DatabaseUnavailable, RedisError) as error:
+                log.warning("sweep.put_off", error=str(error))
+
+    def _is_steady(self) -> bool:
+        since = self._keeper.steady_since
+        return since is not None and time.monotonic() - since > self._config.lease_seconds
+
+    def once(self) -> None:
+        """Sweep once.
+
+        Raises:
+            DatabaseUnavailable, RedisError: the rest is left to the next sweep.
+        """
+        for job_id in self._due():
+            ring(job_id)
+        for job in self._to_end():
+            self._end(job)
+        for job_id in self._left_open():
+            ending.close_log(self._database, self._redis, job_id, int(self._config.log_ttl_seconds * 1000))
+
+    def _due(self) -> Sequence[str]:
+        missing = RING_CAP - int(self._redis.llen(keyspace.DOORBELL_QUEUE))
+        if missing <= 0:
+            return []
+        long_ago = now_ms() - int(RING_AGAIN_SECONDS * 1000)
+        candidates = (
+            select(Job.id)
+            .where(lifecycle.claimable(self._config.max_lost_workers), or_(Job.rung_ms.is_(None), Job.rung_ms < long_ago))
+            .order_by(Job.created_ms)
+            .limit(missing)
+            .with_for_update(skip_locked=True)
+        )
+        statement = update(Job).where(Job.id.in_(candidates)).values(rung_ms=now_ms()).returning(Job.id)
+        with self._database.write() as session:
+            return session.scalars(statement, execution_options={"synchronize_session": False}).all()
+
+    def _to_end(self) -> Sequence[Job]:
+        with self._database.read() as session:
+            return session.scalars(self._overdue()).all()
+
+    def _overdue(self) -> Select[Job]:
+        nobody = or_(Job.status == Status.QUEUED, lifecycle.lapsed())
+        too_often = Job.lost_workers >= self._config.max_lost_workers
+        must_end = or_(
+            Job.cancel_requested_ms.is_not(None), Job.deadline_ms <= now_ms(), (Job.status == Status.IN_PROGRESS) & too_often
+        )
+        return select(Job).where(Job.status.in_(UNFINISHED), nobody, must_end).limit(BATCH)
+
+    def _end(self, job: Job) -> None:
+        how = self._verdict(job)
+        if ending.end_unheld(self._database, self._redis, job, how, int(self._config.log_ttl_seconds * 1000)):
+            log.info("job.ended_by_sweep", job=job.id, attempt=job.attempt + 1, status=how.status.value)
+
+    def _verdict(self, job: Job) -> Ending:
+        if job.cancel_requested_ms is not None:
+            return ending.CANCELLED
+        if job.lost_workers >= self._config.max_lost_workers and job.status is Status.IN_PROGRESS:
+            return ending.failed("worker_lost", f"The job lost {job.lost_workers + 1} workers and was given up.")
+        if job.error:
+            return ending.failed(job.error["code"], job.error["message"])
+        return ending.failed("deadline_exceeded", "The job was not over by its deadline.")
+
+    def _left_open(self) -> Sequence[str]:
+        long_ago = now_ms() - int(CLOSE_AFTER_SECONDS * 1000)
+        statement = select(Job.id).where(~Job.log_closed, Job.finished_ms < long_ago).limit(BATCH)
+        with self._database.read() as session:
+            return session.scalars(statement).all()

@@ -1,0 +1,100 @@
+"""One worker process: all its parts, started and stopped together."""
+
+import threading
+import time
+from pathlib import Path
+
+import structlog
+
+from shared import redis_clients
+from shared.config import Settings
+from shared.database import Database
+from shared.errors import DatabaseUnavailable
+from shared.ids import new_id
+from workers import cancelling
+from workers.chat import Chat
+from workers.flusher import Flusher
+from workers.hold import Holds, Stop
+from workers.keeper import Keeper
+from workers.loop import Loop
+from workers.providers.openai import OpenAIProvider
+from workers.streaming import Streaming
+from workers.sweep import Sweep
+
+START_SECONDS = 10.0
+START_POLL_SECONDS = 0.02
+STOP_SECONDS = 5.0
+
+log = structlog.get_logger(__name__)
+
+
+class Worker:
+    """Everything that one process holds: an event loop, a flusher, the leases, a sweep."""
+
+    def __init__(self, config: Settings) -> None:
+        """Build the parts; `start` sets them going."""
+        self.id = new_id("worker")
+        self.draining = threading.Event()
+        self._config = config
+        self._stopped = threading.Event()
+        self._holds = Holds()
+        self._database = Database(config.database)
+        self._loop = Loop()
+        self._loop.run(self._build())
+
+    async def _build(self) -> None:
+        """Build on the loop what lives on it."""
+        config = self._config
+        redis = redis_clients.nonblocking(config.redis_url)
+        listener = redis_clients.nonblocking(config.redis_url, answer_seconds=None)
+        self._provider = OpenAIProvider(config.openai_api_key, config.openai_base_url)
+        self._flusher = Flusher(redis, self.id, config.renew_seconds)
+        self._keeper = Keeper(config, self._database, self._loop, self._flusher, self._holds, self.id)
+        streaming = Streaming(config, redis, self._flusher, self._provider)
+        self._chat = Chat(config, self._database, self._loop, self._flusher, self._keeper, streaming)
+        self._sweep = Sweep(config, self._database, redis_clients.blocking(config.redis_url), self._keeper)
+        self._forever = (self._flusher.run, self._flusher.tick, lambda: cancelling.listen(listener, self._holds))
+
+    def start(self) -> None:
+        """Start the coroutines and the two threads, and wait until Redis has been seen (bounded)."""
+        for forever in self._forever:
+            self._loop.start(forever())
+        for name, run in (("keeper", self._keeper.run), ("sweep", self._sweep.run)):
+            threading.Thread(target=run, args=(self._stopped,), name=name, daemon=True).start()
+        until = time.monotonic() + START_SECONDS
+        while self._flusher.seen_epoch is None and time.monotonic() < until:
+            time.sleep(START_POLL_SECONDS)
+        log.info("worker.started", worker=self.id)
+
+    def run_next(self) -> None:
+        """Answer a doorbell. While the database is away there is nothing to answer with: a sweep will ring again."""
+        try:
+            self._chat.run_next()
+        except DatabaseUnavailable as error:
+            log.warning("job.put_off", error=str(error.__cause__))
+
+    def drain(self) -> None:
+        """Take no new job, let the running ones go on for DRAIN_SECONDS, then give them back."""
+        if self.draining.is_set():
+            return
+        self.draining.set()
+        log.info("worker.draining", seconds=self._config.drain_seconds, jobs=len(self._holds.all()))
+        timer = threading.Timer(self._config.drain_seconds, self._give_back_all)
+        timer.daemon = True
+        timer.start()
+
+    def _give_back_all(self) -> None:
+        for hold in self._holds.all():
+            hold.stop(Stop.DRAINED)
+
+    def stop(self) -> None:
+        """Stop all parts; no job runs any more."""
+        self._stopped.set()
+        self._loop.run(self._provider.close())
+        self._loop.stop()
+        log.info("worker.stopped", worker=self.id)
+
+
+def alive_file(config: Settings, host: str) -> Path:
+    """Name the file whose age tells whether the worker on this host still consumes."""
+    return config.data_dir / f"worker-{host}.alive"
