@@ -41,9 +41,13 @@ class OnInterrupt(StrEnum):
     FAIL = "fail"  # The job fails, its text so far is kept.
 
 
+def _values(words: type[StrEnum]) -> list[str]:
+    return [word.value for word in words]
+
+
 def _word(words: type[StrEnum]) -> Enum:
     """A column that holds one of a few words, as text, so that a new word needs no migration."""
-    return Enum(words, native_enum=False, create_constraint=False, length=WORD_CHARS, values_callable=list)
+    return Enum(words, native_enum=False, create_constraint=False, length=WORD_CHARS, values_callable=_values)
 
 
 class Job(Base):
