@@ -15,10 +15,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dev import account, procfile, redis_server, screen
+from dev.child import Program, describe, shell
 from dev.claims import check_ports, hold_folder
 from dev.console import Console
 from dev.environment import ROOT, Environment, prepare
-from dev.supervisor import Program, Supervisor, describe, shell
+from dev.supervisor import Supervisor
 from shared.errors import ChatrelayError
 
 RELEASE = "release"

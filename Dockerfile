@@ -1,0 +1,26 @@
+# One image for every role: the API, the workers, Flower and the migration differ in their command only.
+
+FROM python:3.13-slim AS wheels
+WORKDIR /build
+COPY requirements.txt .
+RUN pip wheel --no-cache-dir --require-hashes --wheel-dir /wheels -r requirements.txt
+
+FROM python:3.13-slim
+ENV PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    DATA_DIR=/data
+RUN groupadd --gid 10001 chatrelay \
+    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /data --shell /usr/sbin/nologin chatrelay \
+    && install -d -o 10001 -g 10001 -m 0700 /data
+RUN --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
+    pip install --no-cache-dir --no-index --no-deps /wheels/*.whl
+WORKDIR /app
+COPY alembic.ini gunicorn.conf.py ./
+COPY migrations migrations
+COPY shared shared
+COPY api api
+COPY workers workers
+# The code is root's: the process that serves strangers cannot change it.
+USER 10001:10001
+EXPOSE 8000
+CMD ["gunicorn", "-c", "gunicorn.conf.py", "api.app:create_app()"]
