@@ -177,6 +177,11 @@ def want_cancelled(session: Session, job_id: str) -> bool:
     return session.scalar(statement, execution_options=_QUIET) is not None
 
 
+def next_in_conversation(conversation_id: str) -> Select[str]:
+    """Ask for the first unfinished job of a conversation."""
+    return select(Job.id).where(Job.conversation_id == conversation_id, Job.status.in_(UNFINISHED)).order_by(Job.position).limit(1)
+
+
 def lock_held(session: Session, job_id: str, attempt: int) -> Job | None:
     """Lock a job that is about to be ended by its holder, so that no cancel comes in between."""
     return session.scalar(select(Job).where(_held_by(job_id, attempt)).with_for_update())

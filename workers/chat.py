@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import structlog
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from shared import ending, events, lifecycle
@@ -18,7 +17,7 @@ from shared.database import Database
 from shared.ending import Ending
 from shared.errors import DatabaseUnavailable
 from shared.events import Event
-from shared.models import UNFINISHED, Job, OnInterrupt
+from shared.models import Job, OnInterrupt
 from shared.queue import ring
 from workers import prompting, retry
 from workers.flusher import Flusher
@@ -154,14 +153,8 @@ class Chat:
     def _ring_next(self, job: Job) -> None:
         if job.conversation_id is None:
             return
-        following = (
-            select(Job.id)
-            .where(Job.conversation_id == job.conversation_id, Job.status.in_(UNFINISHED))
-            .order_by(Job.position)
-            .limit(1)
-        )
         with self._database.read() as session:
-            following_id = session.scalar(following)
+            following_id = session.scalar(lifecycle.next_in_conversation(job.conversation_id))
         if following_id:
             ring(following_id)
 

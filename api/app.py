@@ -1,0 +1,79 @@
+"""The API's table of contents: what it is made of, and what answers where."""
+
+from flask import Flask, Response, jsonify, redirect
+from flask_openapi import Info, OpenAPI
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from api import bodies, cors, errors, identity, tracing
+from api.context import EXTENSION, Context
+from api.following import Endings
+from api.hub import Hub
+from api.limits import Limits
+from api.routes import auth, events, health, jobs
+from api.schemas import ErrorAnswer
+from shared import logs, redis_clients
+from shared.config import Settings, settings
+from shared.database import Database
+
+VERSION = "0.1.0"
+
+BLUEPRINTS = (auth.blueprint, jobs.blueprint, events.blueprint, health.blueprint)
+
+
+def create_app(config: Settings | None = None) -> Flask:
+    """Make the API, in the very process that will serve it: it starts threads."""
+    config = config or settings()
+    logs.configure()
+    app = OpenAPI(
+        __name__,
+        info=Info(title="Chatrelay", version=VERSION),
+        security_schemes={
+            "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+            "ticket": {"type": "apiKey", "in": "query", "name": "ticket"},
+        },
+        validation_error_status=400,
+        validation_error_model=ErrorAnswer,
+        validation_error_callback=bodies.refuse,
+        doc_prefix="/docs",
+    )
+    _configure(app, config)
+    app.extensions[EXTENSION] = _context(config)
+    for install in (errors.install, tracing.install):
+        install(app)
+    cors.install(app, config.cors_origins)
+    for blueprint in BLUEPRINTS:
+        app.register_api(blueprint)
+    _document(app)
+    return app
+
+
+def _configure(app: Flask, config: Settings) -> None:
+    app.config.update(
+        SECRET_KEY=config.secret_key,
+        JWT_SECRET_KEY=config.secret_key,
+        MAX_CONTENT_LENGTH=config.max_body_bytes,
+        PROPAGATE_EXCEPTIONS=False,
+    )
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's default provider has it
+    app.url_map.strict_slashes = False
+    identity.jwt.init_app(app)
+    if hops := config.trusted_proxies:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops, x_prefix=hops)  # type: ignore[method-assign]
+
+
+def _context(config: Settings) -> Context:
+    database = Database(config.database)
+    hub = Hub(redis_clients.subscriber(config.redis_url))
+    Endings(database, hub, config.heartbeat_seconds).start()
+    return Context(config, database, redis_clients.blocking(config.redis_url), hub, Limits(config))
+
+
+def _document(app: OpenAPI) -> None:
+    """Serve the description where it is looked for; `/docs` shows it without the internet."""
+    app.add_url_rule("/openapi.json", "openapi_json", lambda: jsonify(app.api_doc))
+    app.add_url_rule("/docs", "docs", _to_swagger)
+
+
+def _to_swagger() -> Response:
+    response: Response = redirect("/docs/swagger")  # type: ignore[assignment]  # flask's redirect is typed as werkzeug's
+    return response

@@ -1,0 +1,30 @@
+"""What one API process holds: settings, database, Redis, the hub. Built by `create_app`, found through the current app."""
+
+from dataclasses import dataclass
+from typing import cast
+
+from flask import current_app
+from redis import Redis
+
+from api.hub import Hub
+from api.limits import Limits
+from shared.config import Settings
+from shared.database import Database
+
+EXTENSION = "chatrelay"
+
+
+@dataclass(frozen=True)
+class Context:
+    """The parts that requests share."""
+
+    config: Settings
+    database: Database
+    redis: Redis
+    hub: Hub
+    limits: Limits
+
+
+def context() -> Context:
+    """Find the current app's parts."""
+    return cast("Context", current_app.extensions[EXTENSION])

@@ -1,0 +1,39 @@
+"""Passwords, kept as Argon2 hashes."""
+
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from argon2 import PasswordHasher
+from argon2.exceptions import VerificationError
+from gevent import get_hub
+from gevent.monkey import is_module_patched
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_hasher = PasswordHasher()
+
+
+def hashed(password: str) -> str:
+    """Hash a password, with the library's current recommendation."""
+    return _aside(_hasher.hash, password)
+
+
+NOBODYS_HASH = _hasher.hash("nobody's password")
+"""Verified against when there is no such user, so that the time it takes does not tell."""
+
+
+def matches(password_hash: str, password: str) -> bool:
+    """Tell whether a password is the one that was hashed."""
+    try:
+        return _aside(_hasher.verify, password_hash, password)
+    except VerificationError:
+        return False
+
+
+def _aside(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Run heavy work in a real thread where threads are greenlets, since it would hold up every stream of the process."""
+    if is_module_patched("threading"):
+        result: R = get_hub().threadpool.apply(work, args, kwargs)
+        return result
+    return work(*args, **kwargs)

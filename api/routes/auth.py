@@ -1,0 +1,47 @@
+"""`/auth`: accounts and their tokens."""
+
+from dataclasses import asdict
+
+from flask import Response, jsonify, request
+from flask_openapi import APIBlueprint, Tag
+
+from api import accounts
+from api.context import context
+from api.schemas import Credentials, ErrorAnswer, Login, RefreshRequest, Registered, TokenPair
+
+CREATED = 201
+NO_CONTENT = 204
+
+blueprint = APIBlueprint(
+    "auth", __name__, url_prefix="/auth", abp_tags=[Tag(name="Accounts")], abp_responses={400: ErrorAnswer, 401: ErrorAnswer}
+)
+
+
+@blueprint.post("/register", responses={201: Registered, 409: ErrorAnswer})
+def register(body: Credentials) -> tuple[Response, int]:
+    """Make an account."""
+    user = accounts.register(context(), body.username, body.password)
+    return jsonify(Registered(id=user.id, sub=user.id, username=user.username).model_dump()), CREATED
+
+
+@blueprint.post("/login", responses={201: TokenPair, 429: ErrorAnswer})
+def login(body: Login) -> tuple[Response, int]:
+    """Trade a name and a password for an access token and a refresh token."""
+    return _pair(accounts.login(context(), body.username, body.password, request.remote_addr or ""))
+
+
+@blueprint.post("/refresh", responses={201: TokenPair})
+def refresh(body: RefreshRequest) -> tuple[Response, int]:
+    """Trade a refresh token for new tokens. It can be used once; a second use revokes all that came of its login."""
+    return _pair(accounts.refresh(context(), body.refresh_token))
+
+
+@blueprint.post("/logout", responses={204: None})
+def logout(body: RefreshRequest) -> tuple[str, int]:
+    """Revoke a refresh token and all its kin."""
+    accounts.logout(context(), body.refresh_token)
+    return "", NO_CONTENT
+
+
+def _pair(tokens: accounts.Tokens) -> tuple[Response, int]:
+    return jsonify(TokenPair(**asdict(tokens)).model_dump()), CREATED

@@ -1,0 +1,52 @@
+"""`/jobs/{id}/events`: a job's log over SSE, from any cursor."""
+
+from collections.abc import Iterator
+
+from flask import Response, request
+from flask_openapi import APIBlueprint, Tag
+
+from api import control, identity, sse
+from api.context import context
+from api.following import HEARTBEAT, follow
+from api.schemas import ErrorAnswer, EventsQuery, JobPath
+from shared.errors import InvalidRequest
+from shared.events import Event
+
+NO_CONTENT = 204
+MAX_DIGITS = 18
+
+blueprint = APIBlueprint(
+    "events",
+    __name__,
+    url_prefix="/jobs",
+    abp_tags=[Tag(name="Jobs")],
+    abp_security=[{"bearer": []}, {"ticket": []}],
+    abp_responses={400: ErrorAnswer, 401: ErrorAnswer, 404: ErrorAnswer},
+)
+blueprint.before_request(identity.guard_reader)
+
+
+@blueprint.get("/<job_id>/events", responses={200: {"content": {"text/event-stream": {}}, "description": "The log."}, 204: None})
+def stream(path: JobPath, query: EventsQuery) -> Response:
+    """Read a job's events after a cursor, live or later; answers 204 when there is nothing after it and never will be."""
+    cursor = _cursor(query)
+    job = control.find(context(), identity.principal().user_id, path.job_id)
+    if job.last_seq is not None and cursor >= job.last_seq:
+        return Response(status=NO_CONTENT)
+    return sse.respond(_frames(follow(context(), job, cursor)))
+
+
+def _cursor(query: EventsQuery) -> int:
+    """Read where to go on: the header, which an EventSource sends by itself, beats the query."""
+    name, given = "Last-Event-ID", request.headers.get("Last-Event-ID")
+    if given is None:
+        name, given = "after", query.after
+    if given and not (given.isascii() and given.isdecimal() and len(given) <= MAX_DIGITS):
+        raise InvalidRequest("A cursor is a sequence number: 0, 1, 2, …", param=name)
+    return int(given or 0)
+
+
+def _frames(told: Iterator[Event | None]) -> Iterator[bytes]:
+    yield sse.OPENING
+    for event in told:
+        yield sse.HEARTBEAT if event is HEARTBEAT else sse.frame(event.seq, event.type, event.data)

@@ -1,0 +1,116 @@
+"""`/jobs`: submit, look, list, cancel, delete."""
+
+import re
+from typing import Any
+
+from flask import Response, jsonify
+from flask_openapi import APIBlueprint, Tag
+from pydantic import BaseModel, Field
+
+from api import control, identity, submission, views
+from api.context import context
+from api.following import wait_for_change
+from api.schemas import ErrorAnswer, JobList, JobPath, JobRequest, JobsQuery, JobView, Submitted
+from api.submission import Ask
+
+ACCEPTED = 202
+NO_CONTENT = 204
+MAX_WAIT_SECONDS = 60
+
+_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*(\d{1,6})")
+
+blueprint = APIBlueprint(
+    "jobs",
+    __name__,
+    url_prefix="/jobs",
+    abp_tags=[Tag(name="Jobs")],
+    abp_security=[{"bearer": []}],
+    abp_responses={400: ErrorAnswer, 401: ErrorAnswer, 404: ErrorAnswer, 503: ErrorAnswer},
+)
+blueprint.before_request(identity.guard)
+
+
+class SubmitHeaders(BaseModel):
+    """What a submission may say besides its body."""
+
+    idempotency_key: str | None = Field(
+        None, alias="Idempotency-Key", description="The same key and body is the same job, for a day."
+    )
+
+
+class ShowHeaders(BaseModel):
+    """What a look at a job may say."""
+
+    prefer: str | None = Field(None, alias="Prefer", description="wait=N: answer when the status changes, within N seconds (≤ 60).")
+
+
+@blueprint.post("", responses={202: Submitted, 409: ErrorAnswer, 413: ErrorAnswer, 429: ErrorAnswer})
+def submit(header: SubmitHeaders, body: JobRequest) -> tuple[Response, int]:
+    """Submit a chat job. It is saved when this answers, and from then on it will end."""
+    job = submission.submit(context(), identity.principal().user_id, _ask(body), header.idempotency_key)
+    return jsonify(views.submitted(job).model_dump()), ACCEPTED
+
+
+def _ask(body: JobRequest) -> Ask:
+    messages = None if body.messages is None else [message.model_dump(exclude_none=True) for message in body.messages]
+    return Ask(
+        message=None if body.message is None else {"role": "user", "content": body.message},
+        messages=messages,
+        conversation_id=body.conversation_id,
+        model=body.model,
+        system=body.system,
+        metadata=body.metadata,
+        on_interrupt=body.on_interrupt,
+        parameters=body.parameters(),
+    )
+
+
+@blueprint.get("", responses={200: JobList})
+def index(query: JobsQuery) -> Response:
+    """List your jobs, newest first."""
+    jobs, has_more = control.page(
+        context(), identity.principal().user_id, after=query.after, limit=query.limit, status=query.status
+    )
+    ids = [job.id for job in jobs]
+    first_id, last_id = (ids[0], ids[-1]) if ids else (None, None)
+    listed = JobList(data=[views.listed(job) for job in jobs], has_more=has_more, first_id=first_id, last_id=last_id)
+    return jsonify(listed.model_dump(mode="json"))
+
+
+@blueprint.get("/<job_id>", responses={200: JobView})
+def show(path: JobPath, header: ShowHeaders) -> Response:
+    """Look at a job, or wait for its status to change (`Prefer: wait=30`)."""
+    user_id = identity.principal().user_id
+    job = control.find(context(), user_id, path.job_id)
+    seconds = _wait_seconds(header.prefer)
+    if seconds and not job.status.is_terminal:
+        wait_for_change(context(), job, seconds)
+        job = control.find(context(), user_id, path.job_id)
+    response = _job(views.detailed(context(), job))
+    if seconds:
+        response.headers["Preference-Applied"] = f"wait={seconds}"
+    return response
+
+
+@blueprint.post("/<job_id>/cancel", responses={200: JobView})
+def cancel(path: JobPath) -> Response:
+    """Stop a job: its provider is hung up on; text and usage so far are kept. Again and again is the same."""
+    return _job(views.detailed(context(), control.cancel(context(), identity.principal().user_id, path.job_id)))
+
+
+@blueprint.delete("/<job_id>", responses={204: None})
+def remove(path: JobPath) -> tuple[str, int]:
+    """Delete a job and its log; a running one is cancelled first."""
+    control.remove(context(), identity.principal().user_id, path.job_id)
+    return "", NO_CONTENT
+
+
+def _job(view: JobView) -> Response:
+    shown: dict[str, Any] = view.model_dump(mode="json")
+    return jsonify(shown)
+
+
+def _wait_seconds(prefer: str | None) -> int:
+    """Read `Prefer: wait=N` (RFC 7240)."""
+    asked = _WAIT.search(prefer or "")
+    return min(int(asked[1]), MAX_WAIT_SECONDS) if asked else 0

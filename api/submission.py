@@ -1,0 +1,164 @@
+"""The one way in: check, save conversation, message and job in one transaction, then ring. Every route and dialect uses it."""
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from sqlalchemy import delete, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from api.context import Context
+from shared.database import now_ms
+from shared.errors import Conflict, InvalidRequest, NotFound, Unauthorized
+from shared.ids import new_id
+from shared.models import Conversation, IdempotencyKey, Job, Message, OnInterrupt, Status, User
+from shared.models.job import KEY_CHARS
+from shared.queue import ring
+
+IDEMPOTENCY_HOURS = 24
+HOUR_MS = 3_600_000
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A job that somebody wants done: a `message` in a conversation (a new one where none is named), or `messages` alone."""
+
+    message: dict[str, Any] | None = None
+    messages: list[dict[str, Any]] | None = None
+    conversation_id: str | None = None
+    model: str | None = None
+    system: str | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+    on_interrupt: OnInterrupt = OnInterrupt.RESTART
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    def digest(self) -> str:
+        """Tell two asks apart."""
+        return hashlib.sha256(orjson.dumps(self, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def submit(context: Context, user_id: str, ask: Ask, idempotency_key: str | None = None) -> Job:
+    """Accept a job: from here on it will end.
+
+    Args:
+        context: the process' parts.
+        user_id: whose job it is.
+        ask: what is asked.
+        idempotency_key: the same key and ask is the same job, for a day.
+
+    Returns:
+        the job, newly saved, or the one that the key already stands for.
+
+    Raises:
+        NotFound: no such conversation, or somebody else's.
+        Conflict: the key stands for another ask.
+        InvalidRequest: the message or the key is too long.
+        Unauthorized: the user is gone.
+        DatabaseUnavailable: nothing was saved.
+    """
+    _check_lengths(context, ask, idempotency_key)
+    try:
+        job, is_new = _save(context, user_id, ask, idempotency_key)
+    except IntegrityError:
+        # Another process saved the same key between our look and our write: now it is there to be found.
+        job, is_new = _save(context, user_id, ask, idempotency_key)
+    if is_new:
+        ring(job.id)
+    return job
+
+
+def _check_lengths(context: Context, ask: Ask, key: str | None) -> None:
+    most = context.config.max_message_chars
+    if ask.message is not None and len(ask.message["content"]) > most:
+        raise InvalidRequest(f"The message is longer than {most} characters.", param="message", code="string_above_max_length")
+    if key is not None and not 0 < len(key) <= KEY_CHARS:
+        raise InvalidRequest(f"An idempotency key has 1 to {KEY_CHARS} characters.", param="Idempotency-Key")
+
+
+def _save(context: Context, user_id: str, ask: Ask, key: str | None) -> tuple[Job, bool]:
+    with context.database.write() as session:
+        if session.get(User, user_id) is None:
+            raise Unauthorized("This account is gone.")
+        if key is not None and (earlier := _replayed(session, user_id, key, ask)):
+            return earlier, False
+        job = _new_job(context, session, user_id, ask)
+        if key is not None:
+            session.flush()
+            session.add(IdempotencyKey(user_id=user_id, key=key, body_hash=ask.digest(), job_id=job.id))
+        return job, True
+
+
+def _replayed(session: Session, user_id: str, key: str, ask: Ask) -> Job | None:
+    """Find the job that a key stands for; a key past its day stands for nothing."""
+    session.execute(
+        delete(IdempotencyKey).where(
+            IdempotencyKey.user_id == user_id,
+            IdempotencyKey.key == key,
+            IdempotencyKey.created_ms < now_ms() - IDEMPOTENCY_HOURS * HOUR_MS,
+        )
+    )
+    known = session.get(IdempotencyKey, (user_id, key))
+    if known is None:
+        return None
+    if known.body_hash != ask.digest():
+        raise Conflict("This key was used for another request.", param="Idempotency-Key", code="idempotency_key_reused")
+    return session.get(Job, known.job_id)
+
+
+def _new_job(context: Context, session: Session, user_id: str, ask: Ask) -> Job:
+    request: dict[str, Any] = {"parameters": ask.parameters, "system": ask.system}
+    if ask.messages is not None:
+        request["messages"] = ask.messages
+    job = Job(
+        id=new_id("job"),
+        user_id=user_id,
+        status=Status.QUEUED,
+        model=ask.model or context.config.default_model,
+        request=request,
+        on_interrupt=ask.on_interrupt,
+        labels=ask.metadata,
+        deadline_ms=now_ms() + int(context.config.job_deadline_seconds * 1000),
+        rung_ms=now_ms(),
+    )
+    if ask.message is not None:
+        _take_turn(session, job, ask)
+    session.add(job)
+    session.flush()
+    session.refresh(job)
+    return job
+
+
+def _take_turn(session: Session, job: Job, ask: Ask) -> None:
+    """Hang the message under the conversation's leaf, and make the answer to come the new leaf."""
+    assert ask.message is not None
+    conversation = _conversation(session, job.user_id, ask)
+    message = Message(
+        id=new_id("msg"),
+        conversation_id=conversation.id,
+        parent_id=conversation.leaf_id,
+        role="user",
+        body={name: part for name, part in ask.message.items() if name != "role"},
+    )
+    session.add(message)
+    job.conversation_id = conversation.id
+    job.user_message_id = message.id
+    job.answer_id = conversation.leaf_id = new_id("msg")
+    job.position = conversation.last_position
+
+
+def _conversation(session: Session, user_id: str, ask: Ask) -> Conversation:
+    """Make a conversation, or lock one; either way its next position is taken."""
+    if ask.conversation_id is None:
+        conversation = Conversation(id=new_id("conv"), user_id=user_id, system_prompt=ask.system, last_position=1)
+        session.add(conversation)
+        session.flush()
+        return conversation
+    owned = (Conversation.id == ask.conversation_id, Conversation.user_id == user_id)
+    taken = update(Conversation).where(*owned).values(last_position=Conversation.last_position + 1)
+    session.execute(taken, execution_options={"synchronize_session": False})
+    known = session.scalar(select(Conversation).where(*owned))
+    if known is None:
+        raise NotFound("There is no such conversation.", param="conversation_id")
+    return known

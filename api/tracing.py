@@ -1,0 +1,34 @@
+"""Every request has an id, on its answer and in every log line; one line tells each request, without its query."""
+
+import re
+import time
+
+import structlog
+from flask import Flask, Response, g, request
+
+from shared.ids import new_id
+
+_ACCEPTABLE = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
+
+log = structlog.get_logger("access")
+
+
+def install(app: Flask) -> None:
+    """Register the hooks."""
+    app.before_request(_begin)
+    app.after_request(_end)
+
+
+def _begin() -> None:
+    given = request.headers.get("X-Request-Id", "")
+    g.request_id = given if _ACCEPTABLE.match(given) else new_id("req")
+    g.begun = time.monotonic()
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(request=g.request_id)
+
+
+def _end(response: Response) -> Response:
+    response.headers["x-request-id"] = g.request_id
+    milliseconds = round((time.monotonic() - g.begun) * 1000, 1)
+    log.info("request", method=request.method, path=request.path, status=response.status_code, ms=milliseconds)
+    return response
