@@ -4,15 +4,14 @@ import signal
 from types import FrameType
 from typing import Any
 
-from api.context import EXTENSION
 from shared.config import settings
 
-config = settings()
+_config = settings()
 
-bind = f"{config.host}:{config.port}"
-workers = config.web_concurrency
+bind = f"{_config.host}:{_config.port}"
+workers = _config.web_concurrency
 worker_class = "gevent"
-worker_connections = config.web_connections
+worker_connections = _config.web_connections
 timeout = 60
 graceful_timeout = 10
 keepalive = 75
@@ -21,13 +20,13 @@ preload_app = False
 accesslog = None  # api/tracing.py tells each request, without the tickets that are in queries
 loglevel = "warning"
 control_socket_disable = True
-forwarded_allow_ips = "*" if config.trusted_proxies else "127.0.0.1"
+forwarded_allow_ips = "*" if _config.trusted_proxies else "127.0.0.1"
 
 
 def post_worker_init(worker: Any) -> None:
     """On SIGTERM let every stream end without a terminal event, so that its reader comes back elsewhere with its cursor."""
     previous = signal.getsignal(signal.SIGTERM)
-    hub = worker.wsgi.extensions[EXTENSION].hub
+    hub = worker.wsgi.extensions["chatrelay"].hub
 
     def stop(number: int, frame: FrameType | None) -> None:
         hub.close()

@@ -29,6 +29,7 @@ POOL_WAIT_SECONDS = 10
 POOL_RECYCLE_SECONDS = 1_800
 
 _SQLITE_BEGIN = "sqlite_begin"
+_SQLITE_WRONG_STATEMENT = "SQLITE_ERROR"
 
 
 class now_ms(FunctionElement[int]):
@@ -78,12 +79,18 @@ class Database:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except (OperationalError, InterfaceError, PoolTimeoutError) as error:
+    except PoolTimeoutError as error:
         raise DatabaseUnavailable() from error
     except DBAPIError as error:
-        if error.connection_invalidated:
+        if _may_pass(error):
             raise DatabaseUnavailable() from error
         raise
+
+
+def _may_pass(error: DBAPIError) -> bool:
+    """Tell a database that is away or busy from a statement that is wrong, which SQLite's driver calls by the same name."""
+    is_wrong = getattr(error.orig, "sqlite_errorname", "") == _SQLITE_WRONG_STATEMENT
+    return error.connection_invalidated or (isinstance(error, OperationalError | InterfaceError) and not is_wrong)
 
 
 def _engine(url: str) -> Engine:
