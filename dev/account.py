@@ -14,7 +14,7 @@ from dev.environment import PASSWORD_BYTES, kept
 from shared.errors import ChatrelayError
 
 ANSWER_SECONDS = 5.0
-POLL_SECONDS = 0.2
+POLL_SECONDS = 0.5
 NAME_BYTES = 4
 ACCOUNT_FILE = "dev_account"
 
@@ -54,11 +54,9 @@ def ask(port: int, method: str, path: str, body: dict[str, str] | None = None) -
 
 def what_is_missing(port: int) -> str | None:
     """Which part of the stack keeps the API from being ready; None when it is."""
-    if ask(port, "GET", "/healthz").status != HTTPStatus.OK:
-        return "it does not answer /healthz"
     answer = ask(port, "GET", "/readyz")
     if answer.status == HTTPStatus.OK:
-        return None
+        return None if ask(port, "GET", "/healthz").status == HTTPStatus.OK else "it does not answer /healthz"
     checks = answer.body.get("checks")
     down = [f"{name}: {state}" for name, state in checks.items() if state != "ok"] if isinstance(checks, dict) else []
     return ", ".join(down) or "it does not answer /readyz"
@@ -92,9 +90,11 @@ def token(port: int, data_dir: Path) -> str:
     account = kept(path, lambda: f"dev-{secrets.token_hex(NAME_BYTES)}:{secrets.token_urlsafe(PASSWORD_BYTES)}")
     username, _, password = account.partition(":")
     credentials = {"username": username, "password": password}
-    if is_new or _call(port, "/auth/login", credentials).status == HTTPStatus.UNAUTHORIZED:
+    answer = None if is_new else _call(port, "/auth/login", credentials)
+    if answer is None or answer.status == HTTPStatus.UNAUTHORIZED:
         _call(port, "/auth/register", credentials)
-    given = _call(port, "/auth/login", credentials).body.get("access_token")
+        answer = _call(port, "/auth/login", credentials)
+    given = answer.body.get("access_token")
     if not isinstance(given, str):
         raise NoToken("POST /auth/login gave no access_token")
     return given

@@ -14,8 +14,14 @@ from shared.errors import ConfigurationError
 
 ROOT = Path(__file__).resolve().parent.parent
 
-DEFAULTS = {"DRAIN_SECONDS": "2", "WEB_CONCURRENCY": "1", "ACCESS_TOKEN_SECONDS": "86400", "PYTHONUNBUFFERED": "1"}
-"""What differs from production: stop soon, one API process, a token that lasts the day, lines that appear as they are said."""
+DEFAULTS = {
+    "HOST": "127.0.0.1",
+    "DRAIN_SECONDS": "2",
+    "WEB_CONCURRENCY": "1",
+    "ACCESS_TOKEN_SECONDS": "86400",
+    "PYTHONUNBUFFERED": "1",
+}
+"""Unlike production: only this machine may call, the end comes soon, one API process, a token for a day, lines as they are said."""
 
 SECRET_FILES = {"SECRET_KEY": "secret_key", "FLOWER_BASIC_AUTH": "flower_auth"}
 """Where a secret that nobody set is kept, in the data folder."""

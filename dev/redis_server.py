@@ -66,6 +66,8 @@ def command(port: int, directory: Path, persistent: bool = True) -> list[str]:
         "--save": "",
         "--maxmemory-policy": "noeviction",
         "--loglevel": "warning",
+        # A title is written over the environment, in which every process of a stack carries its DATA_DIR.
+        "--set-proc-title": "no",
     }
     return [binary(), *(part for option in options.items() for part in option)]
 

@@ -43,7 +43,7 @@ class Stack:
         self._release = lines.get(RELEASE)
         self._programs = [shell(name, line) for name, line in lines.items() if name != RELEASE]
         self._foundations = self._find_foundations()
-        self.console = Console(sys.stdout, [program.name for program in (*self._foundations, *self._programs)])
+        self.console = Console(sys.stdout, [*(program.name for program in self._foundations), *lines])
         grace_seconds = environment.settings.drain_seconds + GRACE_MARGIN_SECONDS
         self.supervisor = Supervisor(self.console.say, environment.variables, ROOT, grace_seconds)
 
