@@ -1,0 +1,26 @@
+"""Whole stacks of real processes."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from dev.postgres_server import PostgresServer
+from tests.client import Client
+from tests.stack import Redis, Stack, running
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory, redis_server: Redis, postgres_server: PostgresServer) -> Iterator[Stack]:
+    """Two API processes and two workers on one Redis and one PostgreSQL."""
+    redis_server.client.flushall()
+    folder = tmp_path_factory.mktemp("stack")
+    with running(Stack(folder, redis_server.url, postgres_server.create_database()), webs=2, workers=2) as started:
+        yield started
+
+
+@pytest.fixture
+def client(stack: Stack) -> Iterator[Client]:
+    """A new user."""
+    made = Client(stack.url)
+    yield made
+    made.close()

@@ -1,0 +1,69 @@
+"""What every ring shares: a real Redis, a real PostgreSQL, a fresh database for each test that wants one."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.config import Config
+
+from tests.stack import ROOT, SECRET_KEY, Redis
+
+# Importing the product reads its settings, once; what a developer has set for himself must not leak into the tests.
+for _name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "DATABASE_URL", "REDIS_URL", "DEFAULT_MODEL", "PORT", "HOST"):
+    os.environ.pop(_name, None)
+os.environ["SECRET_KEY"] = SECRET_KEY
+
+from dev.postgres_server import PostgresServer  # noqa: E402 - after the environment is clean
+from shared.config import settings  # noqa: E402
+from shared.database import Database  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
+    """One Redis for all tests that do not hurt it."""
+    server = Redis(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def empty_redis(redis_server: Redis) -> Redis:
+    """That Redis, emptied."""
+    redis_server.client.flushall()
+    return redis_server
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """One PostgreSQL for all tests that do not hurt it."""
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A fresh database, once of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'chatrelay.db'}"
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    return server.create_database()
+
+
+@pytest.fixture
+def database(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+    """A fresh database with our tables, made by the migrations."""
+    migrate(database_url, monkeypatch)
+    made = Database(database_url)
+    yield made
+    made.engine.dispose()
+
+
+def migrate(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the migrations on a database."""
+    monkeypatch.setenv("DATABASE_URL", url)
+    settings.cache_clear()
+    command.upgrade(Config(ROOT / "alembic.ini"), "head")
+    monkeypatch.delenv("DATABASE_URL")
+    settings.cache_clear()
