@@ -79,9 +79,16 @@ def _starts(installation: Path, identity: dict[str, Any]) -> bool:
         return False
 
 
-def _open_to_all(folder: Path) -> None:
-    for path in (folder, *folder.rglob("*")):
-        path.chmod(path.stat().st_mode | (0o555 if path.is_dir() else 0o444))
+def _copied(installation: Path, packages: Path) -> Path:
+    """A copy that everybody may run, with the libraries where its programs look for them: in a folder beside their package's."""
+    copy = Path(shutil.copytree(installation, packages / PACKAGE / installation.name))
+    libraries = installation.parent.parent / f"{PACKAGE}.libs"
+    if libraries.is_dir():
+        shutil.copytree(libraries, packages / libraries.name)
+    for path in (packages, *packages.rglob("*")):
+        mode = path.stat().st_mode
+        path.chmod(mode | (0o555 if mode & 0o100 else 0o444))  # what its owner may run or enter
+    return copy
 
 
 def _free_port() -> int:
@@ -109,8 +116,7 @@ class PostgresServer:
         if self._identity:
             os.chown(self._home, self._identity["user"], self._identity["group"])
             if not _starts(installation, self._identity):
-                installation = Path(shutil.copytree(installation, self._home / "installation"))
-                _open_to_all(installation)
+                installation = _copied(installation, self._home / "packages")
         self._programs = installation / "bin"
 
     def __enter__(self) -> Self:
