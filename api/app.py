@@ -4,7 +4,7 @@ from flask import Flask, Response, jsonify, redirect
 from flask_openapi import Info, OpenAPI
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from api import bodies, cors, errors, identity, tracing
+from api import bodies, cors, errors, identity, limits, tracing
 from api.context import EXTENSION, Context
 from api.following import Endings
 from api.hub import Hub
@@ -38,7 +38,7 @@ def create_app(config: Settings | None = None) -> Flask:
     )
     _configure(app, config)
     app.extensions[EXTENSION] = _context(config)
-    for install in (errors.install, tracing.install):
+    for install in (errors.install, tracing.install, limits.install):
         install(app)
     cors.install(app, config.cors_origins)
     for blueprint in BLUEPRINTS:

@@ -73,8 +73,8 @@ def _end_if_unheld(context: Context, job: Job) -> None:
     except RedisError as error:
         log.warning("cancel.redis_away", job=job.id, error=str(error))
         return
-    if ended and job.conversation_id and (following := _next_in(context, job.conversation_id)):
-        ring(following)
+    if ended and (waiting := _waiting_for(context, job)):
+        ring(waiting)
 
 
 def _has_lapsed(context: Context, job: Job) -> bool:
@@ -82,9 +82,9 @@ def _has_lapsed(context: Context, job: Job) -> bool:
         return session.scalar(select(Job.id).where(Job.id == job.id, lifecycle.lapsed())) is not None
 
 
-def _next_in(context: Context, conversation_id: str) -> str | None:
+def _waiting_for(context: Context, job: Job) -> str | None:
     with context.database.read() as session:
-        return session.scalar(lifecycle.next_in_conversation(conversation_id))
+        return session.scalar(lifecycle.waiting_for(job, context.config.max_running_jobs))
 
 
 def remove(context: Context, user_id: str, job_id: str) -> None:

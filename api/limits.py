@@ -1,6 +1,10 @@
 """Rates: how often somebody may do something. Counted in Redis, and in this process' memory while Redis is away."""
 
+import math
+import time
+
 import structlog
+from flask import Flask, Response, g
 from limits import RateLimitItem, parse
 from limits.errors import StorageError
 from limits.storage import MemoryStorage, storage_from_string
@@ -29,6 +33,21 @@ class Limits:
         self._shared = MovingWindowRateLimiter(storage)
         self._local = MovingWindowRateLimiter(MemoryStorage())
         self._login = parse(config.login_limit)
+        self._submit = parse(config.submit_limit)
+
+    def check_submission(self, user_id: str) -> None:
+        """Count a submission, and tell the caller through the `RateLimit-*` headers where he stands.
+
+        Raises:
+            RateLimited: with the seconds until there is room again.
+        """
+        key = ("submit", user_id)
+        allowed = self._hit(self._submit, *key)
+        reset_at, remaining = self._window(self._submit, *key)
+        reset_seconds = max(1, math.ceil(reset_at - time.time()))
+        g.rate_limit = (self._submit.amount, max(0, remaining), reset_seconds)
+        if not allowed:
+            raise RateLimited(f"At most {self._submit} may be submitted.", retry_after_seconds=reset_seconds)
 
     def check_login(self, name: str, address: str) -> None:
         """Refuse a login whose name or address has failed too often.
@@ -45,6 +64,12 @@ class Limits:
         for key in (("login-name", name), ("login-address", address)):
             self._hit(self._login, *key)
 
+    def _window(self, item: RateLimitItem, *key: str) -> tuple[float, int]:
+        try:
+            return self._shared.get_window_stats(item, *key)
+        except StorageError:
+            return self._local.get_window_stats(item, *key)
+
     def _test(self, item: RateLimitItem, *key: str) -> bool:
         try:
             return self._shared.test(item, *key)
@@ -58,3 +83,15 @@ class Limits:
         except StorageError as error:
             log.warning("limits.redis_away", error=str(error.storage_error))
             return self._local.hit(item, *key)
+
+
+def install(app: Flask) -> None:
+    """Put the `RateLimit-*` headers on the answers of requests that were counted (IETF draft-ietf-httpapi-ratelimit-headers)."""
+
+    def mark(response: Response) -> Response:
+        if (standing := g.get("rate_limit")) is not None:
+            names = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
+            response.headers.update({name: str(value) for name, value in zip(names, standing, strict=True)})
+        return response
+
+    app.after_request(mark)

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from sqlalchemy import delete, select, update
+from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from api.context import Context
 from shared.database import now_ms
-from shared.errors import Conflict, InvalidRequest, NotFound, Unauthorized
+from shared.errors import Conflict, InvalidRequest, NotFound, QueueFull, RateLimited, Unauthorized
 from shared.ids import new_id
 from shared.models import Conversation, IdempotencyKey, Job, Message, OnInterrupt, Status, User
 from shared.models.job import KEY_CHARS
@@ -19,6 +19,7 @@ from shared.queue import ring
 
 IDEMPOTENCY_HOURS = 24
 HOUR_MS = 3_600_000
+WAITING_AGAIN_SECONDS = 5
 
 
 @dataclass(frozen=True)
@@ -56,16 +57,22 @@ def submit(context: Context, user_id: str, ask: Ask, idempotency_key: str | None
         Conflict: the key stands for another ask.
         InvalidRequest: the message or the key is too long.
         Unauthorized: the user is gone.
+        RateLimited: the user submits too fast, or has too many jobs waiting.
+        QueueFull: all users together have.
         DatabaseUnavailable: nothing was saved.
     """
     _check_lengths(context, ask, idempotency_key)
+    if idempotency_key is not None and (earlier := _replayed(context, user_id, idempotency_key, ask)):
+        return earlier
+    context.limits.check_submission(user_id)
     try:
-        job, is_new = _save(context, user_id, ask, idempotency_key)
+        job = _save(context, user_id, ask, idempotency_key)
     except IntegrityError:
-        # Another process saved the same key between our look and our write: now it is there to be found.
-        job, is_new = _save(context, user_id, ask, idempotency_key)
-    if is_new:
-        ring(job.id)
+        # Another request saved the same key between our look and our write: now it is there to be found.
+        if idempotency_key is None or (earlier := _replayed(context, user_id, idempotency_key, ask)) is None:
+            raise
+        return earlier
+    ring(job.id)
     return job
 
 
@@ -77,34 +84,47 @@ def _check_lengths(context: Context, ask: Ask, key: str | None) -> None:
         raise InvalidRequest(f"An idempotency key has 1 to {KEY_CHARS} characters.", param="Idempotency-Key")
 
 
-def _save(context: Context, user_id: str, ask: Ask, key: str | None) -> tuple[Job, bool]:
+def _replayed(context: Context, user_id: str, key: str, ask: Ask) -> Job | None:
+    """Find the job that a key stands for; a key past its day stands for nothing."""
+    fresh = IdempotencyKey.created_ms >= now_ms() - IDEMPOTENCY_HOURS * HOUR_MS
+    query = select(IdempotencyKey).where(IdempotencyKey.user_id == user_id, IdempotencyKey.key == key, fresh)
+    with context.database.read() as session:
+        known = session.scalar(query)
+        if known is None:
+            return None
+        if known.body_hash != ask.digest():
+            raise Conflict("This key was used for another request.", param="Idempotency-Key", code="idempotency_key_reused")
+        return session.get(Job, known.job_id)
+
+
+def _save(context: Context, user_id: str, ask: Ask, key: str | None) -> Job:
     with context.database.write() as session:
-        if session.get(User, user_id) is None:
+        # The lock makes a user's submissions one after another, so that his limit is exact.
+        if session.get(User, user_id, with_for_update={"key_share": True}) is None:
             raise Unauthorized("This account is gone.")
-        if key is not None and (earlier := _replayed(session, user_id, key, ask)):
-            return earlier, False
+        _admit(context, session, user_id)
         job = _new_job(context, session, user_id, ask)
         if key is not None:
-            session.flush()
+            expired = IdempotencyKey.created_ms < now_ms() - IDEMPOTENCY_HOURS * HOUR_MS
+            session.execute(delete(IdempotencyKey).where(IdempotencyKey.user_id == user_id, IdempotencyKey.key == key, expired))
             session.add(IdempotencyKey(user_id=user_id, key=key, body_hash=ask.digest(), job_id=job.id))
-        return job, True
+        return job
 
 
-def _replayed(session: Session, user_id: str, key: str, ask: Ask) -> Job | None:
-    """Find the job that a key stands for; a key past its day stands for nothing."""
-    session.execute(
-        delete(IdempotencyKey).where(
-            IdempotencyKey.user_id == user_id,
-            IdempotencyKey.key == key,
-            IdempotencyKey.created_ms < now_ms() - IDEMPOTENCY_HOURS * HOUR_MS,
-        )
-    )
-    known = session.get(IdempotencyKey, (user_id, key))
-    if known is None:
-        return None
-    if known.body_hash != ask.digest():
-        raise Conflict("This key was used for another request.", param="Idempotency-Key", code="idempotency_key_reused")
-    return session.get(Job, known.job_id)
+def _admit(context: Context, session: Session, user_id: str) -> None:
+    """Refuse what would wait too long anyway, before anything is stored."""
+    config = context.config
+    if _waiting(session, config.max_queued_jobs, Job.user_id == user_id) >= config.max_queued_jobs:
+        message = f"{config.max_queued_jobs} of your jobs are waiting already."
+        raise RateLimited(message, retry_after_seconds=WAITING_AGAIN_SECONDS, code="too_many_queued_jobs")
+    if _waiting(session, config.max_queue) >= config.max_queue:
+        raise QueueFull
+
+
+def _waiting(session: Session, most: int, *whose: ColumnElement[bool]) -> int:
+    """Count queued jobs, but no further than is asked."""
+    some = select(Job.id).where(Job.status == Status.QUEUED, *whose).limit(most).subquery()
+    return session.scalar(select(func.count()).select_from(some)) or 0
 
 
 def _new_job(context: Context, session: Session, user_id: str, ask: Ask) -> Job:

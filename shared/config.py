@@ -59,12 +59,16 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(20 * 1024 * 1024, ge=1024, description="Larger requests are refused with 413.")
     max_message_chars: int = Field(1_000_000, ge=1, description="A longer message is refused.")
     login_limit: str = Field("10 per minute", description="Failed logins, per name and per address.")
+    submit_limit: str = Field("600 per minute", description="Jobs that a user may submit.")
+    max_queued_jobs: int = Field(1000, ge=1, description="A user's jobs that may wait; more are refused with 429.")
+    max_queue: int = Field(10_000, ge=1, description="Jobs of all users that may wait; more are refused with 503.")
     heartbeat_seconds: float = Field(10, gt=0, description="An idle stream gets a comment this often.")
     access_token_seconds: int = Field(900, ge=1, description="An access token's life.")
     refresh_token_days: int = Field(30, ge=1, description="A refresh token's life.")
 
     # Work
     worker_concurrency: int = Field(200, ge=1, le=4000, description="Jobs at once per worker process.")
+    max_running_jobs: int = Field(200, ge=1, description="A user's jobs that run at once; more wait.")
     lease_seconds: float = Field(8, gt=0, description="A job whose worker is silent this long is taken over.")
     renew_seconds: float = Field(2, gt=0, description="A worker renews its leases this often.")
     sweep_seconds: float = Field(2, gt=0, description="A worker looks for what the dead left this often, with jitter.")
@@ -74,6 +78,7 @@ class Settings(BaseSettings):
     job_deadline_seconds: float = Field(900, gt=0, description="A job that is not over after this long fails.")
     stall_seconds: float = Field(60, gt=0, description="A provider silent this long is asked again.")
     log_ttl_seconds: float = Field(3600, gt=0, description="A finished job's log stays in Redis this long.")
+    retention_days: int = Field(90, ge=0, description="Finished jobs, and conversations, older than this are deleted; 0: never.")
     max_log_bytes: int = Field(8 * 1024 * 1024, ge=1024, description="A job whose log grows past this ends incomplete.")
 
     @property

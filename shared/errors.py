@@ -5,6 +5,7 @@ ChatrelayError
 ├── RequestError            the caller's fault, 4xx
 │   ├── InvalidRequest  Unauthorized  Forbidden  NotFound  Conflict  TooLarge  RateLimited
 └── Unavailable             ours, and passing, 503
+    ├── QueueFull
     └── DatabaseUnavailable
 """
 
@@ -86,10 +87,10 @@ class RateLimited(RequestError):
     type = "rate_limit_error"
     code = "rate_limit_exceeded"
 
-    def __init__(self, message: str | None = None, *, retry_after_seconds: int = 1) -> None:
+    def __init__(self, message: str | None = None, *, retry_after_seconds: int = 1, code: str | None = None) -> None:
         """Say when to come back."""
-        super().__init__(message)
-        self.retry_after_seconds = retry_after_seconds
+        super().__init__(message, code=code)
+        self.retry_after_seconds = max(1, retry_after_seconds)
 
 
 class Unavailable(ChatrelayError):
@@ -98,6 +99,13 @@ class Unavailable(ChatrelayError):
     status = 503
     code = "unavailable"
     retry_after_seconds: ClassVar[int] = 2
+
+
+class QueueFull(Unavailable):
+    """Too many jobs are waiting; try again shortly."""
+
+    code = "queue_full"
+    retry_after_seconds = 10
 
 
 class DatabaseUnavailable(Unavailable):

@@ -17,6 +17,8 @@ from shared import events
 from shared.database import now_ms
 from shared.models import UNFINISHED, Job, Status
 
+UNLIMITED = 2**31 - 1
+
 _QUIET = {"synchronize_session": False}
 
 
@@ -44,7 +46,9 @@ def claimable(max_lost_workers: int) -> ColumnElement[bool]:
     return and_(or_(queued, orphaned), Job.cancel_requested_ms.is_(None), Job.deadline_ms > now_ms(), first)
 
 
-def claim(session: Session, owner: str, *, lease_ms: int, epoch: str, max_lost_workers: int) -> Job | None:
+def claim(
+    session: Session, owner: str, *, lease_ms: int, epoch: str, max_lost_workers: int, max_running: int = UNLIMITED
+) -> Job | None:
     """Take the job that is next: of the user with the fewest running jobs, the oldest.
 
     Args:
@@ -53,6 +57,7 @@ def claim(session: Session, owner: str, *, lease_ms: int, epoch: str, max_lost_w
         lease_ms: how long it holds it before it must renew.
         epoch: which Redis the log is in, as far as the worker knows; kept for the first attempt only.
         max_lost_workers: how many workers a job may lose.
+        max_running: how many jobs of one user may run.
 
     Returns:
         the job as it now is, its `log_epoch` still the last holder's; None when there is nothing to do.
@@ -60,7 +65,7 @@ def claim(session: Session, owner: str, *, lease_ms: int, epoch: str, max_lost_w
     orphan = Job.status == Status.IN_PROGRESS
     statement = (
         update(Job)
-        .where(Job.id == _next_job(max_lost_workers).scalar_subquery())
+        .where(Job.id == _next_job(max_lost_workers, max_running).scalar_subquery())
         .values(
             status=Status.IN_PROGRESS,
             attempt=Job.attempt + 1,
@@ -77,17 +82,31 @@ def claim(session: Session, owner: str, *, lease_ms: int, epoch: str, max_lost_w
     return session.scalars(statement, execution_options=_QUIET).first()
 
 
-def _next_job(max_lost_workers: int) -> Select[str]:
+def _next_job(max_lost_workers: int, max_running: int) -> Select[str]:
     running = (
         select(Job.user_id, func.count().label("jobs")).where(Job.status == Status.IN_PROGRESS).group_by(Job.user_id).subquery()
     )
+    running_jobs = func.coalesce(running.c.jobs, 0)
     return (
         select(Job.id)
         .outerjoin(running, running.c.user_id == Job.user_id)
-        .where(claimable(max_lost_workers))
-        .order_by(func.coalesce(running.c.jobs, 0), Job.created_ms, Job.id)
+        # A job that is being taken over counts among the running ones already.
+        .where(claimable(max_lost_workers), or_(running_jobs < max_running, Job.status == Status.IN_PROGRESS))
+        .order_by(running_jobs, Job.created_ms, Job.id)
         .limit(1)
         .with_for_update(of=Job, skip_locked=True)
+    )
+
+
+def waiting_for(job: Job, max_running: int) -> Select[str]:
+    """Ask for the job that could not be claimed because this one ran: the next of its conversation, or of a user at his limit."""
+    running = select(func.count()).where(Job.user_id == job.user_id, Job.status == Status.IN_PROGRESS).scalar_subquery()
+    at_limit = and_(Job.user_id == job.user_id, running >= max_running - 1)
+    return (
+        select(Job.id)
+        .where(Job.status == Status.QUEUED, or_(Job.conversation_id == job.conversation_id, at_limit))
+        .order_by(Job.created_ms, Job.id)
+        .limit(1)
     )
 
 
@@ -178,11 +197,6 @@ def want_cancelled(session: Session, job_id: str) -> bool:
         .returning(Job.id)
     )
     return session.scalar(statement, execution_options=_QUIET) is not None
-
-
-def next_in_conversation(conversation_id: str) -> Select[str]:
-    """Ask for the first unfinished job of a conversation."""
-    return select(Job.id).where(Job.conversation_id == conversation_id, Job.status.in_(UNFINISHED)).order_by(Job.position).limit(1)
 
 
 def lock_held(session: Session, job_id: str, attempt: int) -> Job | None:

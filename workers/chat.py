@@ -131,7 +131,7 @@ class Chat:
             ring(hold.job.id)
 
     def _end(self, hold: Hold, how: Ending, question: Question) -> None:
-        """Write the end: flushed log, row, terminal event; then ring for the next in the conversation."""
+        """Write the end: flushed log, row, terminal event; then ring for whoever waited for it."""
         self._loop.run(self._streaming.flush(hold))
         with hold.changing(for_good=True):
             entries = hold.log.entries if hold.log else []
@@ -151,12 +151,10 @@ class Chat:
                 ending.mark_closed(session, hold.job.id)
 
     def _ring_next(self, job: Job) -> None:
-        if job.conversation_id is None:
-            return
         with self._database.read() as session:
-            following_id = session.scalar(lifecycle.next_in_conversation(job.conversation_id))
-        if following_id:
-            ring(following_id)
+            waiting = session.scalar(lifecycle.waiting_for(job, self._config.max_running_jobs))
+        if waiting:
+            ring(waiting)
 
     def _surely(self, hold: Hold, write: Callable[[Session], T]) -> T | None:
         """Write, again and again while the database is away; None when it stayed away for too long."""

@@ -46,6 +46,7 @@ class Keeper:
                 lease_ms=self._lease_ms,
                 epoch=self._flusher.seen_epoch or "",
                 max_lost_workers=self._config.max_lost_workers,
+                max_running=self._config.max_running_jobs,
             )
         return self._take(job, before) if job else None
 

@@ -21,6 +21,7 @@ from shared.ending import Ending
 from shared.errors import DatabaseUnavailable
 from shared.models import UNFINISHED, Job, Status
 from shared.queue import ring
+from workers import pruning
 from workers.keeper import Keeper
 
 RING_CAP = 200
@@ -30,6 +31,7 @@ RING_AGAIN_SECONDS = 3.0
 CLOSE_AFTER_SECONDS = 3.0
 """Who ended a job has this long to close its log himself."""
 BATCH = 100
+PRUNE_SECONDS = 3_600.0
 JITTER = 0.3
 
 log = structlog.get_logger(__name__)
@@ -44,6 +46,7 @@ class Sweep:
         self._database = database
         self._redis = redis
         self._keeper = keeper
+        self._prune_at = 0.0
 
     def run(self, stopped: threading.Event) -> None:
         """Sweep until stopped."""
@@ -71,6 +74,9 @@ class Sweep:
             self._end(job)
         for job_id in self._left_open():
             ending.close_log(self._database, self._redis, job_id, int(self._config.log_ttl_seconds * 1000))
+        if time.monotonic() >= self._prune_at:
+            self._prune_at = time.monotonic() + PRUNE_SECONDS
+            log.info("pruned", rows=pruning.prune(self._database, self._config.retention_days))
 
     def _due(self) -> Sequence[str]:
         missing = RING_CAP - int(self._redis.llen(keyspace.DOORBELL_QUEUE))

@@ -11,7 +11,6 @@ depends_on = None
 
 
 def upgrade() -> None:
-
     op.create_table(
         "users",
         sa.Column("id", sa.String(length=64), nullable=False),
@@ -96,6 +95,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("conversation_id", "position", name=op.f("uq_jobs_conversation_id_position")),
     )
     with op.batch_alter_table("jobs", schema=None) as batch_op:
+        batch_op.create_index("ix_jobs_finished_ms", ["finished_ms"], unique=False)
         batch_op.create_index(
             "ix_jobs_log_open",
             ["finished_ms"],
@@ -113,6 +113,13 @@ def upgrade() -> None:
         batch_op.create_index(
             "ix_jobs_unfinished_in_conversation",
             ["conversation_id", "position"],
+            unique=False,
+            postgresql_where=sa.text("status IN ('queued', 'in_progress')"),
+            sqlite_where=sa.text("status IN ('queued', 'in_progress')"),
+        )
+        batch_op.create_index(
+            "ix_jobs_unfinished_of_user",
+            ["user_id", "status"],
             unique=False,
             postgresql_where=sa.text("status IN ('queued', 'in_progress')"),
             sqlite_where=sa.text("status IN ('queued', 'in_progress')"),
@@ -159,7 +166,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-
     with op.batch_alter_table("idempotency_keys", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_idempotency_keys_job_id"))
         batch_op.drop_index(batch_op.f("ix_idempotency_keys_created_ms"))
@@ -177,6 +183,11 @@ def downgrade() -> None:
         )
         batch_op.drop_index("ix_jobs_user_id_created_ms")
         batch_op.drop_index(
+            "ix_jobs_unfinished_of_user",
+            postgresql_where=sa.text("status IN ('queued', 'in_progress')"),
+            sqlite_where=sa.text("status IN ('queued', 'in_progress')"),
+        )
+        batch_op.drop_index(
             "ix_jobs_unfinished_in_conversation",
             postgresql_where=sa.text("status IN ('queued', 'in_progress')"),
             sqlite_where=sa.text("status IN ('queued', 'in_progress')"),
@@ -187,6 +198,7 @@ def downgrade() -> None:
             sqlite_where=sa.text("status IN ('queued', 'in_progress')"),
         )
         batch_op.drop_index("ix_jobs_log_open", postgresql_where=sa.text("NOT log_closed"), sqlite_where=sa.text("NOT log_closed"))
+        batch_op.drop_index("ix_jobs_finished_ms")
 
     op.drop_table("jobs")
     with op.batch_alter_table("refresh_tokens", schema=None) as batch_op:

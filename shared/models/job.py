@@ -127,6 +127,14 @@ class Job(Base):
             sqlite_where=_UNFINISHED_SQL,
         ),
         Index(
+            "ix_jobs_unfinished_of_user",
+            "user_id",
+            "status",
+            postgresql_where=_UNFINISHED_SQL,
+            sqlite_where=_UNFINISHED_SQL,
+        ),
+        Index("ix_jobs_finished_ms", "finished_ms"),
+        Index(
             "ix_jobs_log_open",
             "finished_ms",
             postgresql_where=text("NOT log_closed"),
