@@ -1,6 +1,6 @@
 """The API's table of contents: what it is made of, and what answers where."""
 
-from flask import Flask, Response, jsonify, redirect
+from flask import Flask, Response, jsonify, redirect, url_for
 from flask_openapi import Info, OpenAPI
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -75,5 +75,5 @@ def _document(app: OpenAPI) -> None:
 
 
 def _to_swagger() -> Response:
-    response: Response = redirect("/docs/swagger")  # type: ignore[assignment]  # flask's redirect is typed as werkzeug's
+    response: Response = redirect(url_for("swagger.swagger"))  # type: ignore[assignment]  # flask's redirect is typed as werkzeug's
     return response

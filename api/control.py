@@ -18,16 +18,17 @@ DELETE_WAIT_SECONDS = 10.0
 log = structlog.get_logger(__name__)
 
 
-def find(context: Context, user_id: str, job_id: str) -> Job:
-    """Find somebody's job.
+def find(context: Context, user_id: str, job_id: str, *, param: str = "job_id") -> Job:
+    """Find somebody's job; `param` is what the caller calls its id.
 
     Raises:
         NotFound: there is none, or it is somebody else's; the two answer alike.
     """
     with context.database.read() as session:
-        job = session.scalar(select(Job).where(Job.id == job_id, Job.user_id == user_id))
+        # PostgreSQL would not even look for a text with a NUL, which a path can hold.
+        job = None if "\x00" in job_id else session.scalar(select(Job).where(Job.id == job_id, Job.user_id == user_id))
     if job is None:
-        raise NotFound("There is no such job.", param="job_id")
+        raise NotFound("There is no such job.", param=param)
     return job
 
 
@@ -113,7 +114,7 @@ def page(context: Context, user_id: str, *, after: str | None, limit: int, statu
     """
     query = select(Job).where(Job.user_id == user_id).order_by(Job.created_ms.desc(), Job.id.desc())
     if after is not None:
-        last = find(context, user_id, after)
+        last = find(context, user_id, after, param="after")
         older = (Job.created_ms < last.created_ms) | ((Job.created_ms == last.created_ms) & (Job.id < last.id))
         query = query.where(older)
     if status is not None:

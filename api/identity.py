@@ -45,7 +45,7 @@ def guard_reader() -> None:
     ticket = request.args.get("ticket")
     if ticket is None:
         return guard()
-    claims = _claims(ticket)
+    claims = _claims(ticket, param="ticket")
     if claims.get(_USE) != _TICKET or claims.get(_JOB) != (request.view_args or {}).get("job_id"):
         raise Unauthorized("The ticket is not for this.", param="ticket")
     g.principal = Principal(claims["sub"])
@@ -76,9 +76,9 @@ def _bearer() -> Principal:
     return Principal(claims["sub"])
 
 
-def _claims(token: str) -> dict[str, Any]:
+def _claims(token: str, *, param: str | None = None) -> dict[str, Any]:
     try:
         claims: dict[str, Any] = decode_token(token)
     except (PyJWTError, JWTExtendedException):
-        raise Unauthorized() from None
+        raise Unauthorized(param=param) from None
     return claims

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from api.bodies import Body
+from api.bodies import Body, Query
 from shared.errors import InvalidRequest
 from shared.models import OnInterrupt, Status
 from shared.models.job import MODEL_CHARS
@@ -173,7 +173,7 @@ class JobRequest(Parameters):
     system: str | None = Field(None, description="Beats the conversation's own prompt.")
     metadata: Metadata = Field(default_factory=dict)
     on_interrupt: OnInterrupt = Field(
-        OnInterrupt.RESTART, description="What happens when an attempt breaks off after text was shown."
+        OnInterrupt.RESTART, strict=False, description="What happens when an attempt breaks off after text was shown."
     )
 
     @model_validator(mode="after")
@@ -293,14 +293,14 @@ class JobPath(BaseModel):
     job_id: str
 
 
-class EventsQuery(Body):
+class EventsQuery(Query):
     """From where to read: exclusive, so that the last `id:` seen is what to send. A `Last-Event-ID` header beats `after`."""
 
     after: str = Field("", description="A sequence number; empty is 0.")
     ticket: str | None = Field(None, description="A stream ticket, instead of the Authorization header.")
 
 
-class JobsQuery(Body):
+class JobsQuery(Query):
     """Which jobs to list."""
 
     after: str | None = Field(None, description="The last id of the page before.")

@@ -1,6 +1,7 @@
 """The one way in: check, save conversation, message and job in one transaction, then ring. Every route and dialect uses it."""
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from api.context import Context
+from shared.answer import text_of
 from shared.database import now_ms
 from shared.errors import Conflict, InvalidRequest, NotFound, QueueFull, RateLimited, Unauthorized
 from shared.ids import new_id
@@ -55,7 +57,7 @@ def submit(context: Context, user_id: str, ask: Ask, idempotency_key: str | None
     Raises:
         NotFound: no such conversation, or somebody else's.
         Conflict: the key stands for another ask.
-        InvalidRequest: the message or the key is too long.
+        InvalidRequest: a message or the key is too long.
         Unauthorized: the user is gone.
         RateLimited: the user submits too fast, or has too many jobs waiting.
         QueueFull: all users together have.
@@ -78,10 +80,21 @@ def submit(context: Context, user_id: str, ask: Ask, idempotency_key: str | None
 
 def _check_lengths(context: Context, ask: Ask, key: str | None) -> None:
     most = context.config.max_message_chars
-    if ask.message is not None and len(ask.message["content"]) > most:
-        raise InvalidRequest(f"The message is longer than {most} characters.", param="message", code="string_above_max_length")
+    for name, text in _texts(ask):
+        if len(text) > most:
+            raise InvalidRequest(f"{name} is longer than {most} characters.", param=name, code="string_above_max_length")
     if key is not None and not 0 < len(key) <= KEY_CHARS:
         raise InvalidRequest(f"An idempotency key has 1 to {KEY_CHARS} characters.", param="Idempotency-Key")
+
+
+def _texts(ask: Ask) -> Iterator[tuple[str, str]]:
+    """Name every text that is asked with."""
+    if ask.message is not None:
+        yield "message", text_of(ask.message)
+    if ask.system is not None:
+        yield "system", ask.system
+    for index, message in enumerate(ask.messages or ()):
+        yield f"messages.{index}.content", text_of(message)
 
 
 def _replayed(context: Context, user_id: str, key: str, ask: Ask) -> Job | None:
