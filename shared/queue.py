@@ -10,9 +10,6 @@ from shared.config import Settings, settings
 
 RUN_TASK = "chatrelay.run"
 
-VISIBILITY_MARGIN = 2
-"""A message is delivered again after this many deadlines. Only a backstop: the lease does the recovery."""
-
 BROKER_CONNECTIONS = 50
 BROKER_ANSWER_SECONDS = 15
 BROKER_CONNECT_SECONDS = 5
@@ -25,8 +22,7 @@ def make_celery(config: Settings) -> Celery:
     app = Celery("chatrelay", broker=config.redis_url)
     app.conf.update(
         task_ignore_result=True,
-        task_acks_late=True,
-        task_reject_on_worker_lost=True,
+        task_acks_late=True,  # so that a worker takes no more messages than it has threads
         task_create_missing_queues=False,
         task_default_queue=keyspace.DOORBELL_QUEUE,
         # The nameless exchange needs no binding in Redis, so that ringing works in one that was just emptied.
@@ -39,7 +35,9 @@ def make_celery(config: Settings) -> Celery:
         broker_connection_max_retries=None,
         broker_pool_limit=BROKER_CONNECTIONS,
         broker_transport_options={
-            "visibility_timeout": int(VISIBILITY_MARGIN * config.job_deadline_seconds),
+            # A message that is taken is gone: a worker that dies loses doorbells, and a sweep rings again. Keeping unacknowledged
+            # messages in Redis would only bring back what nobody needs, and kombu (5.7) raises on acknowledging after a reconnect.
+            "ack_emulation": False,
             "max_connections": BROKER_CONNECTIONS,
             "socket_timeout": BROKER_ANSWER_SECONDS,
             "socket_connect_timeout": BROKER_CONNECT_SECONDS,
@@ -50,6 +48,7 @@ def make_celery(config: Settings) -> Celery:
         worker_concurrency=config.worker_concurrency,
         worker_pool="workers.pool:TaskPool",
         worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_enable_prefetch_count_reduction=False,
         worker_send_task_events=True,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,

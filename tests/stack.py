@@ -1,6 +1,7 @@
 """The product's real processes, for tests to start, stop, kill and pause."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -114,6 +115,11 @@ class Redis:
         except redis.ConnectionError:
             return False
 
+    def forget(self) -> None:
+        """Remove what a stopped server has on disk."""
+        shutil.rmtree(self._folder)
+        self._folder.mkdir()
+
     def close(self) -> None:
         """End it."""
         self.client.close()
@@ -163,15 +169,17 @@ class Stack:
     def start_web(self, **settings: str) -> Process:
         """Start an API process, by the Procfile's own words, and wait until it answers."""
         port = free_port()
-        web = self.restart_web(port, **settings)
         self.urls.append(f"http://127.0.0.1:{port}")
-        return web
+        self.webs.append(self._web(port, **settings))
+        return self.webs[-1]
 
-    def restart_web(self, port: int, **settings: str) -> Process:
-        """Start an API process on a port that readers know already."""
+    def restart_web(self, index: int) -> None:
+        """Start an API process in place of a dead one, at the address that its readers know."""
+        self.webs[index] = self._web(int(self.urls[index].rpartition(":")[2]))
+
+    def _web(self, port: int, **settings: str) -> Process:
         command = [str(BIN / "gunicorn"), "-c", "gunicorn.conf.py", "api.app:create_app()"]
-        web = self.start(f"web-{len(self.webs)}", command, PORT=str(port), **settings)
-        self.webs.append(web)
+        web = self.start(f"web-{port}", command, PORT=str(port), **settings)
         wait_until(lambda: is_up(f"http://127.0.0.1:{port}/healthz"), "the API")
         return web
 

@@ -6,11 +6,15 @@ from typing import Any
 
 from celery import signals
 from celery.exceptions import Reject
+from kombu.transport.redis import Channel
 
 from shared import logs
 from shared.config import settings
 from shared.queue import RUN_TASK, app
 from workers.worker import Worker, alive_file
+
+# A connection that is lost takes the messages that were taken from it along: they are doorbells, and their jobs are running.
+Channel.do_restore = False
 
 _running: list[Worker] = []
 """The process' worker; filled when Celery starts one, so that importing this module starts nothing."""
