@@ -8,7 +8,7 @@ from shared.config import settings
 
 _config = settings()
 
-bind = f"{_config.host}:{_config.port}"
+bind = f"{_config.bind_address}:{_config.port}"
 workers = _config.web_concurrency
 worker_class = "gevent"
 worker_connections = _config.web_connections

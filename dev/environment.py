@@ -15,7 +15,7 @@ from shared.errors import ConfigurationError
 ROOT = Path(__file__).resolve().parent.parent
 
 DEFAULTS = {
-    "HOST": "127.0.0.1",
+    "BIND_ADDRESS": "127.0.0.1",
     "DRAIN_SECONDS": "2",
     "WEB_CONCURRENCY": "1",
     "ACCESS_TOKEN_SECONDS": "86400",

@@ -37,7 +37,7 @@ class Settings(BaseSettings):
     database_url: Annotated[str, AfterValidator(_with_driver)] = Field("", description="SQLAlchemy URL; empty: SQLite in DATA_DIR.")
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="Broker, live logs, limits.")
     data_dir: Path = Field(Path(".data"), description="Where SQLite and the embedded Redis keep their files.")
-    host: str = Field("0.0.0.0", description="The address the API listens on.")  # noqa: S104 - a container's port is published by hand
+    bind_address: str = Field("0.0.0.0", description="The address the API listens on.")  # noqa: S104 - a container's port is published by hand
     port: int = Field(8000, ge=1, le=65535, description="The API's port.")
     flower_port: int = Field(5555, ge=1, le=65535, description="Flower's port.")
     redis_port: int = Field(6390, ge=1, le=65535, description="The embedded Redis' port (bin/dev).")

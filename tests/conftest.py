@@ -11,7 +11,7 @@ from alembic.config import Config
 from tests.stack import ROOT, SECRET_KEY, Redis
 
 # Importing the product reads its settings, once; what a developer has set for himself must not leak into the tests.
-for _name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "DATABASE_URL", "REDIS_URL", "DEFAULT_MODEL", "PORT", "HOST"):
+for _name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "DATABASE_URL", "REDIS_URL", "DEFAULT_MODEL", "PORT", "BIND_ADDRESS"):
     os.environ.pop(_name, None)
 os.environ["SECRET_KEY"] = SECRET_KEY
 

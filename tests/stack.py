@@ -148,7 +148,7 @@ class Stack:
             "OPENAI_API_KEY": "built-in",
             "OPENAI_BASE_URL": f"{self.model_url}/v1",
             "DEFAULT_MODEL": "demo",
-            "HOST": "127.0.0.1",
+            "BIND_ADDRESS": "127.0.0.1",
             "WEB_CONCURRENCY": "1",
             "DRAIN_SECONDS": "2",
             "PYTHONUNBUFFERED": "1",

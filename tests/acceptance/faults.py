@@ -86,7 +86,14 @@ def _wait_until_taken_over(arena: Arena) -> None:
     started = {job["id"]: attempt for job, attempt in zip(arena.jobs, _attempts(database, arena), strict=True)}
     wait_until(lambda: any(now > started[job] for job, now in _by_job(database, arena).items()), "a take-over")
     wait_until(lambda: not _lapsed(database, arena), "every orphan to be taken over")
+    wait_until(lambda: _opened(arena, _by_job(database, arena)), "every new attempt to open")
     database.engine.dispose()
+
+
+def _opened(arena: Arena, attempts: dict[str, int]) -> bool:
+    """Whether the last entry of every log is the newest attempt's."""
+    tails = [arena.redis.client.xrevrange(keyspace.log_key(job), count=1) for job in attempts]
+    return [int(tail[0][0].split(b"-")[0]) if tail else 0 for tail in tails] == list(attempts.values())
 
 
 def _by_job(database: Database, arena: Arena) -> dict[str, int]:
