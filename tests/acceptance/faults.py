@@ -6,7 +6,7 @@ import time
 from celery import Celery
 from sqlalchemy import func, select
 
-from shared import keyspace, lifecycle
+from shared import keyspace, lifecycle, stream
 from shared.database import Database
 from shared.models import UNFINISHED, Job, Status
 from tests.acceptance.chaos import Arena
@@ -67,6 +67,14 @@ def pause_a_worker(arena: Arena) -> None:
         _wait_until_taken_over(arena)
     finally:
         worker.signal(signal.SIGCONT)
+    _wait_until_it_lets_go(arena, worker)
+
+
+def _wait_until_it_lets_go(arena: Arena, worker: Process) -> None:
+    """The sleeper finds that its jobs are somebody else's, says so, and hangs up on the model."""
+    wait_until(lambda: "lease.lost" in worker.log() and '"reason": "lost"' in worker.log(), "the sleeper to notice")
+    asked = len(arena.jobs)
+    wait_until(lambda: int(str(arena.stack.stats()["open_streams"])) <= asked, "the sleeper to hang up on the model")
 
 
 def pause_a_worker_and_empty_redis(arena: Arena) -> None:
@@ -92,8 +100,8 @@ def _wait_until_taken_over(arena: Arena) -> None:
 
 def _opened(arena: Arena, attempts: dict[str, int]) -> bool:
     """Whether the last entry of every log is the newest attempt's."""
-    tails = [arena.redis.client.xrevrange(keyspace.log_key(job), count=1) for job in attempts]
-    return [int(tail[0][0].split(b"-")[0]) if tail else 0 for tail in tails] == list(attempts.values())
+    found = {job: list(stream.read(arena.redis.client, job)) for job in attempts}
+    return all(log and log[-1].attempt == attempts[job] for job, log in found.items())
 
 
 def _by_job(database: Database, arena: Arena) -> dict[str, int]:

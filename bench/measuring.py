@@ -1,0 +1,96 @@
+"""What the benchmarks share: a stack of real processes, their CPU time and memory, and percentiles."""
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from dev.postgres_server import PostgresServer
+from tests.stack import Process, Redis, Stack, running
+
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+GENEROUS = {"SUBMIT_LIMIT": "1000000 per minute", "MAX_QUEUED_JOBS": "100000", "MAX_RUNNING_JOBS": "100000"}
+
+
+class Bench:
+    """A running stack with its Redis."""
+
+    def __init__(self, stack: Stack, redis: Redis) -> None:
+        """Keep both together."""
+        self.stack = stack
+        self.redis = redis
+
+    def processes(self) -> dict[str, Process]:
+        """Name the processes whose cost is of interest."""
+        webs = {f"api {index}": web for index, web in enumerate(self.stack.webs)}
+        workers = {f"worker {index}": worker for index, worker in enumerate(self.stack.workers)}
+        return {**webs, **workers, "redis": self.redis.process, "model": self.stack.model}
+
+
+@contextmanager
+def bench(*, webs: int = 1, workers: int = 1, postgres: bool = True, **settings: str) -> Iterator[Bench]:
+    """Start a stack on PostgreSQL (or SQLite) with limits that are out of the way."""
+    with tempfile.TemporaryDirectory() as name, _database(name, postgres) as database_url:
+        folder = Path(name)
+        redis = Redis(folder)
+        try:
+            with running(Stack(folder, redis.url, database_url, **{**GENEROUS, **settings}), webs=webs, workers=workers) as stack:
+                yield Bench(stack, redis)
+        finally:
+            redis.close()
+
+
+@contextmanager
+def _database(folder: str, postgres: bool) -> Iterator[str]:
+    if not postgres:
+        yield f"sqlite:///{folder}/chatrelay.db"
+        return
+    with PostgresServer() as server:
+        yield server.create_database()
+
+
+def group(process: Process) -> list[int]:
+    """List a process and its children (Linux)."""
+    pids = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except FileNotFoundError:
+                continue
+            if int(fields[2]) == process.pid:
+                pids.append(int(entry.name))
+    return pids
+
+
+def cpu_seconds(process: Process) -> float:
+    """Tell the CPU time, user and system, of a process and its children."""
+    ticks = 0
+    for pid in group(process):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / TICKS_PER_SECOND
+
+
+def resident_kib(process: Process) -> int:
+    """Tell the resident memory of a process and its children, KiB."""
+    total = 0
+    for pid in group(process):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                total += int(line.split()[1])
+    return total
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """Tell the value below which that share of all values lies."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def summary(values: Sequence[float], unit: str) -> str:
+    """Say median, p95, p99 and maximum."""
+    shares = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
+    told = ", ".join(f"{name} {percentile(values, share):.1f}" for name, share in shares)
+    return f"{told}, max {max(values):.1f} {unit} (n={len(values)})"
