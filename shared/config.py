@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.errors import ConfigurationError
@@ -50,7 +50,7 @@ class Settings(BaseSettings):
     context_tokens: int = Field(16_000, ge=256, description="How much history a model is shown, in estimated tokens.")
 
     # The web
-    cors_origins: Annotated[list[str], NoDecode, AfterValidator(_split)] = Field(
+    cors_origins: Annotated[list[str], NoDecode, BeforeValidator(_split)] = Field(
         [], description="Allowed origins, by commas; * for all."
     )
     trusted_proxies: int = Field(0, ge=0, le=10, description="How many proxies in front set X-Forwarded-*.")
