@@ -23,8 +23,9 @@ class LogMoved(ChatrelayError):
 class JobLog:
     """The entries of one attempt and of all before it. Lives on the event loop and needs no lock.
 
-    `acked` entries are in Redis for sure; `lease_end` is the moment by this process' monotonic clock (seconds) after which nothing
-    may be appended until a renewal says otherwise.
+    `acked` entries are in Redis for sure; `last_seq` is the last that ever was, and so may have been read: a Redis that is emptied does
+    not lower it. `lease_end` is the moment by this process' monotonic clock (seconds) after which nothing may be appended until a
+    renewal says otherwise.
     """
 
     def __init__(self, job_id: str, attempt: int, found: list[Event], opening: Event, *, expiry_ms: int, lease_end: float) -> None:
@@ -33,6 +34,7 @@ class JobLog:
         self.attempt = attempt
         self.entries = [*found, opening]
         self.acked = len(found)
+        self.last_seq = found[-1].seq if found else 0
         self.lease_end = lease_end
         self.bytes = sum(len(event.data) for event in self.entries)
         self.closing = False
@@ -41,11 +43,6 @@ class JobLog:
         self._opened = False
         self._error: ChatrelayError | None = None
         self._waiter: asyncio.Future[None] | None = None
-
-    @property
-    def last_seq(self) -> int:
-        """The sequence number of the last entry in Redis."""
-        return self.entries[self.acked - 1].seq if self.acked else 0
 
     @property
     def pending(self) -> bool:
@@ -86,6 +83,7 @@ class JobLog:
     def confirm(self, write: Write) -> None:
         """Note that a write is in Redis."""
         self.acked = len(write.entries) if write.rewrite else self.acked + len(write.entries)
+        self.last_seq = max(self.last_seq, self.entries[self.acked - 1].seq)
         self.rewriting = False
         self._opened = True
         if not self.pending:
