@@ -41,7 +41,7 @@ def _add(delta: dict[str, Any], text: dict[str, list[str]], calls: dict[int, dic
 
 def _add_call(piece: dict[str, Any], calls: dict[int, dict[str, Any]]) -> None:
     """Add a piece of a tool call: the id and the name come once, the arguments in pieces."""
-    call = calls.setdefault(piece.get("index", 0), {"id": "", "type": "function", "function": {"name": "", "arguments": ""}})
+    call = calls.setdefault(piece.get("index") or 0, {"id": "", "type": "function", "function": {"name": "", "arguments": ""}})
     function = piece.get("function") or {}
     call["id"] = piece.get("id") or call["id"]
     call["type"] = piece.get("type") or call["type"]

@@ -17,7 +17,7 @@ from shared.opening import opening
 from workers.flusher import Flusher
 from workers.hold import Hold, Stop
 from workers.joblog import JobLog, LogLost, LogMoved
-from workers.providers.base import Piece, Provider, ProviderError, Question
+from workers.providers.base import COUNTS, Piece, Provider, ProviderError, Question
 
 ACKNOWLEDGE_SECONDS = 5.0
 """How long an end waits for Redis. After that the row is written anyway: it holds the log."""
@@ -192,5 +192,4 @@ def _counted(usage: dict[str, Any] | None) -> dict[str, Any] | None:
     """The provider's own count, in our fields."""
     if usage is None:
         return None
-    names = ("prompt_tokens", "completion_tokens", "total_tokens")
-    return {**{name: usage.get(name) or 0 for name in names}, "estimated": False}
+    return {**{name: usage.get(name) or 0 for name in COUNTS}, "estimated": False}

@@ -6,6 +6,9 @@ from typing import Any, NamedTuple, Protocol
 
 from shared.errors import ChatrelayError
 
+COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
+"""What of a usage is kept."""
+
 
 @dataclass(frozen=True)
 class Question:

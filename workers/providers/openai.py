@@ -13,7 +13,8 @@ import httpx2
 import orjson
 from openai import APIConnectionError, APIStatusError, AsyncOpenAI, DefaultAioHttpClient, OpenAIError
 
-from workers.providers.base import Piece, ProviderError, Question
+from shared.models.job import WORD_CHARS
+from workers.providers.base import COUNTS, Piece, ProviderError, Question
 
 CONNECT_SECONDS = 5.0
 WRITE_SECONDS = 30.0
@@ -95,9 +96,25 @@ def _piece(data: bytes) -> Piece:
         if error := chunk.get("error"):
             raise _told(error)
         choice: dict[str, Any] = chunk["choices"][0] if chunk.get("choices") else {}
+        reason, usage = choice.get("finish_reason"), chunk.get("usage")
+        _check(choice.get("delta") or {}, reason, usage or {})
     except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
         raise _broken("The provider sent a malformed chunk.", code="provider_malformed") from error
-    return Piece(choice.get("delta"), choice.get("finish_reason"), chunk.get("usage"))
+    return Piece(choice.get("delta"), reason and reason[:WORD_CHARS], usage)
+
+
+def _check(delta: dict[str, Any], finish_reason: Any, usage: dict[str, Any]) -> None:
+    """Raise a TypeError or an AttributeError for what could be shown but never be put together or stored."""
+    texts = [finish_reason, delta.get("content"), delta.get("refusal")]
+    numbers = [usage.get(name) for name in COUNTS]
+    for call in delta.get("tool_calls") or ():
+        function = call.get("function") or {}
+        texts += [call.get("id"), call.get("type"), function.get("name"), function.get("arguments")]
+        numbers.append(call.get("index"))
+    if not all(text is None or isinstance(text, str) for text in texts):
+        raise TypeError("not a text")
+    if not all(number is None or isinstance(number, int) for number in numbers):
+        raise TypeError("not a whole number")
 
 
 def _refused(error: APIStatusError) -> ProviderError:
@@ -135,10 +152,10 @@ def _cause(error: BaseException) -> str:
 
 def _retry_after(headers: httpx2.Headers) -> float | None:
     """Read how many seconds the provider wants us away: `retry-after-ms`, or `retry-after` in seconds or as a date."""
-    if (milliseconds := headers.get("retry-after-ms", "")).isdigit():
-        return int(milliseconds) / 1000
-    told = headers.get("retry-after", "")
+    milliseconds, told = headers.get("retry-after-ms", ""), headers.get("retry-after", "")
     try:
+        if milliseconds.isdigit():
+            return float(milliseconds) / 1000
         return float(told) if told.replace(".", "", 1).isdigit() else parsedate_to_datetime(told).timestamp() - time.time()
     except ValueError:
         return None

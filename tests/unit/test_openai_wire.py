@@ -1,0 +1,169 @@
+"""What a provider sends, read: events cut out of bytes, chunks with and without sense, the times it asks for."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from email.utils import formatdate
+from typing import Any
+
+import httpx2
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workers.providers import openai
+from workers.providers.base import Piece, ProviderError
+
+BODY = (
+    b': hello\n\nevent: x\ndata: {"a": 1}\n\ndata:{"b": "\xc3\xa4"}\n\ndata:  {"c": 3}  \n\ndata: [DONE]\n\ndata: {"late": 1}\n\n'
+)
+DATA = [b'{"a": 1}', b'{"b": "\xc3\xa4"}', b'{"c": 3}']
+
+
+def cut(*chunks: bytes) -> list[bytes]:
+    """What `_events` makes of a body that comes in these pieces."""
+
+    async def stream() -> AsyncIterator[bytes]:
+        for chunk in chunks:
+            yield chunk
+
+    async def collect() -> list[bytes]:
+        return [data async for data in openai._events(stream())]
+
+    return asyncio.run(collect())
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
+def test_events_are_cut_wherever_a_body_is_split(line_end: bytes) -> None:
+    body = BODY.replace(b"\n", line_end)
+
+    assert cut(*(body[at : at + 1] for at in range(len(body)))) == DATA
+    assert [cut(body[:at], body[at:]) for at in range(len(body))] == [DATA] * len(body)
+
+
+def test_what_ends_without_a_line_end_is_no_event() -> None:
+    assert cut(b'data: {"a": 1}\n\ndata: {"b"') == [b'{"a": 1}']
+    assert cut() == []
+
+
+def chunk(**choice: Any) -> bytes:
+    return orjson.dumps({"choices": [choice]})
+
+
+@pytest.mark.parametrize(
+    ("data", "piece"),
+    [
+        (chunk(delta={"content": "a"}), Piece({"content": "a"})),
+        (chunk(delta={}, finish_reason="stop"), Piece({}, "stop")),
+        (chunk(delta={"content": None, "x_vendor": [1]}), Piece({"content": None, "x_vendor": [1]})),
+        (chunk(delta={"tool_calls": [{"index": 0, "function": {"arguments": "{"}}]}), None),
+        (chunk(delta={"tool_calls": [{"function": None}]}), None),
+        (b'{"choices": [], "usage": {"prompt_tokens": 1}}', Piece(None, None, {"prompt_tokens": 1})),
+        (b'{"choices": null, "usage": null}', Piece()),
+        (b'{"error": null}', Piece()),
+        (b"{}", Piece()),
+    ],
+)
+def test_a_chunk_is_read_as_it_came(data: bytes, piece: Piece | None) -> None:
+    assert openai._piece(data) == (piece or Piece(orjson.loads(data)["choices"][0]["delta"]))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{",
+        b"null",
+        b'"text"',
+        b"[1]",
+        b'{"choices": "x"}',
+        b'{"choices": {"a": 1}}',
+        b'{"choices": ["x"]}',
+        b'{"choices": [null]}',
+        b'{"choices": [], "usage": "x"}',
+        b'{"choices": [], "usage": {"prompt_tokens": "many"}}',
+        chunk(delta="text"),
+        chunk(delta=["text"]),
+        chunk(delta={"content": 5}),
+        chunk(delta={"content": [{"type": "text", "text": "a"}]}),
+        chunk(delta={"refusal": {}, "content": {"a": 1}}),
+        chunk(delta={"tool_calls": "x"}),
+        chunk(delta={"tool_calls": 1}),
+        chunk(delta={"tool_calls": ["x"]}),
+        chunk(delta={"tool_calls": [{"index": "a"}]}),
+        chunk(delta={"tool_calls": [{"function": "x"}]}),
+        chunk(delta={"tool_calls": [{"function": {"arguments": {"a": 1}}}]}),
+        chunk(delta={"tool_calls": [{"id": 7}]}),
+        chunk(delta={}, finish_reason=7),
+        b'{"choices": [{"delta": {"content": "\\ud800"}}]}',
+    ],
+)
+def test_a_chunk_without_sense_is_an_error_that_may_pass(data: bytes) -> None:
+    with pytest.raises(ProviderError) as caught:
+        openai._piece(data)
+
+    assert (caught.value.reason, caught.value.retryable) == ("provider_malformed", True)
+
+
+def test_a_finish_reason_fits_into_its_column() -> None:
+    assert openai._piece(chunk(delta={}, finish_reason="r" * 100)).finish_reason == "r" * 32
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        ({"message": "Overloaded", "code": "busy"}, "busy", "Overloaded"),
+        ({"message": "Overloaded"}, "provider_error", "Overloaded"),
+        ({"code": 529}, "529", "{'code': 529}"),
+        ("Overloaded", "provider_error", "Overloaded"),
+    ],
+)
+def test_an_error_inside_the_stream_is_told(error: object, code: str, message: str) -> None:
+    with pytest.raises(ProviderError) as caught:
+        openai._piece(orjson.dumps({"error": error}))
+
+    assert (caught.value.reason, caught.value.message, caught.value.retryable) == (code, message, True)
+
+
+def asked(**headers: str) -> float | None:
+    return openai._retry_after(httpx2.Headers({name.replace("_", "-"): value for name, value in headers.items()}))
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"retry_after": "3"}, 3.0),
+        ({"retry_after": "0"}, 0.0),
+        ({"retry_after": "1.5"}, 1.5),
+        ({"retry_after_ms": "250"}, 0.25),
+        ({"retry_after_ms": "250", "retry_after": "3"}, 0.25),
+        ({"retry_after_ms": "soon", "retry_after": "3"}, 3.0),
+    ],
+)
+def test_the_wait_that_a_provider_asks_for(headers: dict[str, str], seconds: float | None) -> None:
+    assert asked(**headers) == seconds
+
+
+@pytest.mark.parametrize("away", [30, -30])
+def test_the_moment_that_a_provider_asks_for(away: int) -> None:
+    assert asked(retry_after=formatdate(time.time() + away, usegmt=True)) == pytest.approx(away, abs=2)
+
+
+@pytest.mark.parametrize(
+    "rubbish",
+    ["", " ", ".", "-1", "1e3", "soon", "inf", "nan", "1,5", "9" * 5000, "Wed, 99 Oct 2026", "Mon, 01 Jan 0001 00:00:00 -0000"],
+)
+@pytest.mark.parametrize("name", ["retry_after", "retry_after_ms"])
+def test_rubbish_is_no_error(name: str, rubbish: str) -> None:
+    told = asked(**{name: rubbish})
+
+    assert told is None or told < 0 or told == float("inf")
+
+
+@given(st.text(st.characters(max_codepoint=255)).map(lambda text: text.encode("latin-1")))
+def test_no_header_is_an_error(value: bytes) -> None:
+    for name in (b"retry-after", b"retry-after-ms"):
+        told = openai._retry_after(httpx2.Headers([(name, value)]))
+        assert told is None or isinstance(told, float)
