@@ -1,0 +1,160 @@
+"""The settings: typed, told once, and refused by name when they are wrong."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared import config
+from shared.config import Settings
+from shared.errors import ConfigurationError
+
+ROOT = Path(__file__).resolve().parents[2]
+SECRET = "s" * 32
+PATIENCE_SECONDS = 30
+
+
+@pytest.fixture(autouse=True)
+def bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment that sets nothing but the secret."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv("SECRET_KEY", SECRET)
+
+
+def importing(module: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """What a process says that imports one of our modules."""
+    command = [sys.executable, "-c", f"import {module}"]
+    return subprocess.run(command, cwd=ROOT, check=False, env=environment, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
+
+
+@pytest.mark.parametrize("environment", [{}, {"SECRET_KEY": ""}, {"SECRET_KEY": "too short"}])
+def test_without_a_secret_nothing_starts(environment: dict[str, str]) -> None:
+    refused = importing("shared.queue", **environment)
+
+    assert refused.returncode == 2
+    assert refused.stdout == ""
+    assert re.fullmatch(r"chatrelay: cannot start: SECRET_KEY: .+\n", refused.stderr)
+    assert "too short" not in refused.stderr
+
+
+def test_with_a_secret_it_does() -> None:
+    started = importing("shared.queue", SECRET_KEY=SECRET)
+
+    assert (started.returncode, started.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "http"),
+        ("PORT", "0"),
+        ("PORT", "65536"),
+        ("MAX_TRIES", "0"),
+        ("MAX_TRIES", "1.5"),
+        ("LEASE_SECONDS", "-1"),
+        ("LEASE_SECONDS", "0"),
+        ("STALL_SECONDS", "soon"),
+        ("WORKER_CONCURRENCY", "4001"),
+        ("RETENTION_DAYS", "-1"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(ConfigurationError) as caught:
+        config.load()
+    assert caught.value.message.startswith(f"{name}: ")
+
+
+def test_every_wrong_value_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PORT", "MAX_TRIES"):
+        monkeypatch.setenv(name, "x")
+    monkeypatch.delenv("SECRET_KEY")
+
+    with pytest.raises(ConfigurationError) as caught:
+        config.load()
+    assert {part.partition(": ")[0] for part in caught.value.message.split("; ")} == {"PORT", "MAX_TRIES", "SECRET_KEY"}
+
+
+@pytest.mark.parametrize(
+    ("url", "meant"),
+    [
+        ("postgres://u:p@h:1/d", "postgresql+psycopg://u:p@h:1/d"),
+        ("postgresql://u:p@h/d?sslmode=require", "postgresql+psycopg://u:p@h/d?sslmode=require"),
+        ("postgresql+psycopg://u@h/d", "postgresql+psycopg://u@h/d"),
+        ("sqlite:////tmp/x.db", "sqlite:////tmp/x.db"),
+    ],
+)
+def test_postgres_means_psycopg(url: str, meant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", url)
+
+    assert config.load().database == meant
+
+
+def test_without_a_database_it_is_a_file_below_the_data_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
+
+    assert config.load().database == f"sqlite:///{tmp_path}/data/chatrelay.db"
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("", []), ("*", ["*"]), ("https://a.example , https://b.example,", ["https://a.example", "https://b.example"])],
+)
+def test_origins_are_parted_by_commas(given: str, meant: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CORS_ORIGINS", given)
+
+    assert config.load().cors_origins == meant
+
+
+def test_an_empty_value_is_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "")
+
+    assert config.load().port == 8000
+
+
+EXAMPLE = (ROOT / ".env.example").read_text()
+
+
+def exemplary() -> dict[str, str]:
+    pairs = (line.partition("=") for line in EXAMPLE.splitlines() if line and not line.startswith("#"))
+    return {name: value for name, _, value in pairs}
+
+
+def test_the_example_names_every_setting_and_no_other() -> None:
+    assert list(exemplary()) == [*(name.upper() for name in Settings.model_fields), "FLOWER_BASIC_AUTH"]
+
+
+def test_the_example_tells_the_defaults_and_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    example = exemplary()
+    defaults = config.load()
+    for name, value in example.items():
+        if value:
+            monkeypatch.setenv(name, value)
+
+    assert config.load() == defaults
+    assert (example["SECRET_KEY"], example["FLOWER_BASIC_AUTH"]) == ("", "")
+    assert [
+        name
+        for name, field in Settings.model_fields.items()
+        if name != "secret_key" and field.default and not example[name.upper()]
+    ] == []
+
+
+def test_the_example_explains_each_setting_in_the_settings_own_words() -> None:
+    def told(field: Any) -> str:
+        return f"# {field.description}"
+
+    lines = EXAMPLE.splitlines()
+    above = {line.partition("=")[0]: lines[at - 1] for at, line in enumerate(lines) if re.match(r"[A-Z_]+=", line)}
+    assert {name: told(field) for name, field in Settings.model_fields.items() if above[name.upper()] != told(field)} == {}
+
+
+def test_the_example_is_grouped_as_the_settings_are() -> None:
+    source = (ROOT / "shared" / "config.py").read_text()
+
+    assert re.findall(r"^## (.+)$", EXAMPLE, re.MULTILINE) == [*re.findall(r"^    # (.+)$", source, re.MULTILINE), "Flower"]
