@@ -1,4 +1,4 @@
-"""What does an idle reader cost? 2,000 of them on one API process: memory each, and connections to Redis. `python -m bench.readers`."""
+"""What does an idle reader cost? 2,000 on one API process: memory each, connections to Redis. `python -m bench.readers`."""
 
 import asyncio
 import sys
