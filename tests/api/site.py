@@ -1,0 +1,67 @@
+"""Where a test of the wire happens: API processes and workers on one Redis and one database of their own."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sqlalchemy import func, select
+
+from shared import keyspace
+from shared.database import Database
+from shared.ids import new_id
+from shared.models import Conversation, IdempotencyKey, Job, Message, User
+from tests.api.tokens import access_token
+from tests.client import Client
+from tests.stack import Redis, Stack, running
+
+STORED = (Job, Conversation, Message, IdempotencyKey)
+
+
+@dataclass(frozen=True)
+class Site:
+    """A stack, with the Redis and the database that it is on."""
+
+    stack: Stack
+    redis: Redis
+    database: Database
+    users: list[Client] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        """The first API process' address."""
+        return self.stack.url
+
+    def user(self) -> Client:
+        """Make somebody new, and log him in; by hand, since a password's hash takes a tenth of a second."""
+        user_id = new_id("user")
+        with self.database.write() as session:
+            session.add(User(id=user_id, username=user_id, password_hash=""))
+        self.users.append(Client(self.url, access_token(user_id)))
+        return self.users[-1]
+
+    def rings(self) -> int:
+        """Count the messages in the queue."""
+        return int(self.redis.client.llen(keyspace.DOORBELL_QUEUE))
+
+    def traces(self) -> list[int]:
+        """Count all that a submission leaves behind: rows, and a ring."""
+        with self.database.read() as session:
+            rows = [session.scalar(select(func.count()).select_from(table)) or 0 for table in STORED]
+        return [*rows, self.rings()]
+
+
+@contextmanager
+def site(folder: Path, database_url: str, settings: Mapping[str, str], *, workers: int = 1) -> Iterator[Site]:
+    """Start one, and end it all."""
+    redis = Redis(folder)
+    database = Database(database_url)
+    users: list[Client] = []
+    try:
+        with running(Stack(folder, redis.url, database_url, **settings), workers=workers) as stack:
+            yield Site(stack, redis, database, users)
+    finally:
+        for user in users:
+            user.close()
+        database.engine.dispose()
+        redis.close()

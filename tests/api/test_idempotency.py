@@ -1,0 +1,112 @@
+"""`Idempotency-Key`: the same key and body is the same job, whoever comes first."""
+
+import secrets
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.api.site import Site
+from tests.api.wire import assert_refused
+from tests.client import Client
+
+RACERS = 12
+
+
+def _key() -> dict[str, str]:
+    return {"Idempotency-Key": secrets.token_hex(8)}
+
+
+def _jobs(client: Client) -> list[str]:
+    return [job["id"] for job in client.http.get("/jobs").json()["data"]]
+
+
+def test_the_same_key_and_body_is_the_same_job(waiter: Client, idle: Site) -> None:
+    # Given a job under a key
+    key = _key()
+    first = waiter.submit("Hello", headers=key, metadata={"a": "1", "b": "2"})
+    traces = idle.traces()
+
+    # When the same is asked again, then the answer is the same job with a ticket of its own
+    again = waiter.submit("Hello", headers=key, metadata={"b": "2", "a": "1"})
+    assert again.pop("stream_url") != first.pop("stream_url")
+    assert again == first
+    assert idle.traces() == traces
+    assert _jobs(waiter) == [first["id"]]
+
+
+def test_a_replay_tells_how_the_job_is_now(client: Client) -> None:
+    key = _key()
+    job = client.submit(headers=key, model="demo?tokens=1&first_ms=0")
+    client.finished(job["id"])
+    again = client.submit(headers=key, model="demo?tokens=1&first_ms=0")
+    assert (again["id"], again["status"]) == (job["id"], "completed")
+    assert client.http.get(again["stream_url"], headers={"Authorization": ""}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "other", [{"message": "Goodbye"}, {"temperature": 1}, {"model": "demo?tokens=1"}, {"metadata": {"a": "1"}}]
+)
+def test_the_same_key_with_another_body_is_refused(waiter: Client, idle: Site, other: dict[str, Any]) -> None:
+    key = _key()
+    job = waiter.submit("Hello", headers=key)
+    traces = idle.traces()
+    answer = waiter.http.post("/jobs", json={"message": "Hello", **other}, headers=key)
+    assert_refused(answer, 409, param="Idempotency-Key", code="idempotency_key_reused")
+    assert answer.headers["x-should-retry"] == "false"
+    assert idle.traces() == traces
+    assert _jobs(waiter) == [job["id"]]
+
+
+def test_another_users_same_key_is_another_job(waiter: Client, idle: Site) -> None:
+    key = _key()
+    other = idle.user()
+    assert waiter.submit("Hello", headers=key)["id"] != other.submit("Hello", headers=key)["id"]
+
+
+def test_a_refused_request_does_not_spend_its_key(waiter: Client) -> None:
+    key = _key()
+    unknown = waiter.http.post("/jobs", json={"message": "Hello", "conversation_id": "conv_1"}, headers=key)
+    assert_refused(unknown, 404)
+    waiter.submit("Hello", headers=key)
+
+
+def test_a_deleted_job_frees_its_key(waiter: Client) -> None:
+    key = _key()
+    job = waiter.submit("Hello", headers=key)
+    assert waiter.http.delete(f"/jobs/{job['id']}").status_code == 204
+    assert waiter.submit("Hello", headers=key)["id"] != job["id"]
+
+
+def _race(client: Client, bodies: list[dict[str, Any]]) -> list[httpx2.Response]:
+    """Send all bodies at the same moment under one key, each over a connection of its own."""
+    start = threading.Barrier(len(bodies))
+    headers = {"Authorization": f"Bearer {client.token}", **_key()}
+
+    def send(body: dict[str, Any]) -> httpx2.Response:
+        with httpx2.Client(base_url=client.url, headers=headers, timeout=30) as http:
+            http.get("/healthz")  # connects
+            start.wait()
+            return http.post("/jobs", json=body)
+
+    with ThreadPoolExecutor(len(bodies)) as threads:
+        return list(threads.map(send, bodies))
+
+
+def test_a_race_for_one_key_gives_one_job(waiter: Client, idle: Site) -> None:
+    before = idle.traces()
+    answers = _race(waiter, [{"message": "Hello"}] * RACERS)
+    assert [answer.status_code for answer in answers] == [202] * RACERS
+    assert {answer.json()["id"] for answer in answers} == set(_jobs(waiter))
+    assert len(_jobs(waiter)) == 1
+
+    # And one job's traces: a job, a conversation, a message, a key and one ring
+    assert [after - earlier for after, earlier in zip(idle.traces(), before, strict=True)] == [1, 1, 1, 1, 1]
+
+
+def test_a_race_of_different_bodies_for_one_key_has_one_winner(waiter: Client) -> None:
+    answers = _race(waiter, [{"message": f"Hello {number}"} for number in range(RACERS)])
+    assert sorted(answer.status_code for answer in answers) == [202] + [409] * (RACERS - 1)
+    assert len(_jobs(waiter)) == 1
