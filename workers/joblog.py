@@ -23,7 +23,7 @@ class LogMoved(ChatrelayError):
 class JobLog:
     """The entries of one attempt and of all before it. Lives on the event loop and needs no lock.
 
-    `acked` entries are in Redis for sure; `last_seq` is the last that ever was, and so may have been read: a Redis that is emptied does
+    `acked` entries are in Redis for sure; `last_seq` is the last that ever was, and so may have been read: an emptied Redis does
     not lower it. `lease_end` is the moment by this process' monotonic clock (seconds) after which nothing may be appended until a
     renewal says otherwise.
     """
