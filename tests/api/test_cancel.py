@@ -1,0 +1,195 @@
+"""`POST /jobs/{id}/cancel` and `DELETE /jobs/{id}`: stop a job, and forget it."""
+
+import secrets
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from shared import keyspace
+from tests.api.site import Site
+from tests.api.wire import HEARTBEAT, assert_refused, event, events, listening
+from tests.client import Client, counted
+from tests.stack import wait_until
+
+SOON_SECONDS = 1.0
+"""How fast the provider's socket closes."""
+
+
+def _cancel(client: Client, job: dict[str, Any]) -> dict[str, Any]:
+    answer = client.http.post(f"/jobs/{job['id']}/cancel")
+    assert answer.status_code == 200, answer.text
+    now: dict[str, Any] = answer.json()
+    return now
+
+
+def _await_running(client: Client, job: dict[str, Any]) -> None:
+    wait_until(lambda: client.job(job["id"])["status"] == "in_progress", "the job to run")
+
+
+def _left_at(site: Site, message: str) -> float | None:
+    """When the model saw the client leave that had sent this message, by the clock that all processes of a machine share."""
+    stats: dict[str, Any] = site.stack.stats()
+    return next((clock / 1e9 for key, clock in stats["disconnect_clock"] if key.endswith(message)), None)
+
+
+def _assert_hung_up(site: Site, message: str, began: float) -> None:
+    wait_until(lambda: _left_at(site, message), "the provider's socket to close", seconds=5)
+    left_at = _left_at(site, message)
+    assert left_at is not None
+    assert left_at - began < SOON_SECONDS
+
+
+def _was_asked(site: Site, message: str) -> bool:
+    calls: Any = site.stack.stats()["by_key"]
+    return any(key.endswith(message) for key in calls)
+
+
+def test_a_queued_job_is_cancelled_on_the_spot(waiter: Client) -> None:
+    job = waiter.submit("Hello there")
+    now = _cancel(waiter, job)
+    assert (now["status"], now["text"], now["started_at"], now["error"]) == ("cancelled", "", None, None)
+    assert now["finished_at"] is not None
+    assert now["usage"]["estimated"] is True
+    assert now["usage"]["completion_tokens"] == 0
+    assert waiter.job(job["id"]) == now
+
+    # And its log says so, and nothing else
+    assert events(job["stream_url"]) == [{"seq": 1, "type": "cancelled", "usage": now["usage"]}]
+
+
+def test_a_reader_of_a_queued_job_sees_it_cancelled(waiter: Client) -> None:
+    job = waiter.submit()
+    with listening(job["stream_url"]) as blocks:
+        assert next(blocks) == b"retry: 500"
+        _cancel(waiter, job)
+        assert [event(block)["type"] for block in blocks if block != HEARTBEAT] == ["cancelled"]
+
+
+def test_a_job_is_cancelled_before_its_first_token(client: Client, works: Site) -> None:
+    message = secrets.token_hex(8)
+    job = client.submit(message, model="demo?first_ms=50000")
+    wait_until(lambda: _was_asked(works, message), "the provider to be asked")
+    began = time.monotonic()
+    now = _cancel(client, job)
+    assert time.monotonic() - began < 2
+    assert (now["status"], now["text"], now["first_token_at"]) == ("cancelled", "", None)
+    _assert_hung_up(works, message, began)
+    assert [told["type"] for told in events(job["stream_url"])] == ["started", "cancelled"]
+
+
+def test_a_job_is_cancelled_in_the_middle(client: Client, works: Site) -> None:
+    # Given a job that has said something, and somebody who reads it
+    message = f"Count to 500, {secrets.token_hex(8)}"
+    job = client.submit(message, model="demo?tokens=500&first_ms=0&gap_ms=40")
+    with listening(job["stream_url"]) as blocks:
+        assert next(blocks) == b"retry: 500"
+        told = [event(next(blocks)) for _ in range(8)]
+
+        # When it is cancelled
+        began = time.monotonic()
+        now = _cancel(client, job)
+        told += [event(block) for block in blocks if block != HEARTBEAT]
+
+    # Then the provider is hung up on, and the text so far is kept, with an estimate of what it cost
+    _assert_hung_up(works, message, began)
+    assert now["status"] == told[-1]["type"] == "cancelled"
+    assert [each["seq"] for each in told] == list(range(1, len(told) + 1))
+    assert now["text"] == "".join(each["delta"]["content"] for each in told if each["type"] == "delta")
+    assert len(now["text"]) >= len(counted(7))
+    assert counted(500).startswith(now["text"])
+    assert now["usage"]["estimated"] is True
+    assert now["usage"]["completion_tokens"] > 0
+    assert now["usage"]["prompt_tokens"] > 0
+    assert told[-1]["usage"] == now["usage"]
+    assert now["finish_reason"] is None
+    assert events(job["stream_url"]) == told
+
+
+def test_cancelling_again_changes_nothing(client: Client) -> None:
+    job = client.submit(model="demo?tokens=500&gap_ms=40")
+    _await_running(client, job)
+    first = _cancel(client, job)
+    assert first["status"] == "cancelled"
+    assert _cancel(client, job) == _cancel(client, job) == first
+
+
+def test_many_cancel_at_once(client: Client, works: Site) -> None:
+    job = client.submit(model="demo?tokens=500&gap_ms=40")
+    _await_running(client, job)
+    others = [Client(works.url, client.token) for _ in range(5)]
+    with ThreadPoolExecutor(len(others)) as threads:
+        answers = list(threads.map(lambda other: _cancel(other, job), others))
+    for other in others:
+        other.close()
+    assert [answer["status"] for answer in answers] == ["cancelled"] * 5
+    assert sum(told["type"] == "cancelled" for told in events(job["stream_url"])) == 1
+
+
+def test_cancelling_after_the_end_changes_nothing(client: Client) -> None:
+    job = client.submit(model="demo?tokens=3&first_ms=0&gap_ms=0")
+    end = client.finished(job["id"])
+    assert end["status"] == "completed"
+    assert _cancel(client, job) == end
+    assert client.job(job["id"]) == end
+
+
+def test_a_conversation_goes_on_after_a_cancel(client: Client) -> None:
+    job = client.submit("One.", model="demo?tokens=500&gap_ms=40")
+    wait_until(lambda: client.job(job["id"])["text"], "some text")
+    text = _cancel(client, job)["text"]
+    after = client.submit("Two.", model="demo?echo=1&gap_ms=0", conversation_id=job["conversation_id"])
+    assert text.strip() in client.finished(after["id"])["text"]
+
+
+def _assert_gone(client: Client, site: Site, job: dict[str, Any]) -> None:
+    for method, path in (("GET", ""), ("GET", "/events"), ("POST", "/cancel"), ("DELETE", "")):
+        assert_refused(client.http.request(method, f"/jobs/{job['id']}{path}"), 404, param="job_id")
+    assert_refused(client.http.get(job["stream_url"], headers={"Authorization": ""}), 404)
+    assert job["id"] not in [other["id"] for other in client.http.get("/jobs").json()["data"]]
+    assert site.redis.client.exists(keyspace.log_key(job["id"])) == 0
+
+
+def _delete(client: Client, job: dict[str, Any]) -> None:
+    answer = client.http.delete(f"/jobs/{job['id']}")
+    assert (answer.status_code, answer.content) == (204, b"")
+
+
+def test_a_finished_job_is_deleted_with_its_log(client: Client, works: Site) -> None:
+    job = client.submit(model="demo?tokens=3&first_ms=0")
+    client.finished(job["id"])
+    assert works.redis.client.exists(keyspace.log_key(job["id"])) == 1
+    _delete(client, job)
+    _assert_gone(client, works, job)
+
+
+def test_a_running_job_is_stopped_and_deleted(client: Client, works: Site) -> None:
+    # Given a running job and its reader
+    message = secrets.token_hex(8)
+    job = client.submit(message, model="demo?tokens=500&first_ms=0&gap_ms=40")
+    with listening(job["stream_url"]) as blocks:
+        assert next(blocks) == b"retry: 500"
+        assert [event(next(blocks))["type"] for _ in range(3)] == ["started", "delta", "delta"]
+
+        # When it is deleted, then it is gone, its reader was told, and the provider was hung up on
+        began = time.monotonic()
+        _delete(client, job)
+        _assert_gone(client, works, job)
+        assert [event(block)["type"] for block in blocks if block != HEARTBEAT][-1] == "cancelled"
+    _assert_hung_up(works, message, began)
+
+    # And nothing writes its log again
+    assert works.redis.client.exists(keyspace.log_key(job["id"])) == 0
+
+
+def test_a_queued_job_is_deleted(waiter: Client, idle: Site) -> None:
+    job = waiter.submit()
+    _delete(waiter, job)
+    _assert_gone(waiter, idle, job)
+
+
+def test_a_deleted_jobs_conversation_goes_on(client: Client) -> None:
+    job = client.submit("One.", model="demo?tokens=3&first_ms=0&gap_ms=0")
+    client.finished(job["id"])
+    _delete(client, job)
+    after = client.submit("Two.", model="demo?echo=1&gap_ms=0", conversation_id=job["conversation_id"])
+    assert "One." in client.finished(after["id"])["text"]

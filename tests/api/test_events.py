@@ -1,0 +1,182 @@
+"""`GET /jobs/{id}/events`: a job's log as server-sent events, from any cursor, live or later."""
+
+import time
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from shared import keyspace
+from tests.api.site import Site
+from tests.api.wire import HEARTBEAT, assert_refused, event, events, listening
+from tests.client import Client, counted
+
+NOT_CURSORS = ["-1", "abc", "+1", "1.0", " 1", "0x1", "1_0", "9" * 30]
+FULLWIDTH_ONE = "\uff11"
+SMALL = "demo?tokens=5&first_ms=0&gap_ms=5"
+LAST = 7
+"""The last number of the small job: one event opens it, one ends it."""
+
+
+def _path(job: dict[str, Any]) -> str:
+    return f"/jobs/{job['id']}/events"
+
+
+def _texts(told: list[dict[str, Any]]) -> str:
+    return "".join(event["delta"].get("content") or "" for event in told if event["type"] == "delta")
+
+
+@pytest.fixture
+def over(client: Client) -> dict[str, Any]:
+    """A small job that is over."""
+    job = client.submit(model=SMALL)
+    assert client.finished(job["id"])["status"] == "completed"
+    return job
+
+
+def test_the_bytes_are_server_sent_events(client: Client) -> None:
+    # Given a job, read live as it runs
+    job = client.submit(model=SMALL)
+    with listening(job["stream_url"]) as blocks:
+        opening, *told = [block for block in blocks if block != HEARTBEAT]
+
+    # Then there is one retry line, and each event is an id, a type and one line of JSON
+    assert opening == b"retry: 500"
+    assert [event(block)["seq"] for block in told] == list(range(1, LAST + 1))
+
+
+def test_every_event_says_what_its_type_says(client: Client) -> None:
+    job = client.submit(model=SMALL)
+    told = events(job["stream_url"])
+    assert told[0] == {"seq": 1, "type": "started", "attempt": 1, "model": SMALL}
+    assert told[1:-1] == [{"seq": 1 + n, "type": "delta", "delta": {"content": f"{n} "}} for n in range(1, 6)]
+    usage = {"prompt_tokens": 4, "completion_tokens": 5, "total_tokens": 9, "estimated": False}
+    assert told[-1] == {"seq": LAST, "type": "completed", "finish_reason": "stop", "usage": usage}
+
+
+def test_the_headers_keep_proxies_from_waiting(client: Client, over: dict[str, Any]) -> None:
+    answer = client.http.get(_path(over))
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert "no-cache" in answer.headers["cache-control"]
+    assert answer.headers["x-accel-buffering"] == "no"
+    assert answer.headers["x-request-id"]
+    assert "content-encoding" not in answer.headers
+
+
+def test_silence_is_broken_by_heartbeats(client: Client) -> None:
+    # Given a model that says nothing for two and a half heartbeats
+    job = client.submit(model="demo?tokens=2&first_ms=2500&gap_ms=0")
+    with listening(job["stream_url"]) as blocks:
+        kinds = ["beat" if block == HEARTBEAT else event(block)["type"] for block in list(blocks)[1:]]
+    assert kinds[0] == "started"
+    assert 2 <= kinds.count("beat") <= 3
+    assert kinds[-3:] == ["delta", "delta", "completed"]
+
+
+def test_an_event_comes_when_it_happens(client: Client) -> None:
+    # Given a model that says a word every 200 ms, then no word waits for the next
+    job = client.submit(model="demo?tokens=4&first_ms=200&gap_ms=200")
+    with listening(job["stream_url"]) as blocks:
+        came = [time.monotonic() for block in blocks if block.startswith(b"id: ") and event(block)["type"] == "delta"]
+    gaps = [later - earlier for earlier, later in pairwise(came)]
+    assert len(gaps) == 3
+    assert min(gaps) > 0.05
+
+
+@pytest.mark.parametrize("cursor", range(LAST))
+def test_a_cursor_is_exclusive(client: Client, over: dict[str, Any], cursor: int) -> None:
+    whole = events(over["stream_url"])
+    assert events(over["stream_url"] + f"&after={cursor}") == whole[cursor:]
+    assert events(over["stream_url"], headers={"Last-Event-ID": str(cursor)}) == whole[cursor:]
+
+
+@pytest.mark.parametrize("cursor", [LAST, LAST + 1, 10**17])
+def test_after_the_end_there_is_nothing_and_never_will_be(client: Client, over: dict[str, Any], cursor: int) -> None:
+    for request in ({"params": {"after": str(cursor)}}, {"headers": {"Last-Event-ID": str(cursor)}}):
+        answer = client.http.get(_path(over), **request)  # type: ignore[arg-type]
+        assert (answer.status_code, answer.content) == (204, b"")
+
+
+def test_the_header_beats_the_query(client: Client, over: dict[str, Any]) -> None:
+    url = over["stream_url"] + "&after=2"
+    assert [told["seq"] for told in events(url)] == [3, 4, 5, 6, 7]
+    assert [told["seq"] for told in events(url, headers={"Last-Event-ID": "5"})] == [6, 7]
+    assert [told["seq"] for told in events(over["stream_url"] + "&after=abc", headers={"Last-Event-ID": "5"})] == [6, 7]
+    assert client.http.get(_path(over), params={"after": "2"}, headers={"Last-Event-ID": str(LAST)}).status_code == 204
+
+
+def test_an_empty_cursor_is_the_beginning(client: Client, over: dict[str, Any]) -> None:
+    whole = events(over["stream_url"])
+    assert events(over["stream_url"] + "&after=") == whole
+    assert events(over["stream_url"], headers={"Last-Event-ID": ""}) == whole
+    assert events(over["stream_url"] + "&after=0") == events(over["stream_url"] + "&after=000") == whole
+
+
+@pytest.mark.parametrize("cursor", [*NOT_CURSORS, FULLWIDTH_ONE, "\x00"])
+def test_a_query_that_is_no_cursor_is_refused(client: Client, over: dict[str, Any], cursor: str) -> None:
+    assert_refused(client.http.get(_path(over), params={"after": cursor}), 400, param="after")
+
+
+@pytest.mark.parametrize("cursor", [*(cursor for cursor in NOT_CURSORS if cursor[0] != " "), FULLWIDTH_ONE])
+def test_a_header_that_is_no_cursor_is_refused(client: Client, over: dict[str, Any], cursor: str) -> None:
+    answer = client.http.get(_path(over), headers=[(b"Last-Event-ID", cursor.encode())])
+    assert_refused(answer, 400, param="Last-Event-ID")
+
+
+def test_an_unknown_question_is_refused(client: Client, over: dict[str, Any]) -> None:
+    assert_refused(client.http.get(_path(over), params={"before": "1"}), 400, param="before")
+
+
+def test_a_cursor_beyond_the_end_of_a_running_job_waits_for_the_end(client: Client) -> None:
+    # Given a running job and a reader who believes to have seen more than there is
+    job = client.submit(model="demo?tokens=20&first_ms=0&gap_ms=40")
+    began = time.monotonic()
+    told = events(job["stream_url"] + "&after=1000")
+
+    # Then he hears nothing, until the job is over
+    assert told == []
+    assert time.monotonic() - began > 0.4
+    assert client.job(job["id"])["status"] == "completed"
+    assert client.http.get(_path(job), params={"after": "1000"}).status_code == 204
+
+
+def test_a_reader_who_comes_in_the_middle_misses_nothing(client: Client) -> None:
+    job = client.submit(model="demo?tokens=30&first_ms=0&gap_ms=20")
+    with listening(job["stream_url"]) as blocks:
+        next(blocks)
+        seen = [event(next(blocks)) for _ in range(10)]
+    rest = events(job["stream_url"] + f"&after={seen[-1]['seq']}")
+    assert [told["seq"] for told in seen + rest] == list(range(1, 33))
+    assert _texts(seen + rest) == counted(30)
+
+
+def test_a_queued_job_is_waited_for(waiter: Client) -> None:
+    with listening(waiter.submit()["stream_url"]) as blocks:
+        assert next(blocks) == b"retry: 500"
+        assert next(blocks) == HEARTBEAT
+
+
+def test_a_log_that_redis_has_forgotten_is_served_from_the_archive(client: Client, works: Site, over: dict[str, Any]) -> None:
+    # Given what was read while the log was in Redis
+    whole = events(over["stream_url"])
+    status = client.job(over["id"])
+
+    # When Redis has forgotten it
+    assert works.redis.client.delete(keyspace.log_key(over["id"])) == 1
+
+    # Then every cursor gives what it gave before, and the status is what it was
+    for cursor in range(LAST):
+        assert events(over["stream_url"] + f"&after={cursor}") == whole[cursor:]
+    assert client.http.get(_path(over), params={"after": str(LAST)}).status_code == 204
+    assert client.job(over["id"]) == status
+
+
+def test_a_log_that_redis_forgets_while_it_is_read_is_read_on(client: Client, works: Site) -> None:
+    job = client.submit(model="demo?tokens=40&first_ms=0&gap_ms=30")
+    with listening(job["stream_url"]) as blocks:
+        assert next(blocks) == b"retry: 500"
+        told = [event(next(blocks)) for _ in range(10)]
+        works.redis.client.delete(keyspace.log_key(job["id"]))
+        told += [event(block) for block in blocks if block != HEARTBEAT]
+    assert [each["seq"] for each in told] == list(range(1, 43))
+    assert _texts(told) == counted(40)
