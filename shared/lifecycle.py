@@ -10,7 +10,7 @@ the attempt, so that all that the last holder may still have in flight is void.
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, and_, case, exists, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Select, and_, case, exists, false, func, or_, select, tuple_, update
 from sqlalchemy.orm import Session, aliased
 
 from shared import events
@@ -57,7 +57,7 @@ def claim(
         lease_ms: how long it holds it before it must renew.
         epoch: which Redis the log is in, as far as the worker knows; kept for the first attempt only.
         max_lost_workers: how many workers a job may lose.
-        max_running: how many jobs of one user may run.
+        max_running: how many jobs of one user may run; claims of the same moment may together pass it on PostgreSQL.
 
     Returns:
         the job as it now is, its `log_epoch` still the last holder's; None when there is nothing to do.
@@ -102,9 +102,11 @@ def waiting_for(job: Job, max_running: int) -> Select[str]:
     """Ask for the job that could not be claimed because this one ran: the next of its conversation, or of a user at his limit."""
     running = select(func.count()).where(Job.user_id == job.user_id, Job.status == Status.IN_PROGRESS).scalar_subquery()
     at_limit = and_(Job.user_id == job.user_id, running >= max_running - 1)
+    # Without a conversation it is nobody's next turn; compared as it is, it would be that of every job that has none either.
+    next_turn = Job.conversation_id == job.conversation_id if job.conversation_id else false()
     return (
         select(Job.id)
-        .where(Job.status == Status.QUEUED, or_(Job.conversation_id == job.conversation_id, at_limit))
+        .where(Job.status == Status.QUEUED, or_(next_turn, at_limit))
         .order_by(Job.created_ms, Job.id)
         .limit(1)
     )

@@ -4,7 +4,7 @@ import asyncio
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import aiohttp
 import httpx2
@@ -63,6 +63,14 @@ class Client:
     def events(self, job_id: str, after: int = 0) -> "Reading":
         """Read a job's events to the end."""
         return asyncio.run(read(self.url, job_id, self.token, after=after))
+
+    def __enter__(self) -> Self:
+        """Stay for a block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Hang up."""
+        self.close()
 
     def close(self) -> None:
         """Hang up."""
