@@ -12,6 +12,8 @@ from tests.client import Client
 
 MOST_CHARS = 10_000
 MOST_WAITING = 20
+MOST = 3
+"""What `strict` allows in a minute."""
 BOTH = ["sqlite", "postgresql"]
 
 SETTINGS = {
@@ -43,6 +45,14 @@ def idle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp("idle")
     with site(folder, _database_url(request, folder), SETTINGS, workers=0) as started:
         yield started
+
+
+@pytest.fixture(scope="package")
+def strict(works: Site) -> str:
+    """The address of an API process that allows little, behind a proxy that tells it who calls and what he called."""
+    limit = f"{MOST} per minute"
+    works.stack.start_web(LOGIN_LIMIT=limit, SUBMIT_LIMIT=limit, TRUSTED_PROXIES="1")
+    return works.stack.urls[-1]
 
 
 @pytest.fixture

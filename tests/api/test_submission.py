@@ -69,6 +69,19 @@ def test_an_accepted_job_says_where_to_watch_it(client: Client) -> None:
     assert [event["type"] for event in told] == ["started", "delta", "delta", "delta", "completed"]
 
 
+def test_behind_a_proxy_the_addresses_are_those_that_its_clients_know(client: Client, strict: str) -> None:
+    told = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "chat.example", "X-Forwarded-Prefix": "/relay"}
+    headers = {"Authorization": f"Bearer {client.token}", **told}
+    job = httpx2.post(f"{strict}/jobs", json={"message": "Hello", "model": PROSE}, headers=headers).json()
+    assert job["status_url"] == f"https://chat.example/relay/jobs/{job['id']}"
+    assert job["stream_url"].startswith(f"https://chat.example/relay/jobs/{job['id']}/events?ticket=")
+
+
+def test_what_only_a_proxy_may_say_is_not_believed_of_others(client: Client) -> None:
+    answer = client.http.post("/jobs", json={"message": "Hello", "model": PROSE}, headers={"X-Forwarded-Host": "evil.example"})
+    assert answer.json()["stream_url"].startswith(client.url)
+
+
 def test_the_default_model_answers_when_none_is_named(client: Client) -> None:
     assert client.job(client.submit()["id"])["model"] == "demo"
 

@@ -1,0 +1,48 @@
+"""`/healthz` and `/readyz`, and the id that every answer carries."""
+
+import httpx2
+import pytest
+
+from tests.api.site import Site
+from tests.client import Client
+
+ALL_IS_WELL = {"database": "ok", "redis": "ok", "worker": "ok"}
+
+
+def test_a_process_that_answers_is_alive(anybody: httpx2.Client) -> None:
+    answer = anybody.get("/healthz")
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+
+
+def test_a_site_with_a_worker_is_ready(anybody: httpx2.Client) -> None:
+    answer = anybody.get("/readyz")
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok", "checks": ALL_IS_WELL})
+
+
+def test_a_site_without_a_worker_says_so(idle: Site) -> None:
+    answer = httpx2.get(f"{idle.url}/readyz")
+    assert answer.status_code == 503
+    assert answer.json()["status"] == "unavailable"
+    assert answer.json()["checks"] == {**ALL_IS_WELL, "worker": "no worker is alive"}
+
+
+@pytest.mark.parametrize("given", ["a", "req-1", "A.b:c_d-9", "x" * 128])
+def test_a_sane_request_id_comes_back(anybody: httpx2.Client, given: str) -> None:
+    assert anybody.get("/healthz", headers={"X-Request-Id": given}).headers["x-request-id"] == given
+
+
+@pytest.mark.parametrize("given", ["", "a b", "x" * 129, "a/b", "<script>", 'a"b', "é", "a\tb"])
+def test_another_request_id_is_replaced(anybody: httpx2.Client, given: str) -> None:
+    answer = anybody.get("/healthz", headers=[(b"X-Request-Id", given.encode())])
+    assert answer.headers["x-request-id"].startswith("req_")
+
+
+def test_every_answer_has_a_request_id_of_its_own(client: Client) -> None:
+    answers = [client.http.get(path) for path in ("/jobs", "/jobs", "/jobs/x", "/nothing", "/readyz", "/openapi.json")]
+    assert len({answer.headers["x-request-id"] for answer in answers}) == len(answers)
+
+
+def test_a_request_id_is_in_the_log(anybody: httpx2.Client, works: Site) -> None:
+    given = "a-request-to-be-found"
+    anybody.get("/healthz", headers={"X-Request-Id": given})
+    assert any(given in web.log() for web in works.stack.webs)

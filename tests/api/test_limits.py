@@ -1,0 +1,133 @@
+"""Rates: failed logins per name and address, submissions per user, and how many of them may wait."""
+
+import secrets
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.api.conftest import MOST, MOST_WAITING
+from tests.api.site import Site
+from tests.api.wire import assert_refused
+from tests.client import PASSWORD, Client
+
+QUICK = "demo?tokens=1&first_ms=0"
+
+
+@pytest.fixture
+def name(anybody: httpx2.Client) -> str:
+    """A registered user's name."""
+    name = f"user-{secrets.token_hex(8)}"
+    assert anybody.post("/auth/register", json={"username": name, "password": PASSWORD}).status_code == 201
+    return name
+
+
+def _somewhere() -> str:
+    return f"2001:db8::{secrets.token_hex(2)}:{secrets.token_hex(2)}"
+
+
+def _login(url: str, name: str, password: str, address: str) -> httpx2.Response:
+    headers = {"X-Forwarded-For": address}
+    return httpx2.post(f"{url}/auth/login", json={"username": name, "password": password}, headers=headers)
+
+
+def _assert_limited(response: httpx2.Response, code: str = "rate_limit_exceeded") -> None:
+    error = assert_refused(response, 429, code=code)
+    assert error["type"] == "rate_limit_error"
+    assert 1 <= int(response.headers["retry-after"]) <= 60
+
+
+def test_a_name_that_failed_too_often_must_wait(strict: str, name: str) -> None:
+    # Given failures for one name from everywhere
+    for _ in range(MOST):
+        assert _login(strict, name, "wrong password", _somewhere()).status_code == 401
+
+    # Then even the right password does not open, wherever it comes from
+    _assert_limited(_login(strict, name, PASSWORD, _somewhere()))
+
+
+def test_an_unknown_name_is_limited_like_a_known_one(strict: str) -> None:
+    nobody = f"user-{secrets.token_hex(8)}"
+    for _ in range(MOST):
+        assert _login(strict, nobody, PASSWORD, _somewhere()).status_code == 401
+    _assert_limited(_login(strict, nobody, PASSWORD, _somewhere()))
+
+
+def test_an_address_that_failed_too_often_must_wait(strict: str, name: str) -> None:
+    # Given failures for all kinds of names from one address
+    address = _somewhere()
+    for _ in range(MOST):
+        assert _login(strict, secrets.token_hex(8), "wrong password", address).status_code == 401
+
+    # Then nobody can log in from there, but from elsewhere
+    _assert_limited(_login(strict, name, PASSWORD, address))
+    assert _login(strict, name, PASSWORD, _somewhere()).status_code == 201
+
+
+def test_logins_that_succeed_are_not_counted(strict: str, name: str) -> None:
+    address = _somewhere()
+    assert [_login(strict, name, PASSWORD, address).status_code for _ in range(MOST + 1)] == [201] * (MOST + 1)
+
+
+@pytest.fixture
+def eager(strict: str, client: Client) -> httpx2.Client:
+    """A user who submits where little is allowed."""
+    client.http.base_url = httpx2.URL(strict)
+    return client.http
+
+
+def _submit(http: httpx2.Client, **headers: Any) -> httpx2.Response:
+    return http.post("/jobs", json={"message": "Hello", "model": QUICK}, headers=headers)
+
+
+def test_who_submits_too_fast_must_wait(eager: httpx2.Client, works: Site) -> None:
+    answers = [_submit(eager) for _ in range(MOST)]
+    assert [answer.status_code for answer in answers] == [202] * MOST
+    assert [answer.headers["ratelimit-remaining"] for answer in answers] == ["2", "1", "0"]
+    assert {answer.headers["ratelimit-limit"] for answer in answers} == {str(MOST)}
+
+    # Then the next is refused, and nothing of it is kept
+    refused = _submit(eager)
+    _assert_limited(refused)
+    assert refused.headers["ratelimit-remaining"] == "0"
+    assert 1 <= int(refused.headers["ratelimit-reset"]) <= 60
+    assert len(eager.get("/jobs").json()["data"]) == MOST
+
+    # And another user is not held up
+    assert works.user().submit(model=QUICK)
+
+
+def test_a_replay_is_not_limited(eager: httpx2.Client) -> None:
+    key = {"Idempotency-Key": secrets.token_hex(8)}
+    first = _submit(eager, **key)
+    answers = [_submit(eager, **key) for _ in range(MOST + 1)]
+    assert {answer.json()["id"] for answer in answers} == {first.json()["id"]}
+
+
+def test_looking_is_not_limited(eager: httpx2.Client) -> None:
+    job_id = _submit(eager).json()["id"]
+    for _ in range(MOST):
+        assert eager.get(f"/jobs/{job_id}").status_code == 200
+        assert eager.get("/jobs").status_code == 200
+    assert _submit(eager).status_code == 202
+
+
+def test_what_is_refused_for_its_words_is_not_counted(eager: httpx2.Client) -> None:
+    for _ in range(MOST + 1):
+        assert_refused(eager.post("/jobs", json={"message": ""}), 400)
+    assert _submit(eager).status_code == 202
+
+
+def test_only_so_many_jobs_of_a_user_may_wait(waiter: Client, idle: Site) -> None:
+    # Given as many waiting jobs as there may be
+    jobs = [waiter.submit() for _ in range(MOST_WAITING)]
+    traces = idle.traces()
+
+    # Then one more is refused and leaves nothing behind; another user's is taken
+    _assert_limited(waiter.http.post("/jobs", json={"message": "Hello"}), code="too_many_queued_jobs")
+    assert idle.traces() == traces
+    idle.user().submit()
+
+    # And there is room again when one is gone
+    assert waiter.http.post(f"/jobs/{jobs[0]['id']}/cancel").status_code == 200
+    waiter.submit()
