@@ -24,3 +24,5 @@ try:
 except OperationalError as error:
     sys.stderr.write(f"chatrelay: cannot migrate: the database of DATABASE_URL does not answer: {error.orig}\n")
     raise SystemExit(1) from None
+finally:
+    database.engine.dispose()

@@ -104,12 +104,7 @@ def waiting_for(job: Job, max_running: int) -> Select[str]:
     at_limit = and_(Job.user_id == job.user_id, running >= max_running - 1)
     # Without a conversation it is nobody's next turn; compared as it is, it would be that of every job that has none either.
     next_turn = Job.conversation_id == job.conversation_id if job.conversation_id else false()
-    return (
-        select(Job.id)
-        .where(Job.status == Status.QUEUED, or_(next_turn, at_limit))
-        .order_by(Job.created_ms, Job.id)
-        .limit(1)
-    )
+    return select(Job.id).where(Job.status == Status.QUEUED, or_(next_turn, at_limit)).order_by(Job.created_ms, Job.id).limit(1)
 
 
 def _held_by(job_id: str, attempt: int) -> ColumnElement[bool]:
