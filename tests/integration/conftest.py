@@ -1,0 +1,77 @@
+"""Real servers: one Redis, and one database of each kind that is emptied for each test."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dev.postgres_server import PostgresServer
+from shared.config import Settings
+from shared.database import Database
+from shared.models import Base
+from tests.conftest import migrate
+from tests.integration.jobs import Jobs
+from tests.stack import SECRET_KEY, Redis
+
+
+def _migrated(url: str) -> Database:
+    with pytest.MonkeyPatch.context() as environment:
+        migrate(url, environment)
+    return Database(url)
+
+
+def _empty(database: Database) -> None:
+    with database.write() as session:
+        for table in reversed(Base.metadata.sorted_tables):
+            session.execute(table.delete())
+
+
+@pytest.fixture(scope="session")
+def sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """One SQLite database with our tables."""
+    database = _migrated(f"sqlite:///{tmp_path_factory.mktemp('sqlite') / 'chatrelay.db'}")
+    yield database
+    database.engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def postgresql(postgres_server: PostgresServer) -> Iterator[Database]:
+    """One PostgreSQL database with our tables."""
+    database = _migrated(postgres_server.create_database())
+    yield database
+    database.engine.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> Database:
+    """A database without rows, once of each kind. Made once and emptied each time, which is faster than migrating each time."""
+    made: Database = request.getfixturevalue(request.param)
+    _empty(made)
+    return made
+
+
+@pytest.fixture
+def jobs(database: Database) -> Jobs:
+    """Jobs in that database."""
+    return Jobs(database)
+
+
+@pytest.fixture
+def sqlite_jobs(sqlite: Database) -> Jobs:
+    """Jobs in SQLite, where the kind of database makes no difference."""
+    _empty(sqlite)
+    return Jobs(sqlite)
+
+
+@pytest.fixture
+def config(empty_redis: Redis, tmp_path: Path) -> Settings:
+    """Settings with short times."""
+    return Settings(
+        secret_key=SECRET_KEY,
+        redis_url=empty_redis.url,
+        data_dir=tmp_path,
+        lease_seconds=2,
+        renew_seconds=0.2,
+        heartbeat_seconds=0.2,
+        log_ttl_seconds=60,
+    )
