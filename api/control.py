@@ -85,7 +85,7 @@ def _has_lapsed(context: Context, job: Job) -> bool:
 
 def _waiting_for(context: Context, job: Job) -> str | None:
     with context.database.read() as session:
-        return session.scalar(lifecycle.waiting_for(job, context.config.max_running_jobs))
+        return session.scalar(lifecycle.waiting_for(job))
 
 
 def remove(context: Context, user_id: str, job_id: str) -> None:

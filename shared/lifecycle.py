@@ -98,13 +98,13 @@ def _next_job(max_lost_workers: int, max_running: int) -> Select[str]:
     )
 
 
-def waiting_for(job: Job, max_running: int) -> Select[str]:
-    """Ask for the job that could not be claimed because this one ran: the next of its conversation, or of a user at his limit."""
-    running = select(func.count()).where(Job.user_id == job.user_id, Job.status == Status.IN_PROGRESS).scalar_subquery()
-    at_limit = and_(Job.user_id == job.user_id, running >= max_running - 1)
-    # Without a conversation it is nobody's next turn; compared as it is, it would be that of every job that has none either.
-    next_turn = Job.conversation_id == job.conversation_id if job.conversation_id else false()
-    return select(Job.id).where(Job.status == Status.QUEUED, or_(next_turn, at_limit)).order_by(Job.created_ms, Job.id).limit(1)
+def waiting_for(job: Job) -> Select[str]:
+    """Ask for a job that may have been refused a claim because this one ran: the next of its conversation, or of a user at his limit.
+
+    Both are jobs of the same user. Whether he was at his limit cannot be told any more, so that any of his will do: a ring too many
+    costs one look.
+    """
+    return select(Job.id).where(Job.user_id == job.user_id, Job.status == Status.QUEUED).order_by(Job.created_ms, Job.id).limit(1)
 
 
 def _held_by(job_id: str, attempt: int) -> ColumnElement[bool]:

@@ -152,7 +152,7 @@ class Chat:
 
     def _ring_next(self, job: Job) -> None:
         with self._database.read() as session:
-            waiting = session.scalar(lifecycle.waiting_for(job, self._config.max_running_jobs))
+            waiting = session.scalar(lifecycle.waiting_for(job))
         if waiting:
             ring(waiting)
 
