@@ -4,6 +4,8 @@ All times that are compared are milliseconds since 1970 by the *database's* cloc
 transaction is short and does no other I/O; none is open while a model talks.
 """
 
+import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -27,6 +29,8 @@ POOL_SIZE = 10
 POOL_OVERFLOW = 20
 POOL_WAIT_SECONDS = 10
 POOL_RECYCLE_SECONDS = 1_800
+
+_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 
 _SQLITE_BEGIN = "sqlite_begin"
 _SQLITE_WRONG_STATEMENT = "SQLITE_ERROR"
@@ -93,8 +97,14 @@ def _may_pass(error: DBAPIError) -> bool:
     return error.connection_invalidated or (isinstance(error, OperationalError | InterfaceError) and not is_wrong)
 
 
+def _json(value: Any) -> str:
+    """Write JSON; for the character NUL, which PostgreSQL cannot hold, stands the replacement character."""
+    return _NUL.sub(r"\1\\ufffd", json.dumps(value))
+
+
 def _engine(url: str) -> Engine:
     pool: dict[str, Any] = {
+        "json_serializer": _json,
         "pool_size": POOL_SIZE,
         "max_overflow": POOL_OVERFLOW,
         "pool_timeout": POOL_WAIT_SECONDS,

@@ -10,7 +10,7 @@ the attempt, so that all that the last holder may still have in flight is void.
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, and_, case, exists, false, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Select, and_, case, exists, func, or_, select, tuple_, update
 from sqlalchemy.orm import Session, aliased
 
 from shared import events
@@ -99,7 +99,7 @@ def _next_job(max_lost_workers: int, max_running: int) -> Select[str]:
 
 
 def waiting_for(job: Job) -> Select[str]:
-    """Ask for a job that may have been refused a claim because this one ran: the next of its conversation, or of a user at his limit.
+    """Ask for a job that may have been refused a claim because this one ran: next in its conversation, or over its user's limit.
 
     Both are jobs of the same user. Whether he was at his limit cannot be told any more, so that any of his will do: a ring too many
     costs one look.
