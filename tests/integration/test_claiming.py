@@ -209,9 +209,9 @@ def test_an_orphan_is_taken_over_once(jobs: Jobs) -> None:
     assert {job.attempt for job in taken} == {2}
 
 
-def waiting(jobs: Jobs, job: Job, max_running: int = 100) -> str | None:
+def waiting(jobs: Jobs, job: Job) -> str | None:
     with jobs.database.read() as session:
-        return session.scalar(lifecycle.waiting_for(job, max_running))
+        return session.scalar(lifecycle.waiting_for(job))
 
 
 def test_who_ends_a_turn_rings_for_the_next(jobs: Jobs) -> None:
@@ -224,19 +224,10 @@ def test_who_ends_a_turn_rings_for_the_next(jobs: Jobs) -> None:
     assert waiting(jobs, first) == second
 
 
-def test_who_ends_a_job_of_a_user_at_his_limit_rings_for_his_next(jobs: Jobs) -> None:
-    user = jobs.user()
-    first = jobs.claimed(user=user)
-    second = jobs.queue(user)
-    jobs.set(first.id, status=Status.COMPLETED)
-
-    assert waiting(jobs, first, 1) == second
-    assert waiting(jobs, first, 2) is None
-
-
-def test_who_ends_a_job_that_nobody_waited_for_rings_for_nobody(jobs: Jobs) -> None:
+def test_who_ends_a_job_rings_for_the_next_of_its_user_and_of_nobody_else(jobs: Jobs) -> None:
     ended = jobs.claimed()
     jobs.queue()
     jobs.set(ended.id, status=Status.COMPLETED)
 
     assert waiting(jobs, ended) is None
+    assert jobs.queue(ended.user_id) == waiting(jobs, ended)
