@@ -103,7 +103,7 @@ def _json(value: Any) -> str:
 
 
 def _engine(url: str) -> Engine:
-    pool: dict[str, Any] = {
+    options: dict[str, Any] = {
         "json_serializer": _json,
         "pool_size": POOL_SIZE,
         "max_overflow": POOL_OVERFLOW,
@@ -111,13 +111,13 @@ def _engine(url: str) -> Engine:
         "pool_recycle": POOL_RECYCLE_SECONDS,
     }
     if url.startswith("sqlite"):
-        engine = create_engine(url, connect_args={"timeout": BUSY_MS / 1000, "check_same_thread": False}, **pool)
+        engine = create_engine(url, connect_args={"timeout": BUSY_MS / 1000, "check_same_thread": False}, **options)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     limits = f"-c statement_timeout={STATEMENT_MS} -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_MS}"
     arguments = {"connect_timeout": CONNECT_SECONDS, "options": limits}
-    return create_engine(url, connect_args=arguments, pool_pre_ping=True, **pool)
+    return create_engine(url, connect_args=arguments, pool_pre_ping=True, **options)
 
 
 def _prepare_sqlite(connection: Any, _: ConnectionPoolEntry) -> None:
