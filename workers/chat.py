@@ -6,7 +6,7 @@ connection is held meanwhile. What may go wrong at each step, and why nothing is
 
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 from sqlalchemy.orm import Session
@@ -32,6 +32,7 @@ RESULT_SECONDS = 600.0
 RESULT_AGAIN_SECONDS = 1.0
 
 T = TypeVar("T")
+Prompt = list[dict[str, Any]]
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +60,10 @@ class Chat:
             log.info("job.claimed", attempt=hold.attempt)
             try:
                 self._carry(hold)
+            except Exception:
+                # The task's boundary. What went wrong here would go wrong again in every worker, at the provider's price.
+                log.exception("job.broken", attempt=hold.attempt)
+                self._end(hold, ending.failed("internal_error", "Something went wrong on our side."), [])
             finally:
                 self._loop.run(self._streaming.release(hold))
                 self._keeper.release(hold)
@@ -72,35 +77,35 @@ class Chat:
         while True:
             outcome = self._loop.run(self._streaming.attempt(hold, question, reason))
             if isinstance(outcome, Ending):
-                return self._end(hold, outcome, question)
+                return self._end(hold, outcome, prompt)
             if isinstance(outcome, Stopped):
-                return self._stop(hold, outcome.reason, question)
-            if not self._try_again(hold, outcome, question):
+                return self._stop(hold, outcome.reason, prompt)
+            if not self._try_again(hold, outcome, prompt):
                 return None
             reason = events.PROVIDER_ERROR
 
-    def _stop(self, hold: Hold, reason: Stop, question: Question) -> None:
+    def _stop(self, hold: Hold, reason: Stop, prompt: Prompt) -> None:
         log.info("job.stopped", attempt=hold.attempt, reason=reason.value)
         if reason is Stop.LOST:
             return
         if reason is Stop.CANCELLED and hold.knows_its_log:
-            self._end(hold, ending.CANCELLED, question)
+            self._end(hold, ending.CANCELLED, prompt)
         else:
             # Drained; or cancelled before the log of the attempts before could be read: then a sweep ends it.
             self._give_back(hold, events.DRAINED)
 
-    def _try_again(self, hold: Hold, error: ProviderError, question: Question) -> bool:
+    def _try_again(self, hold: Hold, error: ProviderError, prompt: Prompt) -> bool:
         """Begin the next attempt here, if there is to be one here."""
         log.warning("provider.error", attempt=hold.attempt, code=error.reason, status=error.http_status, error=error.message)
         wait_seconds = retry.wait_seconds(
             error, hold.job.provider_errors, max_tries=self._config.max_tries, seconds_left=hold.seconds_left
         )
         if wait_seconds is None or (hold.job.on_interrupt is OnInterrupt.FAIL and hold.has_shown_text):
-            self._end(hold, ending.refused(error.fields()), question)
+            self._end(hold, ending.refused(error.fields()), prompt)
         elif wait_seconds > retry.WAIT_IN_PLACE_SECONDS:
             self._give_back(hold, events.PROVIDER_ERROR, wait_seconds, error)
         elif hold.stopped.wait(wait_seconds) and hold.reason is not None:
-            self._stop(hold, hold.reason, question)
+            self._stop(hold, hold.reason, prompt)
         else:
             return self._raise_attempt(hold, error)
         return False
@@ -130,14 +135,12 @@ class Chat:
         if given and not wait_seconds:
             ring(hold.job.id)
 
-    def _end(self, hold: Hold, how: Ending, question: Question) -> None:
+    def _end(self, hold: Hold, how: Ending, prompt: Prompt) -> None:
         """Write the end: flushed log, row, terminal event; then ring for whoever waited for it."""
         self._loop.run(self._streaming.flush(hold))
         with hold.changing(for_good=True):
             entries = hold.log.entries if hold.log else []
-            terminal = self._surely(
-                hold, lambda session: ending.end_held(session, hold.job.id, hold.attempt, entries, how, question.messages)
-            )
+            terminal = self._surely(hold, lambda session: ending.end_held(session, hold.job.id, hold.attempt, entries, how, prompt))
         if not terminal:
             log.warning("job.not_ours", attempt=hold.attempt)
             return

@@ -28,13 +28,23 @@ class JobLog:
     renewal says otherwise.
     """
 
-    def __init__(self, job_id: str, attempt: int, found: list[Event], opening: Event, *, expiry_ms: int, lease_end: float) -> None:
-        """Begin an attempt: its first event follows what was found."""
+    def __init__(
+        self,
+        job_id: str,
+        attempt: int,
+        found: list[Event],
+        opening: Event,
+        *,
+        expiry_ms: int,
+        lease_end: float,
+        last_seq: int | None = None,
+    ) -> None:
+        """Begin an attempt: its first event follows what was found, in Redis or (then `last_seq` tells what is there) in memory."""
         self.job_id = job_id
         self.attempt = attempt
         self.entries = [*found, opening]
         self.acked = len(found)
-        self.last_seq = found[-1].seq if found else 0
+        self.last_seq = (found[-1].seq if found else 0) if last_seq is None else last_seq
         self.lease_end = lease_end
         self.bytes = sum(len(event.data) for event in self.entries)
         self.closing = False

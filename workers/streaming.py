@@ -88,7 +88,15 @@ class Streaming:
                 log_seq=hold.job.log_seq,
                 trusted=trusted,
             )
-            hold.log = JobLog(hold.job.id, hold.attempt, found, first, expiry_ms=self._running_expiry_ms, lease_end=hold.lease_end)
+            hold.log = JobLog(
+                hold.job.id,
+                hold.attempt,
+                found,
+                first,
+                expiry_ms=self._running_expiry_ms,
+                lease_end=hold.lease_end,
+                last_seq=hold.log.last_seq if hold.log else None,
+            )
             self._flusher.hold(hold.log)
             try:
                 return await hold.log.flushed()

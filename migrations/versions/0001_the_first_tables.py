@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.dialects import postgresql
+
 
 revision = "0001"
 down_revision = None
@@ -61,9 +61,9 @@ def upgrade() -> None:
         sa.Column("answer_id", sa.String(length=64), nullable=True),
         sa.Column("status", sa.String(length=32), nullable=False),
         sa.Column("model", sa.String(length=255), nullable=False),
-        sa.Column("request", sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
+        sa.Column("request", sa.JSON(none_as_null=True), nullable=False),
         sa.Column("on_interrupt", sa.String(length=32), nullable=False),
-        sa.Column("labels", sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
+        sa.Column("labels", sa.JSON(none_as_null=True), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("owner", sa.String(length=64), nullable=True),
         sa.Column("lease_until_ms", sa.BigInteger(), nullable=True),
@@ -81,9 +81,9 @@ def upgrade() -> None:
         sa.Column("first_token_ms", sa.BigInteger(), nullable=True),
         sa.Column("finished_ms", sa.BigInteger(), nullable=True),
         sa.Column("finish_reason", sa.String(length=32), nullable=True),
-        sa.Column("message", sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(), "postgresql"), nullable=True),
-        sa.Column("usage", sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(), "postgresql"), nullable=True),
-        sa.Column("error", sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(), "postgresql"), nullable=True),
+        sa.Column("message", sa.JSON(none_as_null=True), nullable=True),
+        sa.Column("usage", sa.JSON(none_as_null=True), nullable=True),
+        sa.Column("error", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("last_seq", sa.Integer(), nullable=True),
         sa.Column("archive", sa.LargeBinary(), nullable=True),
         sa.Column("log_closed", sa.Boolean(), nullable=False),
@@ -139,7 +139,7 @@ def upgrade() -> None:
         sa.Column("conversation_id", sa.String(length=64), nullable=False),
         sa.Column("parent_id", sa.String(length=64), nullable=True),
         sa.Column("role", sa.String(length=16), nullable=False),
-        sa.Column("body", sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
+        sa.Column("body", sa.JSON(none_as_null=True), nullable=False),
         sa.Column("created_ms", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(
             ["conversation_id"], ["conversations.id"], name=op.f("fk_messages_conversation_id"), ondelete="CASCADE"

@@ -3,7 +3,6 @@
 from typing import Annotated, Any, ClassVar
 
 from sqlalchemy import JSON, BigInteger, MetaData, String
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, mapped_column
 
 from shared.database import now_ms
@@ -30,4 +29,5 @@ class Base(DeclarativeBase):
     """The root of all tables."""
 
     metadata = MetaData(naming_convention=_NAMES)
-    type_annotation_map: ClassVar = {dict[str, Any]: JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")}
+    # Plain JSON, also on PostgreSQL: its binary kind refuses the NUL characters that a model may well say.
+    type_annotation_map: ClassVar = {dict[str, Any]: JSON(none_as_null=True)}
