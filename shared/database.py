@@ -34,6 +34,7 @@ _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 
 _SQLITE_BEGIN = "sqlite_begin"
 _SQLITE_WRONG_STATEMENT = "SQLITE_ERROR"
+_POSTGRESQL_READ_ONLY = "25006"
 
 
 class now_ms(FunctionElement[int]):
@@ -94,7 +95,9 @@ def _translated() -> Iterator[None]:
 def _may_pass(error: DBAPIError) -> bool:
     """Tell a database that is away or busy from a statement that is wrong, which SQLite's driver calls by the same name."""
     is_wrong = getattr(error.orig, "sqlite_errorname", "") == _SQLITE_WRONG_STATEMENT
-    return error.connection_invalidated or (isinstance(error, OperationalError | InterfaceError) and not is_wrong)
+    is_failing_over = getattr(error.orig, "sqlstate", "") == _POSTGRESQL_READ_ONLY
+    is_away = isinstance(error, OperationalError | InterfaceError) and not is_wrong
+    return error.connection_invalidated or is_failing_over or is_away
 
 
 def _json(value: Any) -> str:
