@@ -1,0 +1,67 @@
+"""The migrations make exactly the tables of the models, and can be taken back."""
+
+from collections.abc import Iterator
+
+import pytest
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Engine, create_engine, inspect
+
+from shared.config import settings
+from shared.database import Database
+from shared.models import Base
+from tests.conftest import migrate
+from tests.stack import ROOT
+
+
+@pytest.fixture
+def alembic(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Config]:
+    """Alembic, on an empty database of each kind."""
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    settings.cache_clear()
+    yield Config(ROOT / "alembic.ini")
+    settings.cache_clear()
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    made = create_engine(database_url)
+    yield made
+    made.dispose()
+
+
+def tables(engine: Engine) -> set[str]:
+    return set(inspect(engine).get_table_names()) - {"alembic_version"}
+
+
+def test_the_migrations_lead_to_the_models(alembic: Config) -> None:
+    command.upgrade(alembic, "head")
+    command.check(alembic)
+
+
+def test_the_migrations_can_be_taken_back_and_made_again(alembic: Config, engine: Engine) -> None:
+    for _ in range(2):
+        command.upgrade(alembic, "head")
+        assert tables(engine) == set(Base.metadata.tables)
+        command.downgrade(alembic, "base")
+        assert tables(engine) == set()
+
+
+def test_the_indexes_that_promise_something_are_there(database_url: str, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    migrate(database_url, monkeypatch)
+    found = {index["name"]: index for index in inspect(engine).get_indexes("jobs")}
+    running = found["uq_jobs_running_per_conversation"]
+
+    assert running["unique"]
+    assert running["column_names"] == ["conversation_id"]
+    (where,) = (str(value) for name, value in running["dialect_options"].items() if name.endswith("_where"))
+    assert "in_progress" in where
+
+
+def test_a_migrated_database_is_usable(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    migrate(database_url, monkeypatch)
+    migrate(database_url, monkeypatch)
+    database = Database(database_url)
+    with database.read() as session:
+        assert session.query(Base.metadata.tables["jobs"]).count() == 0
+    database.engine.dispose()
