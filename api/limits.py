@@ -2,18 +2,22 @@
 
 import math
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
 import structlog
 from flask import Flask, Response, g
 from limits import RateLimitItem, parse
 from limits.errors import StorageError
-from limits.storage import MemoryStorage, storage_from_string
+from limits.storage import MemoryStorage, RedisStorage
 from limits.strategies import MovingWindowRateLimiter
+from redis import Redis
 
 from shared import keyspace
 from shared.config import Settings
 from shared.errors import RateLimited
-from shared.redis_clients import ANSWER_SECONDS, CONNECT_SECONDS
+
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -21,15 +25,9 @@ log = structlog.get_logger(__name__)
 class Limits:
     """All rates of one API process. A limit is a moving window: no burst at a window's edge."""
 
-    def __init__(self, config: Settings) -> None:
+    def __init__(self, config: Settings, redis: Redis) -> None:
         """Prepare; Redis need not be there."""
-        storage = storage_from_string(
-            config.redis_url,
-            key_prefix=keyspace.LIMIT_PREFIX,
-            wrap_exceptions=True,
-            socket_timeout=ANSWER_SECONDS,
-            socket_connect_timeout=CONNECT_SECONDS,
-        )
+        storage = RedisStorage(config.redis_url, redis.connection_pool, key_prefix=keyspace.LIMIT_PREFIX, wrap_exceptions=True)
         self._shared = MovingWindowRateLimiter(storage)
         self._local = MovingWindowRateLimiter(MemoryStorage())
         self._login = parse(config.login_limit)
@@ -42,8 +40,7 @@ class Limits:
             RateLimited: with the seconds until there is room again.
         """
         key = ("submit", user_id)
-        allowed = self._hit(self._submit, *key)
-        reset_at, remaining = self._window(self._submit, *key)
+        allowed, (reset_at, remaining) = self._ask(_hit_and_look, self._submit, *key)
         reset_seconds = max(1, math.ceil(reset_at - time.time()))
         g.rate_limit = (self._submit.amount, max(0, remaining), reset_seconds)
         if not allowed:
@@ -56,33 +53,26 @@ class Limits:
             RateLimited: with the seconds until it may be tried again.
         """
         for key in (("login-name", name), ("login-address", address)):
-            if not self._test(self._login, *key):
+            if not self._ask(MovingWindowRateLimiter.test, self._login, *key):
                 raise RateLimited("Too many failed logins; try again later.", retry_after_seconds=self._login.get_expiry())
 
     def note_failed_login(self, name: str, address: str) -> None:
         """Count a failed login against the name and the address."""
         for key in (("login-name", name), ("login-address", address)):
-            self._hit(self._login, *key)
+            self._ask(MovingWindowRateLimiter.hit, self._login, *key)
 
-    def _window(self, item: RateLimitItem, *key: str) -> tuple[float, int]:
+    def _ask(self, question: Callable[..., T], item: RateLimitItem, *key: str) -> T:
+        """Ask the counts that all processes share; while Redis is away, our own."""
         try:
-            return self._shared.get_window_stats(item, *key)
-        except StorageError:
-            return self._local.get_window_stats(item, *key)
-
-    def _test(self, item: RateLimitItem, *key: str) -> bool:
-        try:
-            return self._shared.test(item, *key)
+            return question(self._shared, item, *key)
         except StorageError as error:
             log.warning("limits.redis_away", error=str(error.storage_error))
-            return self._local.test(item, *key)
+            return question(self._local, item, *key)
 
-    def _hit(self, item: RateLimitItem, *key: str) -> bool:
-        try:
-            return self._shared.hit(item, *key)
-        except StorageError as error:
-            log.warning("limits.redis_away", error=str(error.storage_error))
-            return self._local.hit(item, *key)
+
+def _hit_and_look(rates: MovingWindowRateLimiter, item: RateLimitItem, *key: str) -> tuple[bool, tuple[float, int]]:
+    """Count, and tell when the window is new again and how much is left of it."""
+    return rates.hit(item, *key), rates.get_window_stats(item, *key)
 
 
 def install(app: Flask) -> None:

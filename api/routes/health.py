@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import structlog
 from flask import Response, jsonify
 from flask_openapi import APIBlueprint, Tag
 from sqlalchemy import select
@@ -15,6 +16,9 @@ from shared.redis_clients import RedisError
 
 SCAN_COUNT = 1_000
 UNAVAILABLE = 503
+OK = "ok"
+
+log = structlog.get_logger(__name__)
 
 blueprint = APIBlueprint("health", __name__, abp_tags=[Tag(name="Health")])
 
@@ -28,8 +32,10 @@ def alive() -> Response:
 @blueprint.get("/readyz", responses={200: Readiness, 503: Readiness})
 def ready() -> tuple[Response, int]:
     """Tell whether database, Redis and at least one worker are there, each by name."""
-    checks = {name: _outcome(check) for name, check in _CHECKS.items()}
-    is_ready = all(outcome == "ok" for outcome in checks.values())
+    checks = {"database": _outcome(_database), "redis": _outcome(_redis)}
+    # Workers are looked for in Redis: while it is away nobody knows of any, and asking again would take as long again.
+    checks["worker"] = _outcome(_worker) if checks["redis"] == OK else "Nobody knows while Redis is away."
+    is_ready = all(outcome == OK for outcome in checks.values())
     readiness = Readiness(status="ok" if is_ready else "unavailable", checks=checks)
     return jsonify(readiness.model_dump()), 200 if is_ready else UNAVAILABLE
 
@@ -37,9 +43,12 @@ def ready() -> tuple[Response, int]:
 def _outcome(check: Callable[[Context], None]) -> str:
     try:
         check(context())
-    except (ChatrelayError, RedisError) as error:
-        return str(error) or type(error).__name__
-    return "ok"
+    except ChatrelayError as error:
+        return error.message
+    except RedisError as error:
+        log.warning("readiness.redis_away", error=str(error))
+        return "Redis does not answer."
+    return OK
 
 
 def _database(parts: Context) -> None:
@@ -54,7 +63,4 @@ def _redis(parts: Context) -> None:
 def _worker(parts: Context) -> None:
     """Look for one worker's key; few keys match, and the look is bounded by the key space, not by load."""
     if next(parts.redis.scan_iter(match=keyspace.WORKER_PATTERN, count=SCAN_COUNT), None) is None:
-        raise Unavailable("no worker is alive")
-
-
-_CHECKS: dict[str, Callable[[Context], None]] = {"database": _database, "redis": _redis, "worker": _worker}
+        raise Unavailable("No worker is alive.")

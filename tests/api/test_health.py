@@ -23,7 +23,7 @@ def test_a_site_without_a_worker_says_so(idle: Site) -> None:
     answer = httpx2.get(f"{idle.url}/readyz")
     assert answer.status_code == 503
     assert answer.json()["status"] == "unavailable"
-    assert answer.json()["checks"] == {**ALL_IS_WELL, "worker": "no worker is alive"}
+    assert answer.json()["checks"] == {**ALL_IS_WELL, "worker": "No worker is alive."}
 
 
 @pytest.mark.parametrize("given", ["a", "req-1", "A.b:c_d-9", "x" * 128])
