@@ -33,16 +33,19 @@ class JobLog:
         job_id: str,
         attempt: int,
         found: list[Event],
-        opening: Event,
+        opening: Event | None,
         *,
         expiry_ms: int,
         lease_end: float,
         last_seq: int | None = None,
     ) -> None:
-        """Begin an attempt: its first event follows what was found, in Redis or (then `last_seq` tells what is there) in memory."""
+        """Begin an attempt: its first event follows what was found, in Redis or (then `last_seq` tells what is there) in memory.
+
+        Without a first event the log is only there to be closed.
+        """
         self.job_id = job_id
         self.attempt = attempt
-        self.entries = [*found, opening]
+        self.entries = [*found, opening] if opening else list(found)
         self.acked = len(found)
         self.last_seq = (found[-1].seq if found else 0) if last_seq is None else last_seq
         self.lease_end = lease_end
@@ -50,7 +53,7 @@ class JobLog:
         self.closing = False
         self.rewriting = False
         self._expiry_ms = expiry_ms
-        self._opened = False
+        self._opened = opening is None
         self._error: ChatrelayError | None = None
         self._waiter: asyncio.Future[None] | None = None
 

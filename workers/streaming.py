@@ -12,7 +12,7 @@ from shared import ending, events, stream
 from shared.config import Settings
 from shared.ending import Ending
 from shared.events import Event
-from shared.models import Status
+from shared.models import OnInterrupt, Status
 from shared.opening import opening
 from workers.flusher import Flusher
 from workers.hold import Hold, Stop
@@ -69,17 +69,25 @@ class Streaming:
     async def _bounded(self, hold: Hold, question: Question, reason: str) -> Ending:
         try:
             async with asyncio.timeout(max(hold.seconds_left, 0)) as deadline:
-                await self._open(hold, reason)
-                return await self._listen(hold, question)
+                if await self._open(hold, reason):
+                    return await self._listen(hold, question)
+                return ending.failed(reason, "The answer was interrupted, and was not to be restarted.")
         except TimeoutError:
             if not deadline.expired():
                 raise
             return ending.failed("deadline_exceeded", "The job was not over by its deadline.")
 
-    async def _open(self, hold: Hold, reason: str) -> None:
-        """Append the attempt's first event, and wait until Redis has it: from then on it refuses the attempt before."""
+    async def _open(self, hold: Hold, reason: str) -> bool:
+        """Append the attempt's first event, and wait until Redis has it: from then on it refuses the attempt before.
+
+        Returns:
+            whether to go on; not so when text was shown that must not be taken back.
+        """
         while True:
             found, trusted = await self._found(hold)
+            if hold.job.on_interrupt is OnInterrupt.FAIL and any(event.type == events.DELTA for event in found):
+                hold.log = hold.log or self._log(hold, found, None)
+                return False
             first = opening(
                 found,
                 attempt=hold.attempt,
@@ -88,20 +96,25 @@ class Streaming:
                 log_seq=hold.job.log_seq,
                 trusted=trusted,
             )
-            hold.log = JobLog(
-                hold.job.id,
-                hold.attempt,
-                found,
-                first,
-                expiry_ms=self._running_expiry_ms,
-                lease_end=hold.lease_end,
-                last_seq=hold.log.last_seq if hold.log else None,
-            )
+            hold.log = self._log(hold, found, first)
             self._flusher.hold(hold.log)
             try:
-                return await hold.log.flushed()
+                await hold.log.flushed()
             except LogMoved:
                 hold.log = None
+            else:
+                return True
+
+    def _log(self, hold: Hold, found: list[Event], first: Event | None) -> JobLog:
+        return JobLog(
+            hold.job.id,
+            hold.attempt,
+            found,
+            first,
+            expiry_ms=self._running_expiry_ms,
+            lease_end=hold.lease_end,
+            last_seq=hold.log.last_seq if hold.log else None,
+        )
 
     async def _found(self, hold: Hold) -> tuple[list[Event], bool]:
         """Tell the log so far, and whether it can be trusted.
@@ -177,13 +190,9 @@ class Streaming:
 
     async def close(self, hold: Hold, terminal: Event) -> bool:
         """Append the terminal event. Tells whether Redis has it; if not, a sweep will see to it."""
-        if hold.log is None:
-            hold.log = JobLog(hold.job.id, hold.attempt, [], terminal, expiry_ms=self._ended_expiry_ms, lease_end=hold.lease_end)
-            hold.log.closing = True
-            self._flusher.hold(hold.log)
-        else:
-            hold.log.close(terminal, self._ended_expiry_ms)
-            self._flusher.touch(hold.log)
+        hold.log = hold.log or self._log(hold, [], None)
+        hold.log.close(terminal, self._ended_expiry_ms)
+        self._flusher.hold(hold.log)
         await self.flush(hold)
         return not hold.log.pending and not hold.log.is_lost
 

@@ -113,3 +113,20 @@ def test_twice_and_after_the_end_it_changes_nothing(hurt: Arena) -> None:
     ended = hurt.client.finished(job["id"])
     assert ended["status"] in TERMINAL
     assert cancel(hurt, job["id"]) == cancel(hurt, job["id"]) == hurt.client.job(job["id"]) == ended
+
+
+def test_a_job_that_wants_no_restart_fails_when_its_worker_dies(hurt: Arena) -> None:
+    # Given a job whose text may not be taken back, and a worker that is killed in mid-answer
+    job = hurt.client.submit(model=LONG, on_interrupt="fail")
+    wait_until(lambda: len(text_of(hurt, job["id"])) > 20, "some text")
+    for worker in hurt.stack.workers:
+        worker.kill()
+    hurt.new_worker()
+
+    # Then the job ends with what was shown, and is not asked again
+    ended = hurt.client.finished(job["id"])
+    assert (ended["status"], ended["error"]["code"]) == ("failed", "worker_lost")
+    reading = hurt.client.events(job["id"])
+    assert reading.text == ended["text"] != ""
+    assert [event["type"] for event in reading.events if event["type"] != "delta"] == ["started", "failed"]
+    reading.assert_dense()
