@@ -125,7 +125,10 @@ class Flusher:
             now = time.monotonic()
             ready = [(joblog, joblog.write(self._lease_us(joblog))) for joblog in logs if self._may_write(joblog, now)]
             replies = await self._send([write for _, write in ready])
-            verdicts = [self._settle(joblog, write, reply) for (joblog, write), reply in zip(ready, replies, strict=True)]
+            answered = zip(ready, replies, strict=True)
+            verdicts = [self._settle(*asked, reply) for asked, reply in answered if not isinstance(reply, Exception)]
+            if refused := [reply for reply in replies if isinstance(reply, Exception)]:
+                raise refused[0]  # only now, so that one log does not hold up the others
             return len(ready) == len(logs) and all(verdict is Verdict.OK for verdict in verdicts)
 
     def _may_write(self, joblog: JobLog, now: float) -> bool:
@@ -145,9 +148,6 @@ class Flusher:
         if any(isinstance(reply, NoScriptError) for reply in replies):
             await self._client.script_load(stream.WRITE_SCRIPT)
             replies = await self._pipeline(writes)
-        for reply in replies:
-            if isinstance(reply, Exception):
-                raise reply
         return replies
 
     async def _pipeline(self, writes: list[Write]) -> list[Any]:

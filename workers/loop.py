@@ -61,10 +61,11 @@ class Loop:
         self._thread.join(STOP_SECONDS)
 
     async def _cancel_all(self) -> None:
-        others = [task for task in asyncio.all_tasks(self._loop) if task is not asyncio.current_task()]
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        """Cancel until all have ended: before Python 3.12 `asyncio.wait_for`, with which redis-py sends, may swallow a cancel."""
+        while others := asyncio.all_tasks(self._loop) - {asyncio.current_task()}:
+            for task in others:
+                task.cancel()
+            await asyncio.wait(others, timeout=TICK_SECONDS)
 
 
 def _must_not_fail(future: "concurrent.futures.Future[Any]") -> None:

@@ -1,0 +1,62 @@
+"""The event loop in a thread of its own."""
+
+import asyncio
+import threading
+import time
+
+import pytest
+
+from workers.loop import Loop
+
+
+@pytest.fixture
+def loop() -> Loop:
+    return Loop()
+
+
+def test_a_thread_gets_the_result_or_the_error(loop: Loop) -> None:
+    async def divide(by: int) -> float:
+        await asyncio.sleep(0)
+        return 1 / by
+
+    assert loop.run(divide(2)) == 0.5
+    with pytest.raises(ZeroDivisionError):
+        loop.run(divide(0))
+    loop.stop()
+
+
+def test_it_shows_that_it_is_alive(loop: Loop) -> None:
+    before = loop.ticked
+    time.sleep(0.35)
+
+    assert loop.ticked > before
+    loop.stop()
+
+
+def test_a_function_is_called_on_the_loop(loop: Loop) -> None:
+    called = threading.Event()
+    loop.call(called.set)
+
+    assert called.wait(5)
+    loop.stop()
+
+
+def test_stopping_ends_what_still_runs_even_if_a_cancel_is_swallowed(loop: Loop) -> None:
+    told: list[int] = []
+
+    async def stubborn() -> None:
+        while len(told) < 2:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                told.append(1)
+        await asyncio.sleep(60)
+
+    loop.start(stubborn())
+    loop.run(asyncio.sleep(0))
+    before = time.monotonic()
+    loop.stop()
+
+    assert time.monotonic() - before < 3
+    assert len(told) == 2
+    assert not loop._thread.is_alive()
