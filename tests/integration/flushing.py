@@ -1,0 +1,81 @@
+"""A flusher at work on an event loop, for tests."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from functools import wraps
+from typing import ParamSpec
+
+from shared import events, redis_clients
+from shared.events import Event
+from tests.integration.entries import EXPIRY_MS, JOB, started
+from tests.stack import Redis
+from workers.flusher import Flusher
+from workers.joblog import JobLog
+
+LEASE_SECONDS = 60.0
+TICK_SECONDS = 0.1
+PATIENCE_SECONDS = 30.0
+POLL_SECONDS = 0.01
+CANCEL_AGAIN_SECONDS = 0.1
+
+P = ParamSpec("P")
+
+
+def on_a_loop(scene: Callable[P, Coroutine[object, object, None]]) -> Callable[P, None]:
+    """Run an asynchronous test; one that hangs fails."""
+
+    @wraps(scene)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        asyncio.run(asyncio.wait_for(scene(*args, **kwargs), PATIENCE_SECONDS))
+
+    return run
+
+
+@asynccontextmanager
+async def flushing(server: Redis, *, tick_seconds: float = TICK_SECONDS, ticks: bool = True) -> AsyncIterator[Flusher]:
+    """A flusher that runs, and ticks if it should."""
+    client = redis_clients.nonblocking(server.url)
+    flusher = Flusher(client, "worker_1", tick_seconds)
+    tasks = [asyncio.create_task(work()) for work in (flusher.run, flusher.tick)[: 2 if ticks else 1]]
+    try:
+        yield flusher
+        assert [task for task in tasks if task.done()] == []
+    finally:
+        while running := [task for task in tasks if not task.done()]:
+            for task in running:
+                task.cancel()
+            await asyncio.wait(running, timeout=CANCEL_AGAIN_SECONDS)  # redis-py may have swallowed the cancel: see Loop.stop
+        await client.aclose()
+
+
+def opened(
+    flusher: Flusher,
+    job_id: str = JOB,
+    *,
+    attempt: int = 1,
+    found: list[Event] | None = None,
+    lease_seconds: float = LEASE_SECONDS,
+    opening: Event | None = None,
+) -> JobLog:
+    """A log that the flusher holds."""
+    lease_end = time.monotonic() + lease_seconds
+    log = JobLog(job_id, attempt, found or [], opening or started(attempt), expiry_ms=EXPIRY_MS, lease_end=lease_end)
+    flusher.hold(log)
+    return log
+
+
+def say(flusher: Flusher, log: JobLog, count: int = 1) -> None:
+    """Append some text."""
+    for _ in range(count):
+        log.append(events.DELTA, {"delta": {"content": f"{log.entries[-1].seq} "}})
+        flusher.touch(log)
+
+
+async def until(condition: Callable[[], object], what: str) -> None:
+    """Wait for something."""
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(POLL_SECONDS)
+    assert condition(), what
