@@ -25,6 +25,7 @@ BUSY_MS = 5_000
 CONNECT_SECONDS = 5
 STATEMENT_MS = 10_000
 IDLE_IN_TRANSACTION_MS = 15_000
+SILENCE_MS = 10_000
 POOL_SIZE = 10
 POOL_OVERFLOW = 20
 POOL_WAIT_SECONDS = 10
@@ -119,7 +120,9 @@ def _engine(url: str) -> Engine:
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     limits = f"-c statement_timeout={STATEMENT_MS} -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_MS}"
-    arguments = {"connect_timeout": CONNECT_SECONDS, "options": limits}
+    # A peer that vanishes without a word is noticed by libpq, since the server cannot time out what never reaches it.
+    silence = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": SILENCE_MS}
+    arguments = {"connect_timeout": CONNECT_SECONDS, "options": limits, **silence}
     return create_engine(url, connect_args=arguments, pool_pre_ping=True, **options)
 
 

@@ -147,8 +147,8 @@ class Streaming:
         """Append each delta as it comes, until the provider has ended."""
         assert hold.log is not None
         reason, usage = None, None
-        async with aclosing(self._provider.answer(question)) as pieces:
-            async for piece in self._watched(pieces):
+        async with aclosing(self._provider.answer(question)) as said, aclosing(self._watched(said)) as pieces:
+            async for piece in pieces:
                 if piece.delta and _says_something(piece.delta):
                     self._append(hold, hold.log, piece.delta)
                 if hold.log.bytes > self._config.max_log_bytes:
@@ -164,12 +164,12 @@ class Streaming:
         joblog.append(events.DELTA, {"delta": delta})
         self._flusher.touch(joblog)
 
-    async def _watched(self, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[Piece, None]:
+    async def _watched(self, said: AsyncGenerator[Piece, None]) -> AsyncGenerator[Piece, None]:
         """Pass pieces on, and give up on a provider that falls silent."""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._config.stall_seconds) as silence:
-                async for piece in pieces:
+                async for piece in said:
                     silence.reschedule(loop.time() + self._config.stall_seconds)
                     yield piece
         except TimeoutError:
