@@ -89,6 +89,10 @@ class Hold:
     def enter(self) -> None:
         """Let `stop` interrupt the coroutine that calls this."""
         self._task = asyncio.current_task()
+        self.check()
+
+    def check(self) -> None:
+        """Stop here if the job was told to stop: before Python 3.12 `asyncio.wait_for`, which libraries use, may swallow a cancel."""
         if self.reason is not None:
             raise asyncio.CancelledError
 

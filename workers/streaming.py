@@ -70,6 +70,7 @@ class Streaming:
         try:
             async with asyncio.timeout(max(hold.seconds_left, 0)) as deadline:
                 if await self._open(hold, reason):
+                    hold.check()
                     return await self._listen(hold, question)
                 return ending.failed(reason, "The answer was interrupted, and was not to be restarted.")
         except TimeoutError:
@@ -160,6 +161,7 @@ class Streaming:
     def _append(self, hold: Hold, joblog: JobLog, delta: dict[str, Any]) -> None:
         if joblog.is_lost:
             raise LogLost
+        hold.check()
         hold.first_token_ms = hold.first_token_ms or hold.now_ms()
         joblog.append(events.DELTA, {"delta": delta})
         self._flusher.touch(joblog)
