@@ -1,0 +1,110 @@
+"""The documents name what the code has: settings, error codes, event types, log events; and their links lead somewhere."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from shared import errors, events
+from shared.config import Settings
+from shared.errors import ChatrelayError, ConfigurationError
+
+ROOT = Path(__file__).resolve().parents[2]
+ROOMS = ("api", "workers", "shared")
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PROTOCOL = (ROOT / "docs" / "protocol.md").read_text()
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+
+LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+CODE_BLOCK = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+LEVELS = {"info", "warning", "error", "exception", "critical"}
+
+
+def calls(*rooms: str) -> Iterator[ast.Call]:
+    for path in (path for room in rooms for path in sorted((ROOT / room).rglob("*.py"))):
+        yield from (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
+
+
+def codes_raised(*rooms: str) -> set[str]:
+    """Every code that is given by name where an error is made."""
+    return {
+        keyword.value.value
+        for call in calls(*rooms)
+        for keyword in call.keywords
+        if keyword.arg == "code" and isinstance(keyword.value, ast.Constant) and isinstance(keyword.value.value, str)
+    }
+
+
+def codes_of_endings(*rooms: str) -> set[str]:
+    """Every code with which we end a job ourselves: `ending.failed("…", …)`."""
+    return {
+        str(call.args[0].value)
+        for call in calls(*rooms)
+        if isinstance(call.func, ast.Attribute) and call.func.attr == "failed" and isinstance(call.args[0], ast.Constant)
+    }
+
+
+def codes_of_classes() -> set[str]:
+    """Every code that an error has by its class."""
+    classes = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, ChatrelayError)]
+    return {each.code for each in classes if each is not ConfigurationError}
+
+
+def log_events(*rooms: str) -> set[str]:
+    """Every event that is logged."""
+    return {
+        str(call.args[0].value)
+        for call in calls(*rooms)
+        if isinstance(call.func, ast.Attribute)
+        and call.func.attr in LEVELS
+        and isinstance(call.func.value, ast.Name)
+        and call.func.value.id == "log"
+        and isinstance(call.args[0], ast.Constant)
+    }
+
+
+def missing(words: set[str], document: str) -> list[str]:
+    return sorted(word for word in words if f"`{word}`" not in document)
+
+
+def anchors(document: Path) -> set[str]:
+    """The names of a document's headings, as GitHub makes them."""
+    headings = HEADING.findall(CODE_BLOCK.sub("", document.read_text()))
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_operators_find_every_setting() -> None:
+    # That each is in .env.example too is for test_config to see.
+    assert missing({name.upper() for name in Settings.model_fields} | {"FLOWER_BASIC_AUTH"}, OPERATIONS) == []
+
+
+def test_the_operators_find_every_log_event() -> None:
+    assert missing(log_events(*ROOMS) - {"request"}, OPERATIONS) == []
+
+
+def test_the_protocol_has_every_error_code() -> None:
+    assert missing(codes_of_classes() | codes_raised(*ROOMS) | codes_of_endings(*ROOMS), PROTOCOL) == []
+
+
+def test_the_protocol_has_every_event_type_and_reason() -> None:
+    types = {events.STARTED, events.DELTA, events.RESTARTED, *events.TERMINAL}
+    reasons = {events.WORKER_LOST, events.PROVIDER_ERROR, events.DRAINED, events.LOG_LOST}
+
+    assert missing(types | reasons, PROTOCOL) == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document: Path) -> None:
+    broken = []
+    for link in LINK.findall(CODE_BLOCK.sub("", document.read_text())):
+        if "://" in link:
+            continue
+        path, _, anchor = link.partition("#")
+        target = (document.parent / path).resolve() if path else document
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            broken.append(link)
+
+    assert broken == []
