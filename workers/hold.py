@@ -92,7 +92,7 @@ class Hold:
         self.check()
 
     def check(self) -> None:
-        """Stop here if the job was told to stop: before Python 3.12 `asyncio.wait_for`, which libraries use, may swallow a cancel."""
+        """Stop here if the job was told to stop: before Python 3.12 a library's `asyncio.wait_for` can swallow a cancel."""
         if self.reason is not None:
             raise asyncio.CancelledError
 

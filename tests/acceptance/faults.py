@@ -14,6 +14,7 @@ from tests.stack import Process, wait_until
 
 AWAY_SECONDS = 10.0
 """How long a database is stopped."""
+ASK_SECONDS = 1.0
 
 
 def alive_workers(arena: Arena) -> list[Process]:
@@ -129,10 +130,15 @@ def empty_redis_and_kill_the_owners(arena: Arena) -> None:
 
 
 def stop_the_database(arena: Arena) -> None:
-    """Stop PostgreSQL for ten seconds."""
+    """Stop PostgreSQL for ten seconds; meanwhile the API says so, and when to come back."""
     assert arena.postgres is not None
     arena.postgres.stop()
-    time.sleep(AWAY_SECONDS)  # the fault itself, not a wait for something
+    until = time.monotonic() + AWAY_SECONDS
+    while time.monotonic() < until:
+        refused = arena.client.http.get("/jobs")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "unavailable")
+        assert int(refused.headers["Retry-After"]) >= 1
+        time.sleep(ASK_SECONDS)  # the fault itself, not a wait for something
     arena.postgres.start()
 
 

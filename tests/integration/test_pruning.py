@@ -1,0 +1,86 @@
+"""Retention: what is old goes, what is young or still runs stays."""
+
+import pytest
+from sqlalchemy import func, select, update
+
+from shared.database import Database, now_ms
+from shared.ids import new_id
+from shared.models import Base, Conversation, IdempotencyKey, Job, Message, RefreshToken, Status, User
+from workers import pruning
+from workers.pruning import DAY_MS, prune
+
+OLD_DAYS = 100
+
+
+def days_ago(database: Database, days: int) -> int:
+    with database.read() as session:
+        return session.scalar(select(now_ms() - days * DAY_MS)) or 0
+
+
+def add_talk(database: Database, user_id: str, at_ms: int, status: Status = Status.COMPLETED) -> str:
+    """Add a conversation with one message and one job, all of one moment."""
+    conversation = Conversation(id=new_id("conv"), user_id=user_id, created_ms=at_ms)
+    finished_ms = at_ms if status.is_terminal else None
+    job = Job(id=new_id("job"), user_id=user_id, status=status, model="m", request={}, deadline_ms=at_ms, created_ms=at_ms)
+    job.conversation_id, job.position, job.finished_ms = conversation.id, 1, finished_ms
+    message = Message(id=new_id("msg"), conversation_id=conversation.id, role="user", body={"content": "x"}, created_ms=at_ms)
+    with database.write() as session:
+        session.add(conversation)
+        session.flush()
+        session.add_all([job, message])
+    return conversation.id
+
+
+@pytest.fixture
+def user_id(database: Database) -> str:
+    user = User(id=new_id("user"), username="ann", password_hash="x")
+    with database.write() as session:
+        session.add(user)
+    return user.id
+
+
+def count(database: Database, table: type[Base]) -> int:
+    with database.read() as session:
+        return session.scalar(select(func.count()).select_from(table)) or 0
+
+
+def test_old_conversations_go_whole_and_young_ones_stay(database: Database, user_id: str) -> None:
+    old, young = days_ago(database, OLD_DAYS), days_ago(database, 1)
+    add_talk(database, user_id, old)
+    kept = {add_talk(database, user_id, young), add_talk(database, user_id, old, Status.IN_PROGRESS)}
+    assert prune(database, 90) == 1
+    with database.read() as session:
+        assert set(session.scalars(select(Conversation.id))) == kept
+        assert {job.conversation_id for job in session.scalars(select(Job))} == kept
+        assert {message.conversation_id for message in session.scalars(select(Message))} == kept
+
+
+def test_an_old_conversation_that_is_still_spoken_in_keeps_its_messages(database: Database, user_id: str) -> None:
+    conversation = add_talk(database, user_id, days_ago(database, OLD_DAYS))
+    with database.write() as session:
+        session.add(Message(id=new_id("msg"), conversation_id=conversation, role="user", body={"content": "again"}))
+    assert prune(database, 90) == 1  # its old job, which nobody looks up any more
+    assert (count(database, Conversation), count(database, Message), count(database, Job)) == (1, 2, 0)
+
+
+def test_zero_days_keep_for_ever_but_for_what_is_spent(database: Database, user_id: str) -> None:
+    add_talk(database, user_id, days_ago(database, OLD_DAYS))
+    with database.write() as session:
+        job_id = session.scalars(select(Job.id)).one()
+        session.add(IdempotencyKey(user_id=user_id, key="k", body_hash="h", job_id=job_id))
+        session.add(RefreshToken(id="spent", family="f", user_id=user_id, expires_ms=0))
+        session.add(RefreshToken(id="good", family="f", user_id=user_id, expires_ms=2**60))
+        session.flush()
+        session.execute(update(IdempotencyKey).values(created_ms=0))
+    assert prune(database, 0) == 2
+    assert (count(database, Conversation), count(database, Job), count(database, IdempotencyKey)) == (1, 1, 0)
+    with database.read() as session:
+        assert session.scalars(select(RefreshToken.id)).all() == ["good"]
+
+
+def test_more_than_a_batch_goes_in_batches(database: Database, user_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pruning, "BATCH", 2)
+    for _ in range(5):
+        add_talk(database, user_id, days_ago(database, OLD_DAYS))
+    assert prune(database, 90) == 5
+    assert count(database, Conversation) == 0
