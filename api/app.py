@@ -65,8 +65,7 @@ def _context(config: Settings) -> Context:
     database = Database(config.database)
     hub = Hub(redis_clients.subscriber(config.redis_url))
     Endings(database, hub, config.heartbeat_seconds).start()
-    redis = redis_clients.blocking(config.redis_url)
-    return Context(config, database, redis, hub, Limits(config, redis))
+    return Context(config, database, redis_clients.blocking(config.redis_url), hub, Limits(config))
 
 
 def _document(app: OpenAPI) -> None:

@@ -11,9 +11,8 @@ from limits import RateLimitItem, parse
 from limits.errors import StorageError
 from limits.storage import MemoryStorage, RedisStorage
 from limits.strategies import MovingWindowRateLimiter
-from redis import Redis
 
-from shared import keyspace
+from shared import keyspace, redis_clients
 from shared.config import Settings
 from shared.errors import RateLimited
 
@@ -25,9 +24,10 @@ log = structlog.get_logger(__name__)
 class Limits:
     """All rates of one API process. A limit is a moving window: no burst at a window's edge."""
 
-    def __init__(self, config: Settings, redis: Redis) -> None:
+    def __init__(self, config: Settings) -> None:
         """Prepare; Redis need not be there."""
-        storage = RedisStorage(config.redis_url, redis.connection_pool, key_prefix=keyspace.LIMIT_PREFIX, wrap_exceptions=True)
+        pool = redis_clients.blocking(config.redis_url).connection_pool
+        storage = RedisStorage(config.redis_url, pool, key_prefix=keyspace.LIMIT_PREFIX, wrap_exceptions=True)
         self._shared = MovingWindowRateLimiter(storage)
         self._local = MovingWindowRateLimiter(MemoryStorage())
         self._login = parse(config.login_limit)

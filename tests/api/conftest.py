@@ -15,6 +15,9 @@ MOST_WAITING = 20
 MOST = 3
 """What `strict` allows in a minute."""
 BOTH = ["sqlite", "postgresql"]
+ON_SQLITE = pytest.mark.parametrize("works", ["sqlite"], indirect=True)
+"""For what has nothing to do with the database."""
+ON_POSTGRESQL = pytest.mark.parametrize("works", ["postgresql"], indirect=True)
 
 SETTINGS = {
     "HEARTBEAT_SECONDS": "1",
@@ -70,5 +73,5 @@ def waiter(idle: Site) -> Client:
 @pytest.fixture
 def anybody(works: Site) -> Iterator[httpx2.Client]:
     """Somebody without an account."""
-    with httpx2.Client(base_url=works.url, timeout=30) as http:
+    with httpx2.Client(base_url=works.url, timeout=30, verify=False) as http:
         yield http

@@ -7,6 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.api.conftest import ON_SQLITE
 from tests.api.wire import assert_refused
 from tests.client import PASSWORD, Client
 
@@ -54,6 +55,7 @@ def _assert_unauthorized(response: httpx2.Response) -> dict[str, Any]:
     return body
 
 
+@ON_SQLITE
 def test_register_answers_with_the_account(anybody: httpx2.Client) -> None:
     credentials = _credentials()
     answer = anybody.post("/auth/register", json=credentials)
@@ -69,6 +71,7 @@ def test_a_taken_name_is_refused(anybody: httpx2.Client) -> None:
     assert_refused(anybody.post("/auth/register", json=credentials), 409, param="username", code="username_taken")
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(("credentials", "param"), CREDENTIALS_REFUSED.values(), ids=CREDENTIALS_REFUSED)
 def test_bad_credentials_make_no_account(anybody: httpx2.Client, credentials: dict[str, Any], param: str) -> None:
     assert_refused(anybody.post("/auth/register", json=credentials), 400, param=param)
@@ -82,6 +85,7 @@ def test_login_gives_tokens_that_work(anybody: httpx2.Client, tokens: dict[str, 
     assert answer.status_code == 200
 
 
+@ON_SQLITE
 def test_wrong_name_and_wrong_password_answer_alike(anybody: httpx2.Client) -> None:
     credentials = _credentials()
     assert anybody.post("/auth/register", json=credentials).status_code == 201
@@ -111,6 +115,7 @@ def test_a_refresh_token_used_at_once_by_many_is_used_once(anybody: httpx2.Clien
     assert sorted(answer.status_code for answer in answers) == [201, 401, 401, 401, 401, 401]
 
 
+@ON_SQLITE
 def test_another_login_is_another_family(anybody: httpx2.Client) -> None:
     credentials = _credentials()
     assert anybody.post("/auth/register", json=credentials).status_code == 201
@@ -127,11 +132,13 @@ def test_after_logout_no_token_of_the_family_refreshes(anybody: httpx2.Client, t
     _assert_unauthorized(_refresh(anybody, newer))
 
 
+@ON_SQLITE
 def test_a_refresh_token_is_not_an_access_token(anybody: httpx2.Client, tokens: dict[str, Any]) -> None:
     answer = anybody.get("/jobs", headers={"Authorization": f"Bearer {tokens['refresh_token']}"})
     assert_refused(answer, 401)
 
 
+@ON_SQLITE
 @pytest.mark.parametrize("path", ["/auth/refresh", "/auth/logout"])
 def test_only_a_refresh_token_refreshes(anybody: httpx2.Client, tokens: dict[str, Any], path: str) -> None:
     for wrong in (tokens["access_token"], "", "no token", tokens["refresh_token"][:-2]):
@@ -139,6 +146,7 @@ def test_only_a_refresh_token_refreshes(anybody: httpx2.Client, tokens: dict[str
         assert body["error"]["param"] == "refresh_token"
 
 
+@ON_SQLITE
 def test_a_ticket_is_not_an_access_token(client: Client) -> None:
     ticket = client.submit(model="demo?tokens=1")["stream_url"].partition("ticket=")[2]
     for method, path in (("GET", "/jobs"), ("POST", "/jobs"), ("POST", "/auth/refresh")):

@@ -3,11 +3,12 @@
 import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import Any
 
 from shared import keyspace
 from tests.api.site import Site
-from tests.api.wire import HEARTBEAT, assert_refused, event, events, listening
+from tests.api.wire import assert_refused, events, listening, told
 from tests.client import Client, counted
 from tests.stack import wait_until
 
@@ -62,7 +63,7 @@ def test_a_reader_of_a_queued_job_sees_it_cancelled(waiter: Client) -> None:
     with listening(job["stream_url"]) as blocks:
         assert next(blocks) == b"retry: 500"
         _cancel(waiter, job)
-        assert [event(block)["type"] for block in blocks if block != HEARTBEAT] == ["cancelled"]
+        assert [each["type"] for each in told(blocks)] == ["cancelled"]
 
 
 def test_a_job_is_cancelled_before_its_first_token(client: Client, works: Site) -> None:
@@ -74,7 +75,7 @@ def test_a_job_is_cancelled_before_its_first_token(client: Client, works: Site) 
     assert time.monotonic() - began < 2
     assert (now["status"], now["text"], now["first_token_at"]) == ("cancelled", "", None)
     _assert_hung_up(works, message, began)
-    assert [told["type"] for told in events(job["stream_url"])] == ["started", "cancelled"]
+    assert [each["type"] for each in events(job["stream_url"])] == ["started", "cancelled"]
 
 
 def test_a_job_is_cancelled_in_the_middle(client: Client, works: Site) -> None:
@@ -83,26 +84,26 @@ def test_a_job_is_cancelled_in_the_middle(client: Client, works: Site) -> None:
     job = client.submit(message, model="demo?tokens=500&first_ms=0&gap_ms=40")
     with listening(job["stream_url"]) as blocks:
         assert next(blocks) == b"retry: 500"
-        told = [event(next(blocks)) for _ in range(8)]
+        seen = list(islice(told(blocks), 8))
 
         # When it is cancelled
         began = time.monotonic()
         now = _cancel(client, job)
-        told += [event(block) for block in blocks if block != HEARTBEAT]
+        seen += told(blocks)
 
     # Then the provider is hung up on, and the text so far is kept, with an estimate of what it cost
     _assert_hung_up(works, message, began)
-    assert now["status"] == told[-1]["type"] == "cancelled"
-    assert [each["seq"] for each in told] == list(range(1, len(told) + 1))
-    assert now["text"] == "".join(each["delta"]["content"] for each in told if each["type"] == "delta")
+    assert now["status"] == seen[-1]["type"] == "cancelled"
+    assert [each["seq"] for each in seen] == list(range(1, len(seen) + 1))
+    assert now["text"] == "".join(each["delta"]["content"] for each in seen if each["type"] == "delta")
     assert len(now["text"]) >= len(counted(7))
     assert counted(500).startswith(now["text"])
     assert now["usage"]["estimated"] is True
     assert now["usage"]["completion_tokens"] > 0
     assert now["usage"]["prompt_tokens"] > 0
-    assert told[-1]["usage"] == now["usage"]
+    assert seen[-1]["usage"] == now["usage"]
     assert now["finish_reason"] is None
-    assert events(job["stream_url"]) == told
+    assert events(job["stream_url"]) == seen
 
 
 def test_cancelling_again_changes_nothing(client: Client) -> None:
@@ -122,7 +123,7 @@ def test_many_cancel_at_once(client: Client, works: Site) -> None:
     for other in others:
         other.close()
     assert [answer["status"] for answer in answers] == ["cancelled"] * 5
-    assert sum(told["type"] == "cancelled" for told in events(job["stream_url"])) == 1
+    assert sum(each["type"] == "cancelled" for each in events(job["stream_url"])) == 1
 
 
 def test_cancelling_after_the_end_changes_nothing(client: Client) -> None:
@@ -168,13 +169,13 @@ def test_a_running_job_is_stopped_and_deleted(client: Client, works: Site) -> No
     job = client.submit(message, model="demo?tokens=500&first_ms=0&gap_ms=40")
     with listening(job["stream_url"]) as blocks:
         assert next(blocks) == b"retry: 500"
-        assert [event(next(blocks))["type"] for _ in range(3)] == ["started", "delta", "delta"]
+        assert [each["type"] for each in islice(told(blocks), 3)] == ["started", "delta", "delta"]
 
         # When it is deleted, then it is gone, its reader was told, and the provider was hung up on
         began = time.monotonic()
         _delete(client, job)
         _assert_gone(client, works, job)
-        assert [event(block)["type"] for block in blocks if block != HEARTBEAT][-1] == "cancelled"
+        assert [each["type"] for each in told(blocks)][-1] == "cancelled"
     _assert_hung_up(works, message, began)
 
     # And nothing writes its log again

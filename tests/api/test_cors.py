@@ -5,9 +5,12 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 
+from tests.api.conftest import ON_SQLITE
 from tests.api.site import Site
 from tests.api.wire import assert_refused
 from tests.client import Client
+
+pytestmark = ON_SQLITE
 
 BROKEN = pytest.mark.xfail(
     run=False, reason="CORS_ORIGINS cannot be set: shared/config.py splits it only after it was found to be no list"

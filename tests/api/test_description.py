@@ -7,6 +7,10 @@ from urllib.parse import urljoin, urlsplit
 import httpx2
 import pytest
 
+from tests.api.conftest import ON_SQLITE
+
+pytestmark = ON_SQLITE
+
 ROUTES = {
     ("post", "/auth/register"),
     ("post", "/auth/login"),

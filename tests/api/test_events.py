@@ -1,14 +1,15 @@
 """`GET /jobs/{id}/events`: a job's log as server-sent events, from any cursor, live or later."""
 
 import time
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
 
 import pytest
 
 from shared import keyspace
+from tests.api.conftest import ON_SQLITE
 from tests.api.site import Site
-from tests.api.wire import HEARTBEAT, assert_refused, event, events, listening
+from tests.api.wire import HEARTBEAT, assert_refused, event, events, listening, told
 from tests.client import Client, counted
 
 NOT_CURSORS = ["-1", "abc", "+1", "1.0", " 1", "0x1", "1_0", "9" * 30]
@@ -22,13 +23,23 @@ def _path(job: dict[str, Any]) -> str:
     return f"/jobs/{job['id']}/events"
 
 
-def _texts(told: list[dict[str, Any]]) -> str:
-    return "".join(event["delta"].get("content") or "" for event in told if event["type"] == "delta")
+def _texts(seen: list[dict[str, Any]]) -> str:
+    return "".join(each["delta"].get("content") or "" for each in seen if each["type"] == "delta")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def client(works: Site) -> Client:
+    """One user for all that is read."""
+    return works.user()
+
+
+@pytest.fixture(scope="module")
 def over(client: Client) -> dict[str, Any]:
     """A small job that is over."""
+    return _over(client)
+
+
+def _over(client: Client) -> dict[str, Any]:
     job = client.submit(model=SMALL)
     assert client.finished(job["id"])["status"] == "completed"
     return job
@@ -38,22 +49,21 @@ def test_the_bytes_are_server_sent_events(client: Client) -> None:
     # Given a job, read live as it runs
     job = client.submit(model=SMALL)
     with listening(job["stream_url"]) as blocks:
-        opening, *told = [block for block in blocks if block != HEARTBEAT]
-
-    # Then there is one retry line, and each event is an id, a type and one line of JSON
-    assert opening == b"retry: 500"
-    assert [event(block)["seq"] for block in told] == list(range(1, LAST + 1))
+        # Then there is one retry line, and each event is an id, a type and one line of JSON
+        assert next(blocks) == b"retry: 500"
+        assert [each["seq"] for each in told(blocks)] == list(range(1, LAST + 1))
 
 
 def test_every_event_says_what_its_type_says(client: Client) -> None:
     job = client.submit(model=SMALL)
-    told = events(job["stream_url"])
-    assert told[0] == {"seq": 1, "type": "started", "attempt": 1, "model": SMALL}
-    assert told[1:-1] == [{"seq": 1 + n, "type": "delta", "delta": {"content": f"{n} "}} for n in range(1, 6)]
+    whole = events(job["stream_url"])
+    assert whole[0] == {"seq": 1, "type": "started", "attempt": 1, "model": SMALL}
+    assert whole[1:-1] == [{"seq": 1 + n, "type": "delta", "delta": {"content": f"{n} "}} for n in range(1, 6)]
     usage = {"prompt_tokens": 4, "completion_tokens": 5, "total_tokens": 9, "estimated": False}
-    assert told[-1] == {"seq": LAST, "type": "completed", "finish_reason": "stop", "usage": usage}
+    assert whole[-1] == {"seq": LAST, "type": "completed", "finish_reason": "stop", "usage": usage}
 
 
+@ON_SQLITE
 def test_the_headers_keep_proxies_from_waiting(client: Client, over: dict[str, Any]) -> None:
     answer = client.http.get(_path(over))
     assert answer.headers["content-type"].startswith("text/event-stream")
@@ -63,6 +73,7 @@ def test_the_headers_keep_proxies_from_waiting(client: Client, over: dict[str, A
     assert "content-encoding" not in answer.headers
 
 
+@ON_SQLITE
 def test_silence_is_broken_by_heartbeats(client: Client) -> None:
     # Given a model that says nothing for two and a half heartbeats
     job = client.submit(model="demo?tokens=2&first_ms=2500&gap_ms=0")
@@ -73,6 +84,7 @@ def test_silence_is_broken_by_heartbeats(client: Client) -> None:
     assert kinds[-3:] == ["delta", "delta", "completed"]
 
 
+@ON_SQLITE
 def test_an_event_comes_when_it_happens(client: Client) -> None:
     # Given a model that says a word every 200 ms, then no word waits for the next
     job = client.submit(model="demo?tokens=4&first_ms=200&gap_ms=200")
@@ -99,9 +111,9 @@ def test_after_the_end_there_is_nothing_and_never_will_be(client: Client, over: 
 
 def test_the_header_beats_the_query(client: Client, over: dict[str, Any]) -> None:
     url = over["stream_url"] + "&after=2"
-    assert [told["seq"] for told in events(url)] == [3, 4, 5, 6, 7]
-    assert [told["seq"] for told in events(url, headers={"Last-Event-ID": "5"})] == [6, 7]
-    assert [told["seq"] for told in events(over["stream_url"] + "&after=abc", headers={"Last-Event-ID": "5"})] == [6, 7]
+    assert [each["seq"] for each in events(url)] == [3, 4, 5, 6, 7]
+    assert [each["seq"] for each in events(url, headers={"Last-Event-ID": "5"})] == [6, 7]
+    assert [each["seq"] for each in events(over["stream_url"] + "&after=abc", headers={"Last-Event-ID": "5"})] == [6, 7]
     assert client.http.get(_path(over), params={"after": "2"}, headers={"Last-Event-ID": str(LAST)}).status_code == 204
 
 
@@ -112,17 +124,20 @@ def test_an_empty_cursor_is_the_beginning(client: Client, over: dict[str, Any]) 
     assert events(over["stream_url"] + "&after=0") == events(over["stream_url"] + "&after=000") == whole
 
 
+@ON_SQLITE
 @pytest.mark.parametrize("cursor", [*NOT_CURSORS, FULLWIDTH_ONE, "\x00"])
 def test_a_query_that_is_no_cursor_is_refused(client: Client, over: dict[str, Any], cursor: str) -> None:
     assert_refused(client.http.get(_path(over), params={"after": cursor}), 400, param="after")
 
 
+@ON_SQLITE
 @pytest.mark.parametrize("cursor", [*(cursor for cursor in NOT_CURSORS if cursor[0] != " "), FULLWIDTH_ONE])
 def test_a_header_that_is_no_cursor_is_refused(client: Client, over: dict[str, Any], cursor: str) -> None:
     answer = client.http.get(_path(over), headers=[(b"Last-Event-ID", cursor.encode())])
     assert_refused(answer, 400, param="Last-Event-ID")
 
 
+@ON_SQLITE
 def test_an_unknown_question_is_refused(client: Client, over: dict[str, Any]) -> None:
     assert_refused(client.http.get(_path(over), params={"before": "1"}), 400, param="before")
 
@@ -131,10 +146,10 @@ def test_a_cursor_beyond_the_end_of_a_running_job_waits_for_the_end(client: Clie
     # Given a running job and a reader who believes to have seen more than there is
     job = client.submit(model="demo?tokens=20&first_ms=0&gap_ms=40")
     began = time.monotonic()
-    told = events(job["stream_url"] + "&after=1000")
+    seen = events(job["stream_url"] + "&after=1000")
 
     # Then he hears nothing, until the job is over
-    assert told == []
+    assert seen == []
     assert time.monotonic() - began > 0.4
     assert client.job(job["id"])["status"] == "completed"
     assert client.http.get(_path(job), params={"after": "1000"}).status_code == 204
@@ -143,10 +158,10 @@ def test_a_cursor_beyond_the_end_of_a_running_job_waits_for_the_end(client: Clie
 def test_a_reader_who_comes_in_the_middle_misses_nothing(client: Client) -> None:
     job = client.submit(model="demo?tokens=30&first_ms=0&gap_ms=20")
     with listening(job["stream_url"]) as blocks:
-        next(blocks)
-        seen = [event(next(blocks)) for _ in range(10)]
+        assert next(blocks) == b"retry: 500"
+        seen = list(islice(told(blocks), 10))
     rest = events(job["stream_url"] + f"&after={seen[-1]['seq']}")
-    assert [told["seq"] for told in seen + rest] == list(range(1, 33))
+    assert [each["seq"] for each in seen + rest] == list(range(1, 33))
     assert _texts(seen + rest) == counted(30)
 
 
@@ -156,27 +171,28 @@ def test_a_queued_job_is_waited_for(waiter: Client) -> None:
         assert next(blocks) == HEARTBEAT
 
 
-def test_a_log_that_redis_has_forgotten_is_served_from_the_archive(client: Client, works: Site, over: dict[str, Any]) -> None:
+def test_a_log_that_redis_has_forgotten_is_served_from_the_archive(client: Client, works: Site) -> None:
     # Given what was read while the log was in Redis
-    whole = events(over["stream_url"])
-    status = client.job(over["id"])
+    job = _over(client)
+    whole = events(job["stream_url"])
+    status = client.job(job["id"])
 
     # When Redis has forgotten it
-    assert works.redis.client.delete(keyspace.log_key(over["id"])) == 1
+    assert works.redis.client.delete(keyspace.log_key(job["id"])) == 1
 
     # Then every cursor gives what it gave before, and the status is what it was
     for cursor in range(LAST):
-        assert events(over["stream_url"] + f"&after={cursor}") == whole[cursor:]
-    assert client.http.get(_path(over), params={"after": str(LAST)}).status_code == 204
-    assert client.job(over["id"]) == status
+        assert events(job["stream_url"] + f"&after={cursor}") == whole[cursor:]
+    assert client.http.get(_path(job), params={"after": str(LAST)}).status_code == 204
+    assert client.job(job["id"]) == status
 
 
 def test_a_log_that_redis_forgets_while_it_is_read_is_read_on(client: Client, works: Site) -> None:
     job = client.submit(model="demo?tokens=40&first_ms=0&gap_ms=30")
     with listening(job["stream_url"]) as blocks:
         assert next(blocks) == b"retry: 500"
-        told = [event(next(blocks)) for _ in range(10)]
+        seen = list(islice(told(blocks), 10))
         works.redis.client.delete(keyspace.log_key(job["id"]))
-        told += [event(block) for block in blocks if block != HEARTBEAT]
-    assert [each["seq"] for each in told] == list(range(1, 43))
-    assert _texts(told) == counted(40)
+        seen += told(blocks)
+    assert [each["seq"] for each in seen] == list(range(1, 43))
+    assert _texts(seen) == counted(40)

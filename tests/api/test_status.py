@@ -64,9 +64,9 @@ def test_the_times_and_the_timings_agree(client: Client) -> None:
     assert job["timings"]["total_ms"] == _milliseconds(job, "created_at", "finished_at")
     assert 0 <= job["timings"]["queued_ms"] <= job["timings"]["first_token_ms"] <= job["timings"]["total_ms"] + ROUNDING_MS
 
-    # And they are what the model was told to take
+    # And they are what the model was told to take; a first token that is late does not make the rest late
     assert _milliseconds(job, "started_at", "first_token_at") >= 100 - ROUNDING_MS
-    assert _milliseconds(job, "first_token_at", "finished_at") >= 9 * 20 - ROUNDING_MS
+    assert _milliseconds(job, "started_at", "finished_at") >= 100 + 9 * 20 - ROUNDING_MS
 
 
 def test_a_queued_job_tells_what_there_is(waiter: Client) -> None:

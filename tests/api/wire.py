@@ -1,7 +1,7 @@
 """What our wire promises of every answer: the error envelope, and how server-sent events are framed."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -31,10 +31,17 @@ def assert_refused(response: httpx2.Response, status: int, *, param: object = AN
     return error
 
 
+def assert_limited(response: httpx2.Response, code: str = "rate_limit_exceeded") -> None:
+    """Too much was asked, and when to come back is said."""
+    error = assert_refused(response, 429, code=code)
+    assert error["type"] == "rate_limit_error"
+    assert 1 <= int(response.headers["retry-after"]) <= 60
+
+
 @contextmanager
 def listening(url: str, **request: Any) -> Iterator[Iterator[bytes]]:
     """Open a stream of events and give its blocks, one at a time, as they come."""
-    with httpx2.stream("GET", url, timeout=30, **request) as response:
+    with httpx2.stream("GET", url, timeout=30, verify=False, **request) as response:
         assert response.status_code == 200, response.read()
         yield _blocks(response)
 
@@ -57,8 +64,13 @@ def event(block: bytes) -> dict[str, Any]:
     return fields
 
 
+def told(blocks: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """Read the events among blocks, as they come."""
+    return (event(block) for block in blocks if block != HEARTBEAT)
+
+
 def events(url: str, **request: Any) -> list[dict[str, Any]]:
     """Read a stream to its end: the retry line, then events and heartbeats, and nothing else."""
     with listening(url, **request) as blocks:
         assert next(blocks) == b"retry: 500"
-        return [event(block) for block in blocks if block != HEARTBEAT]
+        return list(told(blocks))
