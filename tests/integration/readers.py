@@ -1,0 +1,77 @@
+"""Readers to test with: each follows a job in a thread of its own."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Self, cast
+
+from api.context import Context
+from api.following import HEARTBEAT, follow
+from api.hub import Hub
+from api.limits import Limits
+from shared import redis_clients
+from shared.config import Settings
+from shared.database import Database
+from shared.events import Event
+from shared.models import Job
+from tests.stack import wait_until
+
+SOON_SECONDS = 5.0
+
+
+@contextmanager
+def reading(config: Settings, database: Database) -> Iterator[Context]:
+    """What one API process holds."""
+    with redis_clients.subscriber(config.redis_url) as subscriber, redis_clients.blocking(config.redis_url) as client:
+        hub = Hub(subscriber)
+        yield Context(config, database, client, hub, cast("Limits", None))  # a reader is not limited
+        hub.close()
+        if hub._listener is not None:
+            hub._listener.join(SOON_SECONDS)
+            assert not hub._listener.is_alive()
+
+
+class Reader:
+    """Somebody who follows a job, and what he has seen."""
+
+    def __init__(self, context: Context, job: Job, cursor: int = 0) -> None:
+        """Begin to read."""
+        self.events: list[Event] = []
+        self.heartbeats = 0
+        self.error: BaseException | None = None
+        self._told = follow(context, job, cursor)
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        try:
+            for event in self._told:
+                if event is HEARTBEAT:
+                    self.heartbeats += 1
+                else:
+                    self.events.append(event)
+        except BaseException as error:
+            self.error = error
+            raise
+
+    @property
+    def seqs(self) -> list[int]:
+        """The numbers, in the order they came."""
+        return [event.seq for event in self.events]
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether the stream has not ended."""
+        return self._thread.is_alive()
+
+    def has_seen(self, last: int, seconds: float = SOON_SECONDS) -> Self:
+        """Wait until this number was seen."""
+        wait_until(lambda: self.events and self.events[-1].seq >= last, f"event {last} after {self.seqs[-3:]}", seconds)
+        return self
+
+    def ended(self, seconds: float = SOON_SECONDS) -> list[Event]:
+        """Wait for the end of the stream, and tell all that was seen."""
+        self._thread.join(seconds)
+        assert not self.is_reading, f"still reading after {self.seqs[-3:]}"
+        assert self.error is None
+        return self.events
