@@ -58,7 +58,8 @@ class _Follower:
         self._heartbeat_seconds = context.config.heartbeat_seconds
         self._again_seconds = AGAIN_FIRST_SECONDS
         self._read_at = 0.0
-        self._away_since: float | None = None
+        self._heard_from = time.monotonic()
+        self._unread = False
 
     def run(self) -> Iterator[Event | None]:
         quiet_since = time.monotonic()
@@ -101,10 +102,10 @@ class _Follower:
     def _from_log(self) -> Iterator[Event]:
         try:
             yield from stream.read(self._context.redis, self._job_id, self._cursor)
-            self._away_since = None
+            self._unread = False
         except RedisError as error:
             log.warning("reader.redis_away", job=self._job_id, error=str(error))
-            self._away_since = self._away_since or time.monotonic()
+            self._unread = True
             self._read_again()
 
     def _read_again(self) -> None:
@@ -113,7 +114,10 @@ class _Follower:
         self._again_seconds = min(2 * self._again_seconds, AGAIN_MAX_SECONDS)
 
     def _gives_up(self) -> bool:
-        return self._away_since is not None and time.monotonic() - self._away_since > AWAY_SECONDS
+        """Tell whether Redis has been away for so long that the reader had better come back later."""
+        if self._reader.confirmed and not self._unread:
+            self._heard_from = time.monotonic()
+        return time.monotonic() - self._heard_from > AWAY_SECONDS
 
 
 def _archived(database: Database, job_id: str, cursor: int) -> Iterator[Event]:

@@ -42,7 +42,7 @@ class Subscription:
         """Hear nothing yet."""
         self.over = False
         self.closing = False
-        self._confirmed = False
+        self.confirmed = False
         self._stale = True
         self._waiting: deque[Event] = deque()
         self._ready = threading.Event()
@@ -54,7 +54,7 @@ class Subscription:
 
     def must_read(self) -> bool:
         """Tell once whether the log must be read: the subscription was just confirmed, or something was missed."""
-        must = self._confirmed and self._stale
+        must = self.confirmed and self._stale
         if must:
             self._stale = False
             self._waiting.clear()
@@ -72,7 +72,7 @@ class Subscription:
 
     def confirm(self, confirmed: bool) -> None:
         """The connection stands (or has fallen); from now on (or until then) nothing is missed."""
-        self._confirmed = confirmed
+        self.confirmed = confirmed
         self.doubt()
 
     def hear(self, heard: Iterable[Event]) -> None:

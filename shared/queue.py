@@ -11,7 +11,7 @@ from shared.config import Settings, settings
 RUN_TASK = "chatrelay.run"
 
 BROKER_CONNECTIONS = 50
-BROKER_ANSWER_SECONDS = 15
+BROKER_ANSWER_SECONDS = 5
 BROKER_CONNECT_SECONDS = 5
 
 log = structlog.get_logger(__name__)
@@ -43,10 +43,11 @@ def make_celery(config: Settings) -> Celery:
             "socket_connect_timeout": BROKER_CONNECT_SECONDS,
             "socket_keepalive": True,
         },
-        task_publish_retry_policy={"max_retries": 2, "interval_start": 0.05, "interval_step": 0.1, "interval_max": 0.5},
+        task_publish_retry_policy={"max_retries": 1, "interval_start": 0.05, "interval_step": 0.1, "interval_max": 0.5},
         worker_prefetch_multiplier=1,
         worker_concurrency=config.worker_concurrency,
         worker_pool="workers.pool:TaskPool",
+        worker_consumer="workers.consumer:Consumer",
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_enable_prefetch_count_reduction=False,
         worker_send_task_events=True,

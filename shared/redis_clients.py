@@ -14,10 +14,10 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 CONNECT_SECONDS = 2.0
-ANSWER_SECONDS = 3.0
+ANSWER_SECONDS = 2.0
 POOL_CONNECTIONS = 64
 POOL_WAIT_SECONDS = 5.0
-RETRIES = 2
+RETRIES = 1
 RETRY_BASE_SECONDS = 0.05
 RETRY_CAP_SECONDS = 0.5
 HEALTH_CHECK_SECONDS = 10

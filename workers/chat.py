@@ -6,6 +6,7 @@ connection is held meanwhile. What may go wrong at each step, and why nothing is
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import structlog
@@ -138,6 +139,7 @@ class Chat:
     def _end(self, hold: Hold, how: Ending, prompt: Prompt) -> None:
         """Write the end: flushed log, row, terminal event; then ring for whoever waited for it."""
         self._loop.run(self._streaming.flush(hold))
+        how = replace(how, first_token_ms=hold.first_token_ms)
         with hold.changing(for_good=True):
             entries = hold.log.entries if hold.log else []
             terminal = self._surely(hold, lambda session: ending.end_held(session, hold.job.id, hold.attempt, entries, how, prompt))

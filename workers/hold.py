@@ -10,7 +10,7 @@ from enum import StrEnum
 from shared.events import DELTA
 from shared.lifecycle import Held
 from shared.models import Job
-from workers.joblog import JobLog
+from workers.joblog import JobLog, LogLost
 from workers.loop import Loop
 
 CANCEL_MEMORY_SECONDS = 30.0
@@ -101,6 +101,8 @@ class Hold:
         self._task = None
 
     def _interrupt(self) -> None:
+        if self.reason is Stop.LOST and self.log is not None:
+            self.log.fail(LogLost())
         if self._task is not None:
             self._task.cancel()
 

@@ -87,6 +87,6 @@ class Keeper:
             hold.lease_end = lease_end
             if cancelled:
                 hold.stop(Stop.CANCELLED)
-        elif not hold.is_changing and hold.attempt == said.attempt:
+        elif not hold.is_changing and hold.attempt == said.attempt and hold.reason is not Stop.LOST:
             log.warning("lease.lost", job=said.job_id, attempt=said.attempt)
             hold.stop(Stop.LOST)

@@ -153,10 +153,10 @@ class Streaming:
                 if piece.delta and _says_something(piece.delta):
                     self._append(hold, hold.log, piece.delta)
                 if hold.log.bytes > self._config.max_log_bytes:
-                    return Ending(Status.INCOMPLETE, "length", first_token_ms=hold.first_token_ms)
+                    return Ending(Status.INCOMPLETE, "length")
                 reason, usage = piece.finish_reason or reason, piece.usage or usage
         status = Status.INCOMPLETE if reason in CUT_SHORT else Status.COMPLETED
-        return Ending(status, reason, usage=_counted(usage), first_token_ms=hold.first_token_ms)
+        return Ending(status, reason, usage=_counted(usage))
 
     def _append(self, hold: Hold, joblog: JobLog, delta: dict[str, Any]) -> None:
         if joblog.is_lost:
