@@ -10,7 +10,7 @@ from api.following import Endings
 from api.hub import Hub
 from api.limits import Limits
 from api.routes import auth, events, health, jobs
-from api.schemas import ErrorAnswer
+from api.schemas.answers import ErrorAnswer
 from shared import logs, redis_clients
 from shared.config import Settings, settings
 from shared.database import Database

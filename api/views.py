@@ -7,7 +7,7 @@ from flask import url_for
 from api import identity
 from api.context import Context
 from api.following import partial_log
-from api.schemas import JobError, JobView, Submitted, Timings, Usage
+from api.schemas.jobs import JobError, JobView, Submitted, Timings, Usage
 from shared.answer import assemble, text_of
 from shared.models import Job
 

@@ -7,7 +7,8 @@ from flask_openapi import APIBlueprint, Tag
 
 from api import accounts
 from api.context import context
-from api.schemas import Credentials, ErrorAnswer, Login, RefreshRequest, Registered, TokenPair
+from api.schemas.accounts import Credentials, Login, RefreshRequest, Registered, TokenPair
+from api.schemas.answers import ErrorAnswer
 
 CREATED = 201
 NO_CONTENT = 204

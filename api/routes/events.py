@@ -8,7 +8,8 @@ from flask_openapi import APIBlueprint, Tag
 from api import control, identity, sse
 from api.context import context
 from api.following import HEARTBEAT, follow
-from api.schemas import ErrorAnswer, EventsQuery, JobPath
+from api.schemas.answers import ErrorAnswer
+from api.schemas.jobs import EventsQuery, JobPath
 from shared.errors import InvalidRequest
 from shared.events import Event
 

@@ -8,7 +8,7 @@ from flask_openapi import APIBlueprint, Tag
 from sqlalchemy import select
 
 from api.context import Context, context
-from api.schemas import Health, Readiness
+from api.schemas.answers import Health, Readiness
 from shared import keyspace
 from shared.database import now_ms
 from shared.errors import ChatrelayError, Unavailable

@@ -10,7 +10,8 @@ from pydantic import BaseModel, Field
 from api import control, identity, submission, views
 from api.context import context
 from api.following import wait_for_change
-from api.schemas import ErrorAnswer, JobList, JobPath, JobRequest, JobsQuery, JobView, Submitted
+from api.schemas.answers import ErrorAnswer
+from api.schemas.jobs import JobList, JobPath, JobRequest, JobsQuery, JobView, Submitted
 from api.submission import Ask
 
 ACCEPTED = 202

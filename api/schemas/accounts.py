@@ -1,0 +1,48 @@
+"""Accounts and their tokens."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field, StringConstraints
+
+from api.bodies import Body
+from shared.models.user import USERNAME_CHARS
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=USERNAME_CHARS, pattern=r"^[^\s]+$")]
+Password = Annotated[str, StringConstraints(min_length=8, max_length=1024)]
+
+
+class Credentials(Body):
+    """Who you are."""
+
+    username: Name
+    password: Password
+
+
+class Login(Body):
+    """Who you say you are."""
+
+    username: str = Field(max_length=1024)
+    password: str = Field(max_length=1024)
+
+
+class RefreshRequest(Body):
+    """A refresh token."""
+
+    refresh_token: str = Field(max_length=8192)
+
+
+class Registered(BaseModel):
+    """A new account."""
+
+    id: str
+    sub: str
+    username: str
+
+
+class TokenPair(BaseModel):
+    """What a login gives; `expires_in` in seconds."""
+
+    access_token: str
+    refresh_token: str
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - the type's name, no secret
+    expires_in: int

@@ -1,0 +1,106 @@
+"""What a model can be asked: messages, tools and parameters, with OpenAI's names and ranges."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from api.bodies import Body
+
+MAX_TOOLS = 128
+MAX_STOPS = 4
+INT64_MAX = 2**63 - 1
+
+
+class ImageUrl(Body):
+    """Where an image is: a URL, or the image itself as a data URL."""
+
+    url: str = Field(min_length=1)
+    detail: Literal["auto", "low", "high"] = "auto"
+
+
+class TextPart(Body):
+    """A piece of text."""
+
+    type: Literal["text"]
+    text: str
+
+
+class ImagePart(Body):
+    """An image."""
+
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+
+Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
+
+
+class CalledFunction(Body):
+    """Which function a model called, with its arguments as JSON text."""
+
+    name: str
+    arguments: str
+
+
+class ToolCall(Body):
+    """A tool call that a model made."""
+
+    id: str
+    type: Literal["function"] = "function"
+    function: CalledFunction
+
+
+class ChatMessage(Body):
+    """One message, as OpenAI's chat completions write it."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[Part] | None = None
+    name: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    tool_call_id: str | None = None
+    refusal: str | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> "ChatMessage":
+        if not (self.content or self.tool_calls or self.refusal or self.role == "tool"):
+            raise ValueError("a message needs content")
+        if self.role == "tool" and not self.tool_call_id:
+            raise ValueError("a tool's message needs a tool_call_id")
+        return self
+
+
+class FunctionTool(Body):
+    """A function that the model may call; `parameters` is a JSON Schema."""
+
+    name: str = Field(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9_-]+$")
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class Tool(Body):
+    """A tool that the model may call."""
+
+    type: Literal["function"]
+    function: FunctionTool
+
+
+class Parameters(Body):
+    """The parameters of chat completions that go along to the provider, with OpenAI's names and ranges."""
+
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, ge=0, le=1)
+    max_tokens: int | None = Field(None, ge=1, le=INT64_MAX)
+    max_completion_tokens: int | None = Field(None, ge=1, le=INT64_MAX)
+    stop: str | Annotated[list[str], Field(max_length=MAX_STOPS)] | None = None
+    presence_penalty: float | None = Field(None, ge=-2, le=2)
+    frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
+    seed: int | None = Field(None, ge=-INT64_MAX, le=INT64_MAX)
+    tools: list[Tool] | None = Field(None, max_length=MAX_TOOLS)
+    tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: dict[str, Any] | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
+    verbosity: Literal["low", "medium", "high"] | None = None
+    service_tier: Literal["auto", "default", "flex", "scale", "priority"] | None = None
