@@ -16,6 +16,9 @@ from shared import keyspace, redis_clients
 from shared.config import Settings
 from shared.errors import RateLimited
 
+AWAY_SECONDS = 5.0
+"""How long a Redis that did not answer is not asked again."""
+
 T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
@@ -30,6 +33,7 @@ class Limits:
         storage = RedisStorage(config.redis_url, pool, key_prefix=keyspace.LIMIT_PREFIX, wrap_exceptions=True)
         self._shared = MovingWindowRateLimiter(storage)
         self._local = MovingWindowRateLimiter(MemoryStorage())
+        self._ask_again_at = 0.0
         self._login = parse(config.login_limit)
         self._submit = parse(config.submit_limit)
 
@@ -62,12 +66,14 @@ class Limits:
             self._ask(MovingWindowRateLimiter.hit, self._login, *key)
 
     def _ask(self, question: Callable[..., T], item: RateLimitItem, *key: str) -> T:
-        """Ask the counts that all processes share; while Redis is away, our own."""
-        try:
-            return question(self._shared, item, *key)
-        except StorageError as error:
-            log.warning("limits.redis_away", error=str(error.storage_error))
-            return question(self._local, item, *key)
+        """Ask the counts that all processes share; while Redis is away, our own, so that it is not waited for at each question."""
+        if time.monotonic() >= self._ask_again_at:
+            try:
+                return question(self._shared, item, *key)
+            except StorageError as error:
+                log.warning("limits.redis_away", error=str(error.storage_error))
+                self._ask_again_at = time.monotonic() + AWAY_SECONDS
+        return question(self._local, item, *key)
 
 
 def _hit_and_look(rates: MovingWindowRateLimiter, item: RateLimitItem, *key: str) -> tuple[bool, tuple[float, int]]:

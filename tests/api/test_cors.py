@@ -12,10 +12,6 @@ from tests.client import Client
 
 pytestmark = ON_SQLITE
 
-BROKEN = pytest.mark.xfail(
-    run=False, reason="CORS_ORIGINS cannot be set: shared/config.py splits it only after it was found to be no list"
-)
-
 PAGE = "https://app.example"
 OTHER_PAGE = "https://evil.example"
 PREFLIGHT = {
@@ -40,7 +36,6 @@ def _list(header: str) -> set[str]:
     return {name.strip().lower() for name in header.split(",")}
 
 
-@BROKEN
 @pytest.mark.parametrize("origin", [PAGE, "http://localhost:3000"])
 @pytest.mark.parametrize("path", ["/jobs", "/jobs/x/events", "/auth/login"])
 def test_a_preflight_of_an_allowed_page_is_answered(browser: httpx2.Client, origin: str, path: str) -> None:
@@ -53,13 +48,11 @@ def test_a_preflight_of_an_allowed_page_is_answered(browser: httpx2.Client, orig
     assert "origin" in _list(answer.headers["vary"])
 
 
-@BROKEN
 def test_a_preflight_of_another_page_allows_nothing(browser: httpx2.Client) -> None:
     answer = browser.options("/jobs", headers={"Origin": OTHER_PAGE, **PREFLIGHT})
     assert not [name for name in answer.headers if name.startswith("access-control-allow")]
 
 
-@BROKEN
 def test_an_allowed_page_sees_answers_and_refusals(browser: httpx2.Client, client: Client) -> None:
     headers = {"Origin": PAGE, "Authorization": f"Bearer {client.token}"}
     answers = [
@@ -73,7 +66,6 @@ def test_an_allowed_page_sees_answers_and_refusals(browser: httpx2.Client, clien
         assert {"x-request-id", "retry-after"} <= _list(answer.headers["access-control-expose-headers"])
 
 
-@BROKEN
 def test_an_allowed_page_reads_streams(browser: httpx2.Client, client: Client) -> None:
     job = client.submit(model="demo?tokens=1&first_ms=0")
     answer = browser.get(f"/jobs/{job['id']}/events?{job['stream_url'].partition('?')[2]}", headers={"Origin": PAGE})
@@ -81,13 +73,11 @@ def test_an_allowed_page_reads_streams(browser: httpx2.Client, client: Client) -
     assert b"event: completed" in answer.content
 
 
-@BROKEN
 def test_another_page_is_told_nothing(browser: httpx2.Client, client: Client) -> None:
     answer = browser.get("/jobs", headers={"Origin": OTHER_PAGE, "Authorization": f"Bearer {client.token}"})
     assert "access-control-allow-origin" not in answer.headers
 
 
-@BROKEN
 def test_every_page_may_be_allowed(works: Site) -> None:
     answer = httpx2.get(f"{_open_to(works, '*')}/healthz", headers={"Origin": OTHER_PAGE})
     assert answer.headers["access-control-allow-origin"] in ("*", OTHER_PAGE)
