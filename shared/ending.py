@@ -88,6 +88,7 @@ def end_unheld(database: Database, redis: Redis, job: Job, ending: Ending, expir
         locked = lifecycle.lock_unheld(session, job)
         if locked is None:
             return False
+        was_given_back = locked.status is Status.QUEUED and locked.requeued_for != events.WORKER_LOST
         locked.attempt += 1
         lost = opening(
             log,
@@ -95,7 +96,7 @@ def end_unheld(database: Database, redis: Redis, job: Job, ending: Ending, expir
             model=job.model,
             reason=events.WORKER_LOST,
             log_seq=locked.log_seq,
-            trusted=locked.status is Status.QUEUED or locked.log_epoch == last_epoch,
+            trusted=was_given_back or locked.log_epoch == last_epoch,
         )
         _settle(session, locked, [*log, lost] if lost.is_legal_jump else log, ending, locked.request.get("messages", []))
     return close_log(database, redis, job.id, expiry_ms)

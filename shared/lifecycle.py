@@ -23,11 +23,12 @@ _QUIET = {"synchronize_session": False}
 
 
 class Held(NamedTuple):
-    """What a holder says when it renews: which attempt of which job, and how far its log is surely written."""
+    """What a holder says when it renews: which attempt of which job, how far its log was surely written, and whether it has opened."""
 
     job_id: str
     attempt: int
     log_seq: int
+    is_open: bool = True
 
 
 def lapsed() -> ColumnElement[bool]:
@@ -118,7 +119,7 @@ def renew(session: Session, held: Sequence[Held], *, lease_ms: int, epoch: str |
         session: an open transaction.
         held: what the worker holds.
         lease_ms: the new lease, from now by the database's clock.
-        epoch: which Redis the logs were found whole in; None when that is not known.
+        epoch: which Redis the open logs were found whole in; None when that is not known.
 
     Returns:
         for each job still held, whether its cancel was asked for. A job that is missing is lost.
@@ -131,7 +132,8 @@ def renew(session: Session, held: Sequence[Held], *, lease_ms: int, epoch: str |
         "log_seq": case({hold.job_id: hold.log_seq for hold in held}, value=Job.id, else_=Job.log_seq),
     }
     if epoch is not None:
-        values["log_epoch"] = epoch
+        opened = [hold.job_id for hold in held if hold.is_open]
+        values["log_epoch"] = case((Job.id.in_(opened), epoch), else_=Job.log_epoch)
     statement = (
         update(Job)
         .where(tuple_(Job.id, Job.attempt).in_([(hold.job_id, hold.attempt) for hold in held]), Job.status == Status.IN_PROGRESS)

@@ -119,16 +119,19 @@ class Chat:
         return bool(held)
 
     def _give_back(self, hold: Hold, reason: str, wait_seconds: float = 0.0, error: ProviderError | None = None) -> None:
-        """Put the job back into the queue, its log flushed, and ring for it unless it has to wait."""
-        self._loop.run(self._streaming.flush(hold))
+        """Put the job back into the queue, its log flushed, and ring for it unless it has to wait.
+
+        Where the log is not sure to be written, nobody knows how far readers have read: then the job is as good as lost.
+        """
+        is_whole = self._loop.run(self._streaming.flush(hold))
         with hold.changing(for_good=True):
             given = self._surely(
                 hold,
                 lambda session: lifecycle.give_back(
                     session,
                     hold.held,
-                    reason=reason,
-                    epoch=self._flusher.epoch,
+                    reason=reason if is_whole else events.WORKER_LOST,
+                    epoch=self._flusher.epoch if is_whole else None,
                     wait_ms=int(wait_seconds * 1000),
                     error=error.fields() if error else None,
                 ),
@@ -137,7 +140,13 @@ class Chat:
             ring(hold.job.id)
 
     def _end(self, hold: Hold, how: Ending, prompt: Prompt) -> None:
-        """Write the end: flushed log, row, terminal event; then ring for whoever waited for it."""
+        """Write the end: flushed log, row, terminal event; then ring for whoever waited for it.
+
+        Before the log of the attempts before is read, the job is left to lapse instead: whoever finds it will read it.
+        """
+        if hold.log is None and hold.attempt > 1:
+            log.warning("job.left", attempt=hold.attempt)
+            return
         self._loop.run(self._streaming.flush(hold))
         how = replace(how, first_token_ms=hold.first_token_ms)
         with hold.changing(for_good=True):

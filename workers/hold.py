@@ -60,7 +60,8 @@ class Hold:
     @property
     def held(self) -> Held:
         """What a renewal says of this job."""
-        return Held(self.job.id, self.attempt, max(self.log.last_seq if self.log else 0, self.job.log_seq))
+        seq = max(self.log.last_seq if self.log else 0, self.job.log_seq)
+        return Held(self.job.id, self.attempt, seq, is_open=self.log is not None and self.log.is_open)
 
     @property
     def knows_its_log(self) -> bool:

@@ -86,9 +86,6 @@ class Streaming:
         """
         while True:
             found, trusted = await self._found(hold)
-            if hold.job.on_interrupt is OnInterrupt.FAIL and any(event.type == events.DELTA for event in found):
-                hold.log = hold.log or self._log(hold, found, None)
-                return False
             first = opening(
                 found,
                 attempt=hold.attempt,
@@ -97,6 +94,11 @@ class Streaming:
                 log_seq=hold.job.log_seq,
                 trusted=trusted,
             )
+            is_lost = first.is_legal_jump
+            must_end = hold.job.on_interrupt is OnInterrupt.FAIL and (is_lost or any(event.type == events.DELTA for event in found))
+            if must_end and not is_lost:
+                hold.log = hold.log or self._log(hold, found, None)
+                return False
             hold.log = self._log(hold, found, first)
             self._flusher.hold(hold.log)
             try:
@@ -104,7 +106,7 @@ class Streaming:
             except LogMoved:
                 hold.log = None
             else:
-                return True
+                return not must_end
 
     def _log(self, hold: Hold, found: list[Event], first: Event | None) -> JobLog:
         return JobLog(
@@ -180,15 +182,17 @@ class Streaming:
             message = f"The provider was silent for {self._config.stall_seconds:g} s."
             raise ProviderError(message, code="provider_stalled", retryable=True) from None
 
-    async def flush(self, hold: Hold) -> None:
-        """Wait until Redis has every event, but not for long."""
+    async def flush(self, hold: Hold) -> bool:
+        """Wait until Redis has every event, but not for long. Tells whether it is known to have all that was ever shown."""
         if hold.log is None:
-            return
+            return hold.attempt == 1
         try:
             async with asyncio.timeout(ACKNOWLEDGE_SECONDS):
                 await hold.log.flushed()
-        except (TimeoutError, LogLost) as error:
+        except (TimeoutError, LogLost, LogMoved) as error:
             log.warning("log.not_flushed", job=hold.job.id, attempt=hold.attempt, error=type(error).__name__)
+            return False
+        return True
 
     async def close(self, hold: Hold, terminal: Event) -> bool:
         """Append the terminal event. Tells whether Redis has it; if not, a sweep will see to it."""

@@ -52,6 +52,14 @@ def test_a_renewal_that_does_not_know_the_redis_keeps_what_was_known(jobs: Jobs)
     assert (jobs.row(job.id).log_epoch, jobs.row(job.id).log_seq) == ("redis_2", 2)
 
 
+def test_a_renewal_does_not_vouch_for_a_log_that_its_holder_has_not_opened(jobs: Jobs) -> None:
+    """It is the one before that knew this log; whether it is whole in this Redis is what the holder has yet to find out."""
+    mine, others = jobs.claimed(), jobs.claimed()
+    renew(jobs, Held(mine.id, 1, 3), Held(others.id, 1, 3, is_open=False), epoch="redis_2")
+
+    assert [jobs.row(job.id).log_epoch for job in (mine, others)] == ["redis_2", "e"]
+
+
 def test_a_renewal_tells_which_jobs_are_lost_and_which_are_to_be_cancelled(jobs: Jobs) -> None:
     kept, cancelled, taken, ended, given = (jobs.claimed() for _ in range(5))
     jobs.set(cancelled.id, cancel_requested_ms=now_ms())
