@@ -141,7 +141,6 @@ def test_a_storm_of_comings_and_goings_leaves_everything_as_it_was(hub: Hub, cli
         assert hears(reader, 2) == begun(2)
 
 
-@pytest.mark.xfail(strict=False, reason="as test_a_connection_that_fails_while_the_listener_is_busy_is_noticed, by chance")
 def test_a_storm_with_a_failing_connection_ends_in_order(hub: Hub, client: redis.Redis) -> None:
     stop = threading.Event()
 
@@ -245,7 +244,6 @@ def test_readers_are_told_that_the_process_stops(hub: Hub) -> None:
         wait_until(lambda: reader.closing, "the reader to be told", 5)
 
 
-@pytest.mark.xfail(reason="Hub._add does not look at _closing: a reader that comes after the listener has ended waits for nothing")
 def test_readers_that_come_while_the_process_stops_are_told_too(hub: Hub) -> None:
     with hub.subscription("job_1"):
         close(hub)
@@ -265,9 +263,6 @@ def test_a_redis_that_comes_late_is_found(empty_redis: Redis) -> None:
     pool.close()
 
 
-@pytest.mark.xfail(
-    reason="Hub._send goes on with a connection that has failed: redis-py connects it anew, to one channel, unnoticed"
-)
 def test_a_connection_that_fails_while_the_listener_is_busy_is_noticed(hub: Hub, client: redis.Redis) -> None:
     with hub.subscription("job_1") as reader:
         until_confirmed(reader)
@@ -282,7 +277,6 @@ def test_a_connection_that_fails_while_the_listener_is_busy_is_noticed(hub: Hub,
         until_confirmed(reader)
 
 
-@pytest.mark.xfail(reason="Hub._add looks at _unconfirmed[channel], which leaves a zero behind for each job with two readers")
 def test_nothing_is_remembered_of_jobs_that_nobody_follows(hub: Hub) -> None:
     for number in range(10):
         with hub.subscription(f"job_{number}") as first:
@@ -293,7 +287,6 @@ def test_nothing_is_remembered_of_jobs_that_nobody_follows(hub: Hub) -> None:
     assert len(hub._unconfirmed) == 0
 
 
-@pytest.mark.xfail(reason="Subscription.heard looks and takes in two steps, and the hub's thread may empty the queue in between")
 def test_a_queue_that_overflows_while_it_is_read_does_no_harm() -> None:
     reader = Subscription()
     reader.confirm(True)

@@ -1,0 +1,351 @@
+"""One job in one worker, from its claim to its end, with everything that may happen in between."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from shared import ending, epoch, events, lifecycle
+from shared.config import Settings
+from shared.database import now_ms
+from shared.events import Event
+from shared.models import Job, OnInterrupt, Status
+from tests.integration.entries import begun, logged, write
+from tests.integration.jobs import MINUTE_MS, Jobs
+from tests.integration.working import Desk, working
+from tests.stack import Redis, wait_until
+from workers import chat
+from workers.hold import Stop
+from workers.providers.base import Piece, ProviderError
+from workers.sweep import Sweep
+
+STOP = Piece({}, "stop")
+BUSY = ProviderError("Busy", code="busy", retryable=True, http_status=503)
+JUMP = events.LOG_LOST_JUMP
+
+
+@pytest.fixture
+def jobs(sqlite_jobs: Jobs) -> Jobs:
+    """The kind of database makes no difference here."""
+    return sqlite_jobs
+
+
+@pytest.fixture(autouse=True)
+def rung(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    told: list[str] = []
+    monkeypatch.setattr(chat, "ring", told.append)
+    return told
+
+
+def broken(*_: object) -> None:
+    raise ZeroDivisionError
+
+
+def archive(jobs: Jobs, job_id: str) -> list[Event]:
+    with jobs.database.read() as session:
+        return ending.archived(session, job_id)
+
+
+def shape(log: list[Event]) -> list[tuple[str, str]]:
+    return [(event.id, event.type) for event in log]
+
+
+def test_a_job_is_carried_to_its_end(jobs: Jobs, config: Settings, empty_redis: Redis, rung: list[str]) -> None:
+    conversation = jobs.conversation()
+    job_id, following = jobs.queue(conversation=conversation), jobs.queue(conversation=conversation)
+    usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
+    with working(config, jobs.database, ["Hel", "lo", STOP, Piece(usage=usage)]) as desk, desk.running():
+        pass
+    row = jobs.row(job_id)
+
+    assert (row.status, row.finish_reason, row.attempt, row.log_closed) == (Status.COMPLETED, "stop", 1, True)
+    assert row.message == {"role": "assistant", "content": "Hello"}
+    assert row.usage == {**usage, "estimated": False}
+    assert shape(archive(jobs, job_id)) == [("1-1", "started"), ("1-2", "delta"), ("1-3", "delta"), ("1-4", "completed")]
+    assert logged(empty_redis.client, job_id) == archive(jobs, job_id)
+    assert row.first_token_ms is not None
+    assert [question.messages for question in desk.provider.asked] == [[{"role": "user", "content": "Hello"}]]
+    assert rung == [following]
+    assert desk.holds.all() == []
+
+
+def test_without_a_job_there_is_nothing_to_do(jobs: Jobs, config: Settings) -> None:
+    with working(config, jobs.database) as desk, desk.running():
+        pass
+
+    assert desk.provider.asked == []
+
+
+def test_an_error_that_passes_begins_the_answer_anew(jobs: Jobs, config: Settings) -> None:
+    job_id = jobs.queue()
+    with working(config, jobs.database, ["no", BUSY], ["yes", STOP]) as desk, desk.running():
+        pass
+    row = jobs.row(job_id)
+
+    assert (row.status, row.attempt, row.provider_errors) == (Status.COMPLETED, 2, 1)
+    assert row.message == {"role": "assistant", "content": "yes"}
+    assert shape(archive(jobs, job_id))[1:4] == [("1-2", "delta"), ("2-3", "restarted"), ("2-4", "delta")]
+
+
+def test_a_long_wait_goes_back_to_the_queue(jobs: Jobs, config: Settings, rung: list[str]) -> None:
+    job_id = jobs.queue()
+    later = ProviderError("Busy", code="busy", retryable=True, retry_after_seconds=30.0)
+    with working(config, jobs.database, [later]) as desk, desk.running():
+        pass
+    row = jobs.row(job_id)
+
+    assert (row.status, row.attempt, row.requeued_for, row.log_seq) == (Status.QUEUED, 2, "provider_error", 1)
+    assert row.not_before_ms is not None
+    assert rung == []
+
+
+def test_a_cancel_hangs_up_and_keeps_the_text(jobs: Jobs, config: Settings) -> None:
+    job_id = jobs.queue()
+    with working(config, jobs.database, ["so far", None]) as desk, desk.running():
+        desk.provider.has_begun.wait(5)
+        with jobs.database.write() as session:
+            lifecycle.want_cancelled(session, job_id)
+    row = jobs.row(job_id)
+
+    assert (row.status, row.message) == (Status.CANCELLED, {"role": "assistant", "content": "so far"})
+    assert desk.provider.hung_up == 1
+    assert archive(jobs, job_id)[-1].type == "cancelled"
+
+
+def test_a_cancel_that_was_faster_than_the_claim(jobs: Jobs, config: Settings) -> None:
+    job_id = jobs.queue()
+    with working(config, jobs.database, [None]) as desk:
+        desk.holds.cancel(job_id)
+        with desk.running():
+            pass
+
+    assert jobs.row(job_id).status is Status.CANCELLED
+    assert desk.provider.asked == []
+
+
+def test_a_job_that_is_lost_is_let_go(jobs: Jobs, config: Settings, empty_redis: Redis) -> None:
+    job_id = jobs.queue()
+    with working(config, jobs.database, ["mine", None]) as desk, desk.running():
+        desk.provider.has_begun.wait(5)
+        jobs.set(job_id, attempt=2, owner="worker_2")
+
+    assert (jobs.row(job_id).status, jobs.row(job_id).attempt) == (Status.IN_PROGRESS, 2)
+    assert shape(logged(empty_redis.client, job_id)) == [("1-1", "started"), ("1-2", "delta")]
+    assert desk.provider.hung_up == 1
+
+
+def test_a_worker_that_stops_gives_back(jobs: Jobs, config: Settings, empty_redis: Redis, rung: list[str]) -> None:
+    job_id = jobs.queue()
+    with working(config, jobs.database, ["so far", None], ["anew", STOP]) as desk:
+        with desk.running():
+            desk.provider.has_begun.wait(5)
+            desk.holds.all()[0].stop(Stop.DRAINED)
+        row = jobs.row(job_id)
+        assert (row.status, row.attempt, row.requeued_for, row.log_seq) == (Status.QUEUED, 2, "drained", 2)
+        assert rung == [job_id]
+        with desk.running():
+            pass
+
+    log = archive(jobs, job_id)
+    assert shape(log)[2:4] == [("3-3", "restarted"), ("3-4", "delta")]
+    assert log[2].fields()["reason"] == "drained"
+
+
+@pytest.mark.parametrize("said", [[None], ["so far", None]])
+def test_a_deadline_ends_a_job(jobs: Jobs, config: Settings, said: list[Any]) -> None:
+    job_id = jobs.queue(deadline_ms=now_ms() + 600)
+    with working(config, jobs.database, said) as desk, desk.running():
+        pass
+    row = jobs.row(job_id)
+
+    assert (row.status, row.error) == (
+        Status.FAILED,
+        {"code": "deadline_exceeded", "message": "The job was not over by its deadline."},
+    )
+    assert len(archive(jobs, job_id)) == 1 + len(said)
+
+
+def test_an_answer_that_grows_too_long_is_cut(jobs: Jobs, config: Settings) -> None:
+    job_id = jobs.queue()
+    with working(config.model_copy(update={"max_log_bytes": 300}), jobs.database, ["x" * 50] * 100) as desk, desk.running():
+        pass
+    row = jobs.row(job_id)
+
+    assert (row.status, row.finish_reason) == (Status.INCOMPLETE, "length")
+    assert desk.provider.hung_up == 1
+
+
+def test_a_wipe_while_the_model_talks_is_not_noticed(jobs: Jobs, config: Settings, empty_redis: Redis) -> None:
+    job_id = jobs.queue()
+    with working(config, jobs.database, ["a", 0.5, "b", STOP]) as desk, desk.running():
+        desk.provider.has_begun.wait(5)
+        empty_redis.client.flushall()
+
+    assert shape(logged(empty_redis.client, job_id)) == [
+        ("1-1", "started"),
+        ("1-2", "delta"),
+        ("1-3", "delta"),
+        ("1-4", "completed"),
+    ]
+
+
+def test_a_job_that_breaks_us_ends(jobs: Jobs, config: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.prompting.shown", broken)
+    job_id = jobs.queue()
+    with working(config, jobs.database) as desk, desk.running():
+        pass
+
+    assert (jobs.row(job_id).status, (jobs.row(job_id).error or {})["code"]) == (Status.FAILED, "internal_error")
+
+
+def orphaned(jobs: Jobs, client: redis.Redis, *, shown: int = 5, known: int = 0, **columns: Any) -> Job:
+    """A job whose worker died after it had shown so much, of which the row knows less."""
+    job = jobs.claimed(**columns)
+    write(client, begun(shown), job_id=job.id)
+    jobs.set(job.id, log_seq=known, log_epoch=epoch.current(client))
+    jobs.lapse(job.id)
+    return job
+
+
+def test_a_job_whose_worker_is_lost_begins_anew(jobs: Jobs, config: Settings, empty_redis: Redis) -> None:
+    job = orphaned(jobs, empty_redis.client)
+    with working(config, jobs.database) as desk, desk.running():
+        pass
+
+    assert shape(archive(jobs, job.id))[5:] == [("2-6", "restarted"), ("2-7", "delta"), ("2-8", "completed")]
+    assert archive(jobs, job.id)[5].fields()["reason"] == "worker_lost"
+
+
+def test_a_job_whose_worker_and_log_are_lost_jumps(jobs: Jobs, config: Settings, empty_redis: Redis) -> None:
+    job = orphaned(jobs, empty_redis.client, known=4)
+    empty_redis.client.flushall()
+    with working(config, jobs.database) as desk, desk.running():
+        pass
+
+    assert [event.seq for event in archive(jobs, job.id)] == [JUMP + 4, JUMP + 5, JUMP + 6]
+    assert archive(jobs, job.id)[0].is_legal_jump
+
+
+def test_a_job_that_must_not_be_restarted_fails_when_its_worker_is_lost(jobs: Jobs, config: Settings, empty_redis: Redis) -> None:
+    job = orphaned(jobs, empty_redis.client, on_interrupt=OnInterrupt.FAIL)
+    with working(config, jobs.database) as desk, desk.running():
+        pass
+
+    assert shape(archive(jobs, job.id)) == [*shape(begun(5)), ("2-6", "failed")]
+    assert jobs.row(job.id).message == {"role": "assistant", "content": "2 3 4 5 "}
+    assert desk.provider.asked == []
+
+
+def beyond_what_was_shown(jobs: Jobs, job: Job) -> bool:
+    """Whether readers who have seen five events will see the end: nothing after a lost log may take a number that was shown."""
+    return archive(jobs, job.id)[-1].seq > JUMP
+
+
+def test_a_job_that_must_not_be_restarted_and_whose_log_is_lost_jumps(jobs: Jobs, config: Settings, empty_redis: Redis) -> None:
+    client = empty_redis.client
+    job = orphaned(jobs, client, known=2, on_interrupt=OnInterrupt.FAIL)
+    client.flushall()
+    write(client, begun(3), job_id=job.id)  # rolled back
+    with working(config, jobs.database) as desk, desk.running():
+        pass
+
+    assert jobs.row(job.id).status is Status.FAILED
+    assert beyond_what_was_shown(jobs, job)
+
+
+@pytest.fixture
+def slow_to_read(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Redis answers nobody who wants to know which life it is; the event tells that somebody has asked."""
+    asked = threading.Event()
+
+    async def ask(_: object) -> str:
+        asked.set()
+        raise redis.ConnectionError
+
+    monkeypatch.setattr("workers.flusher.Flusher.ask_epoch", ask)
+    return asked
+
+
+def before_it_opens(jobs: Jobs, config: Settings, job: Job, asked: threading.Event, then: Callable[[Desk], None]) -> None:
+    """Do something to a job that was taken over, and could not read its log yet."""
+    with working(config, jobs.database) as desk, desk.running():
+        wait_until(desk.holds.all, "the take-over", 5)
+        assert asked.wait(5)
+        then(desk)
+
+
+def test_a_job_that_is_given_back_before_it_opens_stays_a_lost_one(
+    jobs: Jobs, config: Settings, empty_redis: Redis, slow_to_read: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = orphaned(jobs, empty_redis.client)
+    empty_redis.client.flushall()
+    before_it_opens(jobs, config, job, slow_to_read, lambda desk: desk.holds.all()[0].stop(Stop.DRAINED))
+    monkeypatch.undo()
+    monkeypatch.setattr(chat, "ring", lambda _: None)
+    with working(config, jobs.database) as desk, desk.running():
+        pass
+
+    assert jobs.row(job.id).status is Status.COMPLETED
+    assert beyond_what_was_shown(jobs, job)
+
+
+def test_a_job_that_is_cancelled_before_it_opens_stays_a_lost_one(
+    jobs: Jobs, config: Settings, empty_redis: Redis, slow_to_read: threading.Event
+) -> None:
+    job = orphaned(jobs, empty_redis.client)
+    empty_redis.client.flushall()
+
+    def cancelled(_: Desk) -> None:
+        with jobs.database.write() as session:
+            lifecycle.want_cancelled(session, job.id)
+
+    before_it_opens(jobs, config, job, slow_to_read, cancelled)
+    assert ending.end_unheld(jobs.database, empty_redis.client, jobs.row(job.id), ending.CANCELLED, MINUTE_MS)
+    assert beyond_what_was_shown(jobs, job)
+
+
+def test_a_deadline_before_it_opens_does_not_forget_what_was_shown(
+    jobs: Jobs, config: Settings, empty_redis: Redis, slow_to_read: threading.Event
+) -> None:
+    job = orphaned(jobs, empty_redis.client, deadline_ms=now_ms() + 1500)
+    before_it_opens(jobs, config, job, slow_to_read, lambda _: None)
+    jobs.lapse(job.id)
+    Sweep(config, jobs.database, empty_redis.client, keeper=None).once()  # type: ignore[arg-type]  # only `run` asks the keeper
+
+    assert (jobs.row(job.id).error or {})["code"] == "deadline_exceeded"
+    assert archive(jobs, job.id)[:-1] == begun(5)
+
+
+def test_a_job_that_breaks_us_before_it_opens_is_left_to_lapse(
+    jobs: Jobs, config: Settings, empty_redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.prompting.shown", broken)
+    job = orphaned(jobs, empty_redis.client)
+    with working(config, jobs.database) as desk, desk.running():
+        pass
+    row = jobs.row(job.id)
+
+    assert (row.status, row.attempt, row.lost_workers) == (Status.IN_PROGRESS, 2, 1)
+    assert desk.holds.all() == []
+
+
+def test_a_job_that_is_given_back_while_redis_is_away_is_as_good_as_lost(
+    jobs: Jobs, config: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was written last may have been read, or not; only the Redis that took it knows."""
+    monkeypatch.setattr("workers.streaming.ACKNOWLEDGE_SECONDS", 0.1)
+    server = Redis(tmp_path)
+    job_id = jobs.queue()
+    with working(config.model_copy(update={"redis_url": server.url}), jobs.database, ["a", 0.3, "b", None]) as desk, desk.running():
+        desk.provider.has_begun.wait(5)
+        known = epoch.current(server.client)
+        server.process.kill()
+        wait_until(lambda: (log := desk.holds.all()[0].log) is not None and log.pending, "the second piece", 5)
+        desk.holds.all()[0].stop(Stop.DRAINED)
+    row = jobs.row(job_id)
+    server.close()
+
+    assert (row.status, row.requeued_for, row.log_epoch, row.log_seq) == (Status.QUEUED, events.WORKER_LOST, known, 2)

@@ -1,0 +1,114 @@
+"""What a worker process is made of, with a provider that does as it is told."""
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import contextmanager
+
+from shared import redis_clients
+from shared.config import Settings
+from shared.database import Database
+from workers.chat import Chat
+from workers.flusher import Flusher
+from workers.hold import Holds
+from workers.keeper import Keeper
+from workers.loop import Loop
+from workers.providers.base import Piece, ProviderError, Question
+from workers.streaming import Streaming
+
+ENDLESS_SECONDS = 60.0
+
+Said = str | Piece | ProviderError | float | None
+
+
+class Provider:
+    """Says what each call's script says: a text, a whole piece, an error, a pause; None waits until hung up on."""
+
+    def __init__(self, *scripts: list[Said]) -> None:
+        """Prepare the scripts, one for each call; the last is for all that follow."""
+        self._scripts = list(scripts) or [["Hello", Piece(finish_reason="stop")]]
+        self.asked: list[Question] = []
+        self.has_begun = threading.Event()
+        self.hung_up = 0
+
+    async def answer(self, question: Question) -> AsyncGenerator[Piece, None]:
+        """Answer as the script says."""
+        script = self._scripts[min(len(self.asked), len(self._scripts) - 1)]
+        self.asked.append(question)
+        try:
+            for said in script:
+                match said:
+                    case ProviderError():
+                        raise said
+                    case str():
+                        yield Piece({"content": said})
+                    case Piece():
+                        yield said
+                    case _:
+                        self.has_begun.set()
+                        await asyncio.sleep(ENDLESS_SECONDS if said is None else said)
+        finally:
+            self.hung_up += 1
+
+
+class Desk:
+    """One worker process' parts."""
+
+    def __init__(self, config: Settings, database: Database, provider: Provider) -> None:
+        """Put them together on a loop of their own."""
+        self.config = config
+        self.holds = Holds()
+        self.loop = Loop()
+        self.provider = provider
+        self._database = database
+        self.loop.run(self._build())
+
+    async def _build(self) -> None:
+        self._client = redis_clients.nonblocking(self.config.redis_url)
+        self.flusher = Flusher(self._client, "worker_1", self.config.renew_seconds)
+        self.keeper = Keeper(self.config, self._database, self.loop, self.flusher, self.holds, "worker_1")
+        streaming = Streaming(self.config, self._client, self.flusher, self.provider)
+        self.chat = Chat(self.config, self._database, self.loop, self.flusher, self.keeper, streaming)
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Flush, tick and renew."""
+        stopped = threading.Event()
+        for forever in (self.flusher.run, self.flusher.tick):
+            self.loop.start(forever())
+        renewing = threading.Thread(target=self.keeper.run, args=(stopped,))
+        renewing.start()
+        try:
+            yield
+        finally:
+            stopped.set()
+            renewing.join()
+            self.loop.run(self._client.aclose())
+            self.loop.stop()
+
+    @contextmanager
+    def running(self, seconds: float = 20) -> Iterator[None]:
+        """Run the next job in a thread of its own, to its end."""
+        failures: list[BaseException] = []
+
+        def run(work: Callable[[], None]) -> None:
+            try:
+                work()
+            except BaseException as error:
+                failures.append(error)
+                raise
+
+        thread = threading.Thread(target=run, args=(self.chat.run_next,), daemon=True)
+        thread.start()
+        yield
+        thread.join(seconds)
+        assert not thread.is_alive(), "the job does not end"
+        assert failures == []
+
+
+@contextmanager
+def working(config: Settings, database: Database, *scripts: list[Said]) -> Iterator[Desk]:
+    """A worker process' parts, at work."""
+    desk = Desk(config, database, Provider(*scripts))
+    with desk.at_work():
+        yield desk
