@@ -110,6 +110,8 @@ class _Follower:
 
     def _read_again(self) -> None:
         """Look at the log once more, after a wait that grows: it may be under repair."""
+        if self._read_at:
+            return  # a look is due already; what flows in meanwhile must not put it off
         self._read_at = time.monotonic() + self._again_seconds
         self._again_seconds = min(2 * self._again_seconds, AGAIN_MAX_SECONDS)
 

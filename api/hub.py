@@ -67,8 +67,11 @@ class Subscription:
 
     def heard(self) -> Iterator[Event]:
         """Take what was heard, oldest first."""
-        while self._waiting and not self._stale:
-            yield self._waiting.popleft()
+        while not self._stale:
+            try:
+                yield self._waiting.popleft()
+            except IndexError:  # asked, not looked up: the hub's thread may empty the queue in between
+                return
 
     def confirm(self, confirmed: bool) -> None:
         """The connection stands (or has fallen); from now on (or until then) nothing is missed."""
@@ -138,6 +141,8 @@ class Hub:
 
     def _add(self, channel: str, reader: Subscription) -> None:
         with self._lock:
+            if self._closing:
+                reader.end(closing=True)
             first = channel not in self._readers
             self._readers[channel].add(reader)
             if self._listener is None:
@@ -145,7 +150,7 @@ class Hub:
                 self._listener.start()
             if first:
                 self._send("SUBSCRIBE", channel)
-            elif self._connection is not None and not self._unconfirmed[channel]:
+            elif self._connection is not None and channel not in self._unconfirmed:
                 reader.confirm(True)
 
     def _remove(self, channel: str, reader: Subscription) -> None:
@@ -165,6 +170,8 @@ class Hub:
         try:
             self._connection.send_command(command, *channels)
         except (RedisError, OSError) as error:
+            # redis-py would connect anew by itself, with none of the other channels.
+            self._connection = None
             log.warning("hub.send_failed", error=str(error))
 
     def _listen(self) -> None:
@@ -210,7 +217,7 @@ class Hub:
         connection = self._connection
         assert connection is not None
         heard = pinged = time.monotonic()
-        while not self._closing:
+        while not self._closing and self._connection is connection:
             try:
                 message = connection.read_response(timeout=READ_SECONDS, disconnect_on_error=False)
             except RedisTimeoutError:
@@ -224,6 +231,7 @@ class Hub:
                 continue
             heard = time.monotonic()
             self._dispatch(message)
+        connection.disconnect()
 
     def _dispatch(self, message: Any) -> None:
         kind, channel, data = message[0], message[1].decode(), message[-1]

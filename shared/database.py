@@ -113,6 +113,7 @@ def _engine(url: str) -> Engine:
         "max_overflow": POOL_OVERFLOW,
         "pool_timeout": POOL_WAIT_SECONDS,
         "pool_recycle": POOL_RECYCLE_SECONDS,
+        "hide_parameters": True,  # an error ends in a log, and a statement's parameters are what users say
     }
     if url.startswith("sqlite"):
         engine = create_engine(url, connect_args={"timeout": BUSY_MS / 1000, "check_same_thread": False}, **options)

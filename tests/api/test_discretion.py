@@ -69,7 +69,6 @@ def test_each_request_is_in_the_log_without_its_query(works: Site, told: list[st
 
 
 @ON_POSTGRESQL
-@pytest.mark.xfail(strict=True, reason="SQLAlchemy's errors quote a statement's parameters: shared/database.py does not hide them")
 def test_a_database_that_is_too_busy_is_told_of_without_what_was_to_be_stored(works: Site) -> None:
     # Given an API process that waits for a lock only briefly, and a lock that is not released
     secret = secrets.token_hex(16)
