@@ -23,7 +23,7 @@ _QUIET = {"synchronize_session": False}
 
 
 class Held(NamedTuple):
-    """What a holder says when it renews: which attempt of which job, how far its log was surely written, and whether it has opened."""
+    """What a holder says when it renews: which attempt of which job, how far its log was surely written, whether it has opened."""
 
     job_id: str
     attempt: int
