@@ -20,7 +20,6 @@ ON_SQLITE = pytest.mark.parametrize("works", ["sqlite"], indirect=True)
 ON_POSTGRESQL = pytest.mark.parametrize("works", ["postgresql"], indirect=True)
 
 SETTINGS = {
-    "HEARTBEAT_SECONDS": "1",
     "LOGIN_LIMIT": "1000 per minute",  # all tests share one address
     "MAX_MESSAGE_CHARS": str(MOST_CHARS),
     "MAX_QUEUED_JOBS": str(MOST_WAITING),
@@ -38,13 +37,13 @@ def _database_url(request: pytest.FixtureRequest, folder: Path) -> str:
 def works(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """An API process and a worker."""
     folder = tmp_path_factory.mktemp("works")
-    with site(folder, _database_url(request, folder), SETTINGS) as started:
+    with site(folder, _database_url(request, folder), {"HEARTBEAT_SECONDS": "1", **SETTINGS}) as started:
         yield started
 
 
 @pytest.fixture(scope="package", params=BOTH)
 def idle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """An API process and no worker."""
+    """An API process and no worker. Its heart beats slowly, so that what is heard soon was not heard by it."""
     folder = tmp_path_factory.mktemp("idle")
     with site(folder, _database_url(request, folder), SETTINGS, workers=0) as started:
         yield started

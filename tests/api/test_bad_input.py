@@ -1,8 +1,10 @@
 """What a submission may not say: refused by the name of the field, with nothing stored and nobody rung for."""
 
+import http.client
 import secrets
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 import pytest
@@ -187,6 +189,19 @@ def test_what_cannot_be_honoured_is_refused_by_name(careless: Client, field: str
 def test_a_large_body_is_refused_so_that_its_sender_sees_it(careless: Client) -> None:
     body = _with(message="x" * 30 * MEGABYTE)
     assert_refused(careless.http.post("/jobs", content=body, headers=_headers()), 413, param="body", code="too_large")
+
+
+def test_a_sender_who_hangs_up_afterwards_sees_the_refusal_too(careless: Client) -> None:
+    # Given a sender who does not listen before he has said it all, on a connection that nobody reads on after the answer
+    address = urlsplit(careless.url)
+    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=30)
+    body = _with(message="x" * 30 * MEGABYTE)
+    headers = {**_headers(), "Authorization": f"Bearer {careless.token}", "Connection": "close"}
+    connection.request("POST", "/jobs", body, headers)
+    answer = connection.getresponse()
+    assert answer.status == 413
+    assert orjson.loads(answer.read())["error"]["code"] == "too_large"
+    connection.close()
 
 
 def test_a_large_body_in_chunks_is_refused_alike(careless: Client) -> None:

@@ -62,8 +62,10 @@ def test_a_reader_of_a_queued_job_sees_it_cancelled(waiter: Client) -> None:
     job = waiter.submit()
     with listening(job["stream_url"]) as blocks:
         assert next(blocks) == b"retry: 500"
+        began = time.monotonic()
         _cancel(waiter, job)
         assert [each["type"] for each in told(blocks)] == ["cancelled"]
+    assert time.monotonic() - began < 4
 
 
 def test_a_job_is_cancelled_before_its_first_token(client: Client, works: Site) -> None:

@@ -165,12 +165,6 @@ def test_a_reader_who_comes_in_the_middle_misses_nothing(client: Client) -> None
     assert _texts(seen + rest) == counted(30)
 
 
-def test_a_queued_job_is_waited_for(waiter: Client) -> None:
-    with listening(waiter.submit()["stream_url"]) as blocks:
-        assert next(blocks) == b"retry: 500"
-        assert next(blocks) == HEARTBEAT
-
-
 def test_a_log_that_redis_has_forgotten_is_served_from_the_archive(client: Client, works: Site) -> None:
     # Given what was read while the log was in Redis
     job = _over(client)

@@ -54,15 +54,14 @@ def test_a_listed_job_looks_as_it_does_alone(owner: Client, jobs: list[str]) -> 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, JOBS])
 def test_pages_follow_one_another(owner: Client, jobs: list[str], limit: int) -> None:
-    seen: list[str] = []
     page = _page(owner, limit=limit)
-    while True:
-        seen += _ids(page)
-        assert len(page["data"]) == limit or not page["has_more"]
-        if not page["has_more"]:
-            break
+    seen = _ids(page)
+    while page["has_more"] and len(seen) < JOBS:
+        assert len(page["data"]) == limit
         page = _page(owner, limit=limit, after=page["last_id"])
+        seen += _ids(page)
     assert seen == jobs
+    assert page["has_more"] is False
 
 
 def test_a_new_job_does_not_shift_the_next_page(idle: Site) -> None:
