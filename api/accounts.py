@@ -52,12 +52,13 @@ def login(context: Context, username: str, password: str, address: str) -> Token
         Unauthorized: no such name, or another password; the two answer alike.
         RateLimited: too many failures of this name or from this address.
     """
-    context.limits.check_login(username, address)
-    with context.database.read() as session:
-        user = session.scalar(select(User).where(User.username == username))
-    if not passwords.matches(user.password_hash if user else passwords.NOBODYS_HASH, password) or user is None:
-        context.limits.note_failed_login(username, address)
-        raise Unauthorized("Wrong username or password.", code="invalid_credentials")
+    with context.limits.login_turn(username, address):
+        context.limits.check_login(username, address)
+        with context.database.read() as session:
+            user = session.scalar(select(User).where(User.username == username))
+        if not passwords.matches(user.password_hash if user else passwords.NOBODYS_HASH, password) or user is None:
+            context.limits.note_failed_login(username, address)
+            raise Unauthorized("Wrong username or password.", code="invalid_credentials")
     with context.database.write() as session:
         return _issue(context, session, user.id, new_id("family"))
 

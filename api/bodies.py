@@ -12,6 +12,8 @@ from shared.errors import InvalidRequest
 
 MAX_DEPTH = 100
 """How deep values may be nested: deeper than any sensible JSON Schema, and not too deep for what stores and sends them."""
+MAX_VALUES = 50_000
+"""How many values a request may hold: each is looked at several times, and nothing else happens in the process meanwhile."""
 MIN_INTEGER, MAX_INTEGER = -(2**63), 2**64 - 1
 """Beyond these a number is no integer to most readers of JSON."""
 
@@ -28,6 +30,8 @@ class Body(BaseModel):
     def _passable(cls, value: Any, info: ValidationInfo) -> Any:
         if info.mode == "json":  # flask-openapi takes a JSON string for JSON once more
             _refuse_body()
+        if _count(value) > MAX_VALUES:
+            raise InvalidRequest(f"A request may hold {MAX_VALUES} values.", param="body")
         _check(value, ())
         return value
 
@@ -70,6 +74,20 @@ def _requested(path: Path, *, is_missing: bool) -> Path:
 
 def _dotted(path: Sequence[int | str]) -> str:
     return ".".join(str(part) for part in path) or "body"
+
+
+def _count(value: Any) -> int:
+    """Count values and keys, but not much further than is allowed."""
+    total, waiting = 0, [value]
+    while waiting and total <= MAX_VALUES:
+        here = waiting.pop()
+        total += 1
+        if isinstance(here, dict):
+            waiting.extend(here.values())
+            total += len(here)
+        elif isinstance(here, list):
+            waiting.extend(here)
+    return total
 
 
 def _check(value: Any, path: Path) -> None:

@@ -169,6 +169,8 @@ class Endings:
                 self._ask(self._hub.followed())
             except DatabaseUnavailable as error:
                 log.warning("endings.database_away", error=str(error.__cause__))
+            except Exception:
+                log.exception("endings.broken")  # and on: without this thread readers might wait for endings that nobody published
 
     def _ask(self, followed: list[str]) -> None:
         for start in range(0, len(followed), IDS_PER_QUERY):

@@ -181,8 +181,10 @@ class Hub:
                 self._connect()
                 away_seconds = AWAY_FIRST_SECONDS
                 self._receive()
-            except (RedisError, OSError, ValueError) as error:
+            except (RedisError, OSError) as error:
                 log.warning("hub.redis_away", error=str(error))
+            except Exception:
+                log.exception("hub.broken")  # and on, with a new connection: without its listener a process is deaf
             self._disconnect()
             time.sleep(away_seconds)
             away_seconds = min(2 * away_seconds, AWAY_MAX_SECONDS)

@@ -1,9 +1,12 @@
 """Rates: how often somebody may do something. Counted in Redis, and in this process' memory while Redis is away."""
 
 import math
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
+from weakref import WeakValueDictionary
 
 import structlog
 from flask import Flask, Response, g
@@ -34,6 +37,8 @@ class Limits:
         self._shared = MovingWindowRateLimiter(storage)
         self._local = MovingWindowRateLimiter(MemoryStorage())
         self._ask_again_at = 0.0
+        self._turns: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
+        self._turns_lock = threading.Lock()
         self._login = parse(config.login_limit)
         self._submit = parse(config.submit_limit)
 
@@ -49,6 +54,16 @@ class Limits:
         g.rate_limit = (self._submit.amount, max(0, remaining), reset_seconds)
         if not allowed:
             raise RateLimited(f"At most {self._submit} may be submitted.", retry_after_seconds=reset_seconds)
+
+    @contextmanager
+    def login_turn(self, name: str, address: str) -> Iterator[None]:
+        """Let the logins of a name, and those from an address, in one after another: many at once would all pass the check."""
+        with self._turn(f"name {name}"), self._turn(f"address {address}"):
+            yield
+
+    def _turn(self, key: str) -> threading.Lock:
+        with self._turns_lock:
+            return self._turns.setdefault(key, threading.Lock())
 
     def check_login(self, name: str, address: str) -> None:
         """Refuse a login whose name or address has failed too often.

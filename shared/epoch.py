@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from redis import Redis
+from redis.exceptions import RedisError
 
 from shared import keyspace
 
@@ -26,8 +27,14 @@ def commands() -> list[tuple[Any, ...]]:
 
 
 def of(replies: Sequence[Any]) -> str:
-    """Read the answers to `commands`."""
+    """Read the answers to `commands`.
+
+    Raises:
+        RedisError: Redis was emptied just now; ask again.
+    """
     _, marker, server = replies
+    if marker is None:
+        raise RedisError("Redis was emptied between two questions.")
     return f"{server['run_id'][:RUN_ID_CHARS]}.{marker.decode()}"
 
 

@@ -31,24 +31,41 @@ class Held(NamedTuple):
     is_open: bool = True
 
 
+class Renewal(NamedTuple):
+    """What became of a held job: whether its lease is longer now (else its row was locked), whether its cancel was asked for."""
+
+    is_renewed: bool
+    is_cancelled: bool
+
+
 def lapsed() -> ColumnElement[bool]:
     """Held once, and its holder has not been heard of for a lease."""
     return and_(Job.status == Status.IN_PROGRESS, Job.lease_until_ms < now_ms())
 
 
-def claimable(max_lost_workers: int) -> ColumnElement[bool]:
-    """Waiting for a worker: its time has come, nobody wants it ended, and it is the first of its conversation."""
+def claimable(max_lost_workers: int, *, orphans: bool = True) -> ColumnElement[bool]:
+    """Waiting for a worker: its time has come, nobody wants it ended, and it is the first of its conversation.
+
+    `orphans`: also what another worker held; only who is sure of his own leases may say that another's has lapsed.
+    """
     earlier = aliased(Job)
     first = ~exists().where(
         earlier.conversation_id == Job.conversation_id, earlier.position < Job.position, earlier.status.in_(UNFINISHED)
     )
     queued = and_(Job.status == Status.QUEUED, or_(Job.not_before_ms.is_(None), Job.not_before_ms <= now_ms()))
     orphaned = and_(lapsed(), Job.lost_workers < max_lost_workers)
-    return and_(or_(queued, orphaned), Job.cancel_requested_ms.is_(None), Job.deadline_ms > now_ms(), first)
+    return and_(or_(queued, orphaned) if orphans else queued, Job.cancel_requested_ms.is_(None), Job.deadline_ms > now_ms(), first)
 
 
 def claim(
-    session: Session, owner: str, *, lease_ms: int, epoch: str, max_lost_workers: int, max_running: int = UNLIMITED
+    session: Session,
+    owner: str,
+    *,
+    lease_ms: int,
+    epoch: str,
+    max_lost_workers: int,
+    max_running: int = UNLIMITED,
+    orphans: bool = True,
 ) -> Job | None:
     """Take the job that is next: of the user with the fewest running jobs, the oldest.
 
@@ -59,6 +76,7 @@ def claim(
         epoch: which Redis the log is in, as far as the worker knows; kept for the first attempt only.
         max_lost_workers: how many workers a job may lose.
         max_running: how many jobs of one user may run; claims of the same moment may together pass it on PostgreSQL.
+        orphans: whether to take what another worker held.
 
     Returns:
         the job as it now is, its `log_epoch` still the last holder's; None when there is nothing to do.
@@ -66,7 +84,7 @@ def claim(
     orphan = Job.status == Status.IN_PROGRESS
     statement = (
         update(Job)
-        .where(Job.id == _next_job(max_lost_workers, max_running).scalar_subquery())
+        .where(Job.id == _next_job(max_lost_workers, max_running, orphans).scalar_subquery())
         .values(
             status=Status.IN_PROGRESS,
             attempt=Job.attempt + 1,
@@ -83,7 +101,7 @@ def claim(
     return session.scalars(statement, execution_options=_QUIET).first()
 
 
-def _next_job(max_lost_workers: int, max_running: int) -> Select[str]:
+def _next_job(max_lost_workers: int, max_running: int, orphans: bool) -> Select[str]:
     running = (
         select(Job.user_id, func.count().label("jobs")).where(Job.status == Status.IN_PROGRESS).group_by(Job.user_id).subquery()
     )
@@ -92,7 +110,7 @@ def _next_job(max_lost_workers: int, max_running: int) -> Select[str]:
         select(Job.id)
         .outerjoin(running, running.c.user_id == Job.user_id)
         # A job that is being taken over counts among the running ones already.
-        .where(claimable(max_lost_workers), or_(running_jobs < max_running, Job.status == Status.IN_PROGRESS))
+        .where(claimable(max_lost_workers, orphans=orphans), or_(running_jobs < max_running, Job.status == Status.IN_PROGRESS))
         .order_by(running_jobs, Job.created_ms, Job.id)
         .limit(1)
         .with_for_update(of=Job, skip_locked=True)
@@ -112,8 +130,10 @@ def _held_by(job_id: str, attempt: int) -> ColumnElement[bool]:
     return and_(Job.id == job_id, Job.attempt == attempt, Job.status == Status.IN_PROGRESS)
 
 
-def renew(session: Session, held: Sequence[Held], *, lease_ms: int, epoch: str | None) -> dict[str, bool]:
+def renew(session: Session, held: Sequence[Held], *, lease_ms: int, epoch: str | None) -> dict[str, Renewal]:
     """Go on holding jobs; this may revive a lease that lapsed while nobody claimed.
+
+    A row that somebody else has locked at this moment is not waited for: one slow transaction would cost all others their leases.
 
     Args:
         session: an open transaction.
@@ -122,11 +142,12 @@ def renew(session: Session, held: Sequence[Held], *, lease_ms: int, epoch: str |
         epoch: which Redis the open logs were found whole in; None when that is not known.
 
     Returns:
-        for each job still held, whether its cancel was asked for. A job that is missing is lost.
+        what became of each job that is still held. A job that is missing is lost.
     """
     if not held:
         session.execute(select(now_ms()))  # still proves that the database is there
         return {}
+    ours = and_(tuple_(Job.id, Job.attempt).in_([(hold.job_id, hold.attempt) for hold in held]), Job.status == Status.IN_PROGRESS)
     values: dict[str, Any] = {
         "lease_until_ms": now_ms() + lease_ms,
         "log_seq": case({hold.job_id: hold.log_seq for hold in held}, value=Job.id, else_=Job.log_seq),
@@ -134,13 +155,11 @@ def renew(session: Session, held: Sequence[Held], *, lease_ms: int, epoch: str |
     if epoch is not None:
         opened = [hold.job_id for hold in held if hold.is_open]
         values["log_epoch"] = case((Job.id.in_(opened), epoch), else_=Job.log_epoch)
-    statement = (
-        update(Job)
-        .where(tuple_(Job.id, Job.attempt).in_([(hold.job_id, hold.attempt) for hold in held]), Job.status == Status.IN_PROGRESS)
-        .values(values)
-        .returning(Job.id, Job.cancel_requested_ms)
-    )
-    return {job_id: wanted is not None for job_id, wanted in session.execute(statement, execution_options=_QUIET)}
+    free = select(Job.id).where(ours).with_for_update(skip_locked=True)
+    statement = update(Job).where(Job.id.in_(free)).values(values).returning(Job.id)
+    renewed = set(session.scalars(statement, execution_options=_QUIET))
+    known = session.execute(select(Job.id, Job.cancel_requested_ms).where(ours))
+    return {job_id: Renewal(job_id in renewed, wanted is not None) for job_id, wanted in known}
 
 
 def retry(session: Session, job_id: str, attempt: int, error: dict[str, Any]) -> bool:

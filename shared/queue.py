@@ -1,5 +1,9 @@
 """The queue is a doorbell: the Celery app, the names of its tasks, and `ring`. A message is a job id and nothing else."""
 
+import queue
+import threading
+import time
+
 import structlog
 from celery import Celery
 from kombu.entity import Exchange, Queue
@@ -13,6 +17,9 @@ RUN_TASK = "chatrelay.run"
 BROKER_CONNECTIONS = 50
 BROKER_ANSWER_SECONDS = 5
 BROKER_CONNECT_SECONDS = 5
+
+WAITING_RINGS = 10_000
+FLUSH_POLL_SECONDS = 0.01
 
 log = structlog.get_logger(__name__)
 
@@ -60,15 +67,58 @@ def make_celery(config: Settings) -> Celery:
 app = make_celery(settings())
 
 
-def ring(job_id: str) -> bool:
-    """Say that there is work. A broker that is away costs the job a sweep's delay and nothing else.
-
-    Returns:
-        whether the message was taken.
-    """
+def send(job_id: str) -> bool:
+    """Publish a message, now. Tells whether the broker took it."""
     try:
         app.send_task(RUN_TASK, args=(job_id,), ignore_result=True)
     except OperationalError as error:
         log.warning("doorbell.lost", job=job_id, error=str(error))
         return False
     return True
+
+
+class Doorbell:
+    """Rings in a thread of its own: whoever rings does not wait, however long the broker takes to answer.
+
+    A ring that finds no room, or no broker, is dropped: it costs its job a sweep's delay and nothing else.
+    """
+
+    def __init__(self) -> None:
+        """Prepare; the thread starts with the first ring, after any fork."""
+        self._waiting: queue.Queue[str] = queue.Queue(WAITING_RINGS)
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def ring(self, job_id: str) -> None:
+        """Say that there is work."""
+        self._start()
+        try:
+            self._waiting.put_nowait(job_id)
+        except queue.Full:
+            log.warning("doorbell.lost", job=job_id, error="too many rings are waiting")
+
+    def flush(self, seconds: float) -> None:
+        """Wait until all rings are out, but not longer than this."""
+        until = time.monotonic() + seconds
+        while self._waiting.unfinished_tasks and time.monotonic() < until:
+            time.sleep(FLUSH_POLL_SECONDS)
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="doorbell", daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            job_id = self._waiting.get()
+            send(job_id)
+            self._waiting.task_done()
+
+
+doorbell = Doorbell()
+
+
+def ring(job_id: str) -> None:
+    """Say that there is work. A broker that is away costs the job a sweep's delay and nothing else."""
+    doorbell.ring(job_id)

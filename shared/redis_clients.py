@@ -47,7 +47,7 @@ def subscriber(url: str) -> "redis.Redis":
     return redis.Redis.from_url(
         url,
         protocol=2,
-        socket_timeout=None,
+        socket_timeout=CONNECT_SECONDS,
         socket_connect_timeout=CONNECT_SECONDS,
         retry=Retry(ExponentialWithJitterBackoff(), 0),
     )

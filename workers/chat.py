@@ -124,6 +124,7 @@ class Chat:
         Where the log is not sure to be written, nobody knows how far readers have read: then the job is as good as lost.
         """
         is_whole = self._loop.run(self._streaming.flush(hold))
+        self._loop.run(self._streaming.release(hold))
         with hold.changing(for_good=True):
             given = self._surely(
                 hold,
@@ -156,8 +157,11 @@ class Chat:
             log.warning("job.not_ours", attempt=hold.attempt)
             return
         log.info("job.ended", attempt=hold.attempt, status=terminal.type, events=terminal.seq)
-        self._close(hold, terminal)
-        self._ring_next(hold.job)
+        try:
+            self._close(hold, terminal)
+            self._ring_next(hold.job)
+        except DatabaseUnavailable as error:
+            log.warning("job.left_to_a_sweep", error=str(error.__cause__))
 
     def _close(self, hold: Hold, terminal: Event) -> None:
         if self._loop.run(self._streaming.close(hold, terminal)):

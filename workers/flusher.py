@@ -49,10 +49,12 @@ class Flusher:
         self._logs[joblog.job_id] = joblog
         self.touch(joblog)
 
-    def release(self, job_id: str) -> None:
-        """Let a log go."""
-        self._logs.pop(job_id, None)
-        self._dirty.pop(job_id, None)
+    async def release(self, joblog: JobLog) -> None:
+        """Let a log go: once this returns, nothing of it is under way. A later attempt's log stays."""
+        async with self._round:
+            for logs in (self._logs, self._dirty):
+                if logs.get(joblog.job_id) is joblog:
+                    del logs[joblog.job_id]
 
     def touch(self, joblog: JobLog) -> None:
         """Say that a log has something to write."""

@@ -29,7 +29,8 @@ class Hold:
     """One job in this process' hands, for one attempt after another.
 
     `is_changing` says that a thread is changing the attempt in the database, so that a renewal that finds the old one gone means
-    nothing. `claimed` is the moment of the claim by the monotonic clock (seconds), `claimed_ms` by the database's.
+    nothing. `renewed_seq` is how far the row knows that readers may have read. `claimed` is the moment of the claim by the
+    monotonic clock (seconds), `claimed_ms` by the database's.
     """
 
     def __init__(self, job: Job, loop: Loop, *, claimed: float, lease_seconds: float) -> None:
@@ -43,6 +44,7 @@ class Hold:
         self.stopped = threading.Event()
         self.reason: Stop | None = None
         self.first_token_ms: int | None = None
+        self.renewed_seq = job.log_seq
         self._claimed = claimed
         self._claimed_ms = job.lease_until_ms - int(lease_seconds * 1000)
         self._loop = loop
@@ -60,8 +62,9 @@ class Hold:
     @property
     def held(self) -> Held:
         """What a renewal says of this job."""
-        seq = max(self.log.last_seq if self.log else 0, self.job.log_seq)
-        return Held(self.job.id, self.attempt, seq, is_open=self.log is not None and self.log.is_open)
+        log = self.log  # once: the loop may replace it meanwhile
+        seq = max(log.last_seq if log else 0, self.job.log_seq)
+        return Held(self.job.id, self.attempt, seq, is_open=log is not None and log.is_open)
 
     @property
     def knows_its_log(self) -> bool:
@@ -114,26 +117,44 @@ class Holds:
     def __init__(self) -> None:
         """Hold nothing."""
         self._holds: dict[str, Hold] = {}
+        self._draining = False
         self._cancels: dict[str, float] = {}
         self._lock = threading.Lock()
 
     def add(self, hold: Hold) -> None:
-        """Register a job that was just claimed; a cancel that was faster than this takes effect now."""
+        """Register a job that was just claimed; a cancel or a drain that was faster than this takes effect now.
+
+        This process may have claimed what it held itself, from before a pause: the earlier attempt is lost.
+        """
         with self._lock:
+            displaced = self._holds.get(hold.job.id)
             self._holds[hold.job.id] = hold
             cancelled = hold.job.id in self._cancels
+        if displaced:
+            displaced.stop(Stop.LOST)
         if cancelled:
             hold.stop(Stop.CANCELLED)
+        elif self._draining:
+            hold.stop(Stop.DRAINED)
 
     def remove(self, hold: Hold) -> None:
-        """Forget a job."""
+        """Forget a job, unless it is a later attempt's."""
         with self._lock:
-            self._holds.pop(hold.job.id, None)
+            if self._holds.get(hold.job.id) is hold:
+                del self._holds[hold.job.id]
 
     def all(self) -> Sequence[Hold]:
         """List what is held now."""
         with self._lock:
             return list(self._holds.values())
+
+    def drain(self) -> None:
+        """Stop all jobs, also those whose claim is only just coming back."""
+        with self._lock:
+            self._draining = True
+            holds = list(self._holds.values())
+        for hold in holds:
+            hold.stop(Stop.DRAINED)
 
     def cancel(self, job_id: str) -> None:
         """Stop a job if it is held here, also if its claim is only just coming back."""

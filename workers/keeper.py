@@ -1,5 +1,7 @@
 """Keeps what this process holds: renews the leases of the jobs that are alive, and lets go of those that are lost."""
 
+import os
+import signal
 import threading
 import time
 
@@ -9,7 +11,7 @@ from shared import lifecycle
 from shared.config import Settings
 from shared.database import Database
 from shared.errors import DatabaseUnavailable
-from shared.lifecycle import Held
+from shared.lifecycle import Held, Renewal
 from shared.models import Job
 from workers.flusher import Flusher
 from workers.hold import Hold, Holds, Stop
@@ -28,6 +30,7 @@ class Keeper:
     def __init__(self, config: Settings, database: Database, loop: Loop, flusher: Flusher, holds: Holds, owner: str) -> None:
         """Prepare; `run` renews."""
         self.steady_since: float | None = None
+        self._renewed = time.monotonic()
         self._config = config
         self._database = database
         self._loop = loop
@@ -35,6 +38,11 @@ class Keeper:
         self._holds = holds
         self._owner = owner
         self._lease_ms = int(config.lease_seconds * 1000)
+
+    def is_steady(self) -> bool:
+        """Tell whether every renewal of a whole lease has succeeded, so that whoever looks dead is dead."""
+        now, since = time.monotonic(), self.steady_since
+        return since is not None and now - since > self._config.lease_seconds and now - self._renewed < self._config.lease_seconds
 
     def claim(self) -> Hold | None:
         """Take the next job and hold it; None when there is none."""
@@ -47,6 +55,7 @@ class Keeper:
                 epoch=self._flusher.seen_epoch or "",
                 max_lost_workers=self._config.max_lost_workers,
                 max_running=self._config.max_running_jobs,
+                orphans=self.is_steady(),
             )
         return self._take(job, before) if job else None
 
@@ -60,32 +69,45 @@ class Keeper:
         self._holds.remove(hold)
 
     def run(self, stopped: threading.Event) -> None:
-        """Renew until stopped."""
+        """Renew until stopped. What is not to be expected ends the process: one that renews nothing must claim nothing."""
         while not stopped.wait(self._config.renew_seconds):
-            if time.monotonic() - self._loop.ticked > self._config.lease_seconds / 2:
-                log.warning("lease.loop_stuck", seconds=time.monotonic() - self._loop.ticked)
-                continue
             try:
-                self._renew()
+                self._renew_if_alive()
             except DatabaseUnavailable as error:
                 self.steady_since = None
                 log.warning("lease.not_renewed", error=str(error.__cause__))
+            except Exception:
+                log.critical("lease.broken", exc_info=True)
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    def _renew_if_alive(self) -> None:
+        silent_seconds = time.monotonic() - self._loop.ticked
+        if silent_seconds > self._config.lease_seconds / 2:
+            self.steady_since = None
+            log.warning("lease.loop_stuck", seconds=silent_seconds)
+            return
+        self._renew()
 
     def _renew(self) -> None:
         before = time.monotonic()
-        asked = {hold: hold.held for hold in self._holds.all() if not hold.is_changing}
+        if before - self._renewed > self._config.lease_seconds:
+            self.steady_since = None
+        asked = {hold: hold.held for hold in self._holds.all()}
         with self._database.write() as session:
             kept = lifecycle.renew(session, list(asked.values()), lease_ms=self._lease_ms, epoch=self._flusher.epoch)
+        self._renewed = before
         self.steady_since = self.steady_since or before
         lease_end = before + self._config.lease_seconds
-        self._loop.call(self._flusher.extend, dict.fromkeys(kept, lease_end))
+        renewed = [job_id for job_id, renewal in kept.items() if renewal.is_renewed]
+        self._loop.call(self._flusher.extend, dict.fromkeys(renewed, lease_end))
         for hold, said in asked.items():
             self._judge(hold, said, kept.get(said.job_id), lease_end)
 
-    def _judge(self, hold: Hold, said: Held, cancelled: bool | None, lease_end: float) -> None:
-        if cancelled is not None:
-            hold.lease_end = lease_end
-            if cancelled:
+    def _judge(self, hold: Hold, said: Held, renewal: Renewal | None, lease_end: float) -> None:
+        if renewal is not None:
+            if renewal.is_renewed:
+                hold.lease_end, hold.renewed_seq = lease_end, said.log_seq
+            if renewal.is_cancelled and not hold.is_changing:
                 hold.stop(Stop.CANCELLED)
         elif not hold.is_changing and hold.attempt == said.attempt and hold.reason is not Stop.LOST:
             log.warning("lease.lost", job=said.job_id, attempt=said.attempt)

@@ -22,6 +22,8 @@ from workers.providers.base import COUNTS, Piece, Provider, ProviderError, Quest
 ACKNOWLEDGE_SECONDS = 5.0
 """How long an end waits for Redis. After that the row is written anyway: it holds the log."""
 AWAY_SECONDS = 0.5
+MAX_AHEAD_EVENTS = events.LOG_LOST_JUMP // 2
+AHEAD_POLL_SECONDS = 0.05
 
 CUT_SHORT = frozenset({"length", "content_filter"})
 """Finish reasons that mean that there was more to say."""
@@ -131,9 +133,9 @@ class Streaming:
             return [], True
         while True:
             try:
-                now = await self._flusher.ask_epoch()
-                lived_on = hold.job.requeued_for != events.WORKER_LOST or now == hold.job.log_epoch
-                return await self._read(hold.job.id), lived_on
+                found = await self._read(hold.job.id)
+                now = await self._flusher.ask_epoch()  # after the look: a Redis that was emptied in between is found out
+                return found, hold.job.requeued_for != events.WORKER_LOST or now == hold.job.log_epoch
             except (redis.RedisError, OSError) as error:
                 log.warning("log.redis_away", job=hold.job.id, error=str(error))
                 await asyncio.sleep(AWAY_SECONDS)
@@ -153,12 +155,19 @@ class Streaming:
         async with aclosing(self._provider.answer(question)) as said, aclosing(self._watched(said)) as pieces:
             async for piece in pieces:
                 if piece.delta and _says_something(piece.delta):
+                    await self._within_jump(hold, hold.log)
                     self._append(hold, hold.log, piece.delta)
                 if hold.log.bytes > self._config.max_log_bytes:
                     return Ending(Status.INCOMPLETE, "length")
                 reason, usage = piece.finish_reason or reason, piece.usage or usage
         status = Status.INCOMPLETE if reason in CUT_SHORT else Status.COMPLETED
         return Ending(status, reason, usage=_counted(usage))
+
+    async def _within_jump(self, hold: Hold, joblog: JobLog) -> None:
+        """Do not run further ahead of what the row knows than a lost log would make a successor jump."""
+        while joblog.entries[-1].seq - hold.renewed_seq > MAX_AHEAD_EVENTS:
+            hold.check()
+            await asyncio.sleep(AHEAD_POLL_SECONDS)
 
     def _append(self, hold: Hold, joblog: JobLog, delta: dict[str, Any]) -> None:
         if joblog.is_lost:
@@ -203,8 +212,9 @@ class Streaming:
         return not hold.log.pending and not hold.log.is_lost
 
     async def release(self, hold: Hold) -> None:
-        """Let the job's log go."""
-        self._flusher.release(hold.job.id)
+        """Let the job's log go: nothing more is written, and nothing is under way."""
+        if hold.log is not None:
+            await self._flusher.release(hold.log)
 
 
 def _says_something(delta: dict[str, Any]) -> bool:

@@ -7,7 +7,9 @@ stays with the pool. A message only means that there is work, so no more are sen
 import random
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
 
 import structlog
 from redis import Redis
@@ -34,6 +36,8 @@ BATCH = 100
 PRUNE_SECONDS = 3_600.0
 JITTER = 0.3
 
+T = TypeVar("T")
+
 log = structlog.get_logger(__name__)
 
 
@@ -51,32 +55,38 @@ class Sweep:
     def run(self, stopped: threading.Event) -> None:
         """Sweep until stopped."""
         while not stopped.wait(self._config.sweep_seconds * random.uniform(1 - JITTER, 1 + JITTER)):  # noqa: S311 - jitter, no secret
-            if not self._is_steady():
-                continue
-            try:
+            if self._keeper.is_steady():
                 self.once()
-            except (DatabaseUnavailable, RedisError) as error:
-                log.warning("sweep.put_off", error=str(error))
-
-    def _is_steady(self) -> bool:
-        since = self._keeper.steady_since
-        return since is not None and time.monotonic() - since > self._config.lease_seconds
 
     def once(self) -> None:
-        """Sweep once.
-
-        Raises:
-            DatabaseUnavailable, RedisError: the rest is left to the next sweep.
-        """
-        for job_id in self._due():
-            ring(job_id)
-        for job in self._to_end():
-            self._end(job)
-        for job_id in self._left_open():
-            ending.close_log(self._database, self._redis, job_id, int(self._config.log_ttl_seconds * 1000))
+        """Sweep once. What goes wrong with one job, or in one step, is left to the next sweep and keeps no other waiting."""
+        self._guarded(self._ring_all)
+        for job in self._guarded(self._to_end) or ():
+            self._guarded(partial(self._end, job))
+        for job_id in self._guarded(self._left_open) or ():
+            self._guarded(partial(self._close, job_id))
         if time.monotonic() >= self._prune_at:
             self._prune_at = time.monotonic() + PRUNE_SECONDS
-            log.info("pruned", rows=pruning.prune(self._database, self._config.retention_days))
+            self._guarded(self._prune)
+
+    def _guarded(self, step: Callable[[], T]) -> T | None:
+        try:
+            return step()
+        except (DatabaseUnavailable, RedisError) as error:
+            log.warning("sweep.put_off", error=str(error))
+        except Exception:
+            log.exception("sweep.broken")
+        return None
+
+    def _ring_all(self) -> None:
+        for job_id in self._due():
+            ring(job_id)
+
+    def _close(self, job_id: str) -> None:
+        ending.close_log(self._database, self._redis, job_id, int(self._config.log_ttl_seconds * 1000))
+
+    def _prune(self) -> None:
+        log.info("pruned", rows=pruning.prune(self._database, self._config.retention_days))
 
     def _due(self) -> Sequence[str]:
         missing = RING_CAP - int(self._redis.llen(keyspace.DOORBELL_QUEUE))
@@ -104,7 +114,7 @@ class Sweep:
         must_end = or_(
             Job.cancel_requested_ms.is_not(None), Job.deadline_ms <= now_ms(), (Job.status == Status.IN_PROGRESS) & too_often
         )
-        return select(Job).where(Job.status.in_(UNFINISHED), nobody, must_end).limit(BATCH)
+        return select(Job).where(Job.status.in_(UNFINISHED), nobody, must_end).order_by(Job.created_ms).limit(BATCH)
 
     def _end(self, job: Job) -> None:
         how = self._verdict(job)

@@ -11,10 +11,11 @@ from shared.config import Settings
 from shared.database import Database
 from shared.errors import DatabaseUnavailable
 from shared.ids import new_id
+from shared.queue import doorbell
 from workers import cancelling
 from workers.chat import Chat
 from workers.flusher import Flusher
-from workers.hold import Holds, Stop
+from workers.hold import Holds
 from workers.keeper import Keeper
 from workers.loop import Loop
 from workers.providers.openai import OpenAIProvider
@@ -79,17 +80,14 @@ class Worker:
             return
         self.draining.set()
         log.info("worker.draining", seconds=self._config.drain_seconds, jobs=len(self._holds.all()))
-        timer = threading.Timer(self._config.drain_seconds, self._give_back_all)
+        timer = threading.Timer(self._config.drain_seconds, self._holds.drain)
         timer.daemon = True
         timer.start()
-
-    def _give_back_all(self) -> None:
-        for hold in self._holds.all():
-            hold.stop(Stop.DRAINED)
 
     def stop(self) -> None:
         """Stop all parts; no job runs any more."""
         self._stopped.set()
+        doorbell.flush(STOP_SECONDS)
         self._loop.run(self._provider.close())
         self._loop.stop()
         log.info("worker.stopped", worker=self.id)

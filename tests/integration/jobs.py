@@ -62,11 +62,11 @@ class Jobs:
             session.add(job)
         return job.id
 
-    def claim(self, owner: str = "worker_1", *, epoch: str = "e", **limits: int) -> Job | None:
+    def claim(self, owner: str = "worker_1", *, epoch: str = "e", orphans: bool = True, **limits: int) -> Job | None:
         """Claim the job that is next."""
         bounds = {"max_lost_workers": MAX_LOST_WORKERS, **limits}
         with self.database.write() as session:
-            return lifecycle.claim(session, owner, lease_ms=LEASE_MS, epoch=epoch, **bounds)
+            return lifecycle.claim(session, owner, lease_ms=LEASE_MS, epoch=epoch, orphans=orphans, **bounds)
 
     def claimed(self, **columns: Any) -> Job:
         """Queue a job and claim it."""

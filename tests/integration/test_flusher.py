@@ -267,7 +267,7 @@ async def test_what_was_let_go_is_not_written(empty_redis: Redis) -> None:
     async with flushing(empty_redis) as flusher:
         log = opened(flusher)
         await log.flushed()
-        flusher.release(JOB)
+        await flusher.release(log)
         say(flusher, log)
         await asyncio.sleep(2 * TICK_SECONDS)
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from shared import lifecycle
 from shared.database import now_ms
@@ -15,7 +16,9 @@ ERROR = {"code": "busy", "message": "Busy"}
 
 def renew(jobs: Jobs, *held: Held, epoch: str | None = None) -> dict[str, bool]:
     with jobs.database.write() as session:
-        return lifecycle.renew(session, held, lease_ms=LEASE_MS, epoch=epoch)
+        kept = lifecycle.renew(session, held, lease_ms=LEASE_MS, epoch=epoch)
+    assert all(renewal.is_renewed for renewal in kept.values())
+    return {job_id: renewal.is_cancelled for job_id, renewal in kept.items()}
 
 
 def give_back(jobs: Jobs, job: Job, attempt: int | None = None, log_seq: int = 0, **how: Any) -> bool:
@@ -180,3 +183,24 @@ def test_what_is_over_cannot_be_cancelled(jobs: Jobs, status: Status) -> None:
 
     assert not want_cancelled(jobs, job_id)
     assert jobs.row(job_id).cancel_requested_ms is None
+
+
+def test_a_row_that_is_locked_is_not_waited_for_and_not_lost(jobs: Jobs) -> None:
+    # Given two held jobs, and somebody who has locked the row of one and takes his time
+    slow, quick = jobs.claimed(), jobs.claimed()
+    if jobs.database.is_sqlite:
+        pytest.skip("SQLite locks no rows")
+    with jobs.database.write() as locker:
+        locker.scalar(select(Job.id).where(Job.id == slow.id).with_for_update())
+
+        # When the worker renews both, then the other is renewed at once, and the locked one is still known to be held
+        with jobs.database.write() as session:
+            kept = lifecycle.renew(session, [Held(slow.id, 1, 0), Held(quick.id, 1, 0)], lease_ms=LEASE_MS, epoch=None)
+    assert (kept[slow.id].is_renewed, kept[quick.id].is_renewed) == (False, True)
+
+
+def test_who_is_not_sure_of_his_own_leases_takes_nothing_from_others(jobs: Jobs) -> None:
+    job = jobs.claimed()
+    jobs.set(job.id, lease_until_ms=now(jobs) - 1)
+    assert jobs.claim("worker_2", orphans=False) is None
+    assert jobs.claim("worker_2") is not None

@@ -141,7 +141,8 @@ class JobMachine(RuleBasedStateMachine):
         with self.jobs.database.write() as session:
             held = [Held(belief.job_id, belief.attempt, seq) for belief in some]
             kept = lifecycle.renew(session, held, lease_ms=LEASE_MS, epoch="e")
-        assert kept == {b.job_id: self.known[b.job_id].cancelled for b in some if self.known[b.job_id].is_held_by(b)}
+        answered = {job_id: renewal.is_cancelled for job_id, renewal in kept.items()}
+        assert answered == {b.job_id: self.known[b.job_id].cancelled for b in some if self.known[b.job_id].is_held_by(b)}
         for job_id in kept:
             self.known[job_id].lapsed = False
 

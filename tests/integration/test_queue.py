@@ -30,7 +30,7 @@ def messages(broker: Redis) -> list[dict[str, Any]]:
 
 
 def test_a_message_is_a_job_id_and_nothing_else(broker: Redis) -> None:
-    assert queue.ring("job_1")
+    assert queue.send("job_1")
     (message,) = messages(broker)
 
     assert message["headers"]["task"] == queue.RUN_TASK
@@ -39,36 +39,36 @@ def test_a_message_is_a_job_id_and_nothing_else(broker: Redis) -> None:
 
 
 def test_a_broker_that_was_just_emptied_takes_messages(broker: Redis) -> None:
-    queue.ring("job_1")
+    queue.send("job_1")
     broker.client.flushall()
 
-    assert queue.ring("job_2")
+    assert queue.send("job_2")
     assert len(messages(broker)) == 1
 
 
 def test_a_broker_that_is_away_costs_no_more_than_a_moment(broker: Redis) -> None:
-    queue.ring("job_1")
+    queue.send("job_1")
     broker.process.kill()
     before = time.monotonic()
 
-    assert not queue.ring("job_2")
+    assert not queue.send("job_2")
     assert time.monotonic() - before < 3
     broker.start()
-    assert queue.ring("job_3")
+    assert queue.send("job_3")
 
 
 def test_a_broker_that_is_full_takes_nothing_and_harms_nobody(broker: Redis) -> None:
     broker.client.config_set("maxmemory", "1")
-    assert not queue.ring("job_1")
+    assert not queue.send("job_1")
 
     broker.client.config_set("maxmemory", "0")
-    assert queue.ring("job_2")
+    assert queue.send("job_2")
 
 
 def test_a_broker_that_may_only_be_read_takes_nothing(broker: Redis) -> None:
     """As one is in the middle of a fail-over."""
     broker.client.execute_command("REPLICAOF", "127.0.0.1", "1")
-    assert not queue.ring("job_1")
+    assert not queue.send("job_1")
 
     broker.client.execute_command("REPLICAOF", "NO", "ONE")
-    assert queue.ring("job_2")
+    assert queue.send("job_2")
