@@ -1,6 +1,7 @@
 """Rates: failed logins per name and address, submissions per user."""
 
 import secrets
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx2
@@ -13,6 +14,7 @@ from tests.client import PASSWORD, Client
 
 pytestmark = ON_SQLITE
 
+GUESSERS = 12
 QUICK = "demo?tokens=1&first_ms=0"
 
 
@@ -58,6 +60,13 @@ def test_an_address_that_failed_too_often_must_wait(strict: str, name: str) -> N
     # Then nobody can log in from there, but from elsewhere
     assert_limited(_login(strict, name, PASSWORD, address))
     assert _login(strict, name, PASSWORD, _somewhere()).status_code == 201
+
+
+def test_guesses_at_the_same_moment_are_all_counted(strict: str, name: str) -> None:
+    address = _somewhere()
+    with ThreadPoolExecutor(GUESSERS) as threads:
+        guesses = list(threads.map(lambda number: _login(strict, name, f"guess {number}", address), range(GUESSERS)))
+    assert sorted(guess.status_code for guess in guesses) == [401] * MOST + [429] * (GUESSERS - MOST)
 
 
 def test_logins_that_succeed_are_not_counted(strict: str, name: str) -> None:
