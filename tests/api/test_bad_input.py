@@ -145,17 +145,19 @@ WRONG = {
 
 
 @pytest.fixture(scope="module")
-def careless(idle: Site) -> Client:
-    """One user for all that is refused."""
-    return idle.user()
+def careless(idle: Site) -> Iterator[Client]:
+    """One user for all that is refused. When all of it was, the queue holds no more than before."""
+    before = idle.traces()
+    yield idle.user()
+    assert idle.traces() == before
 
 
 @pytest.fixture(autouse=True)
 def nothing_happens(idle: Site, careless: Client) -> Iterator[None]:
-    """After whatever a test sends, no row and no message is there that was not there before, and no job can be seen."""
-    before = idle.traces()
+    """After whatever a test sends, no row is there that was not there before, and no job can be seen."""
+    before = idle.rows()
     yield
-    assert idle.traces() == before
+    assert idle.rows() == before
     assert careless.http.get("/jobs").json()["data"] == []
 
 

@@ -9,7 +9,6 @@ import orjson
 import pytest
 from sqlalchemy import text
 
-from shared import keyspace
 from tests.api.conftest import ON_POSTGRESQL
 from tests.api.site import Site
 from tests.api.wire import assert_refused, events
@@ -99,8 +98,7 @@ def test_the_broker_holds_a_job_id_and_nothing_else(waiter: Client, idle: Site) 
     job = _submit_secrets(waiter, secret)
 
     # Then its message carries the job's id, and neither it nor any other key knows more
-    queue: Any = idle.redis.client.lrange(keyspace.DOORBELL_QUEUE, 0, -1)
-    (message,) = [orjson.loads(raw) for raw in queue if job["id"].encode() in raw]
+    message = orjson.loads(idle.ring_for(job["id"]))
     arguments, keywords, _ = orjson.loads(base64.b64decode(message["body"]))
     assert (arguments, keywords) == ([job["id"]], {})
     headers = message["headers"]
