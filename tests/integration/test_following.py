@@ -325,6 +325,21 @@ def test_a_redis_that_stays_away_is_not_waited_for_for_ever(
             context.hub.close()
 
 
+def test_a_redis_that_dies_and_stays_away_is_not_waited_for_for_ever(
+    jobs: Jobs, job: Job, tmp_path: Path, config: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Redis(tmp_path)
+    with reading(config.model_copy(update={"redis_url": server.url}), jobs.database) as context:
+        write(server.client, begun(3), job_id=job.id)
+        reader = Reader(context, job).has_seen(3)
+        monkeypatch.setattr(following, "AWAY_SECONDS", 0.5)
+        server.close()
+        try:
+            assert reader.ended(5) == begun(3)
+        finally:
+            context.hub.close()
+
+
 def test_who_waits_for_a_change_is_told_of_it(context: Context, jobs: Jobs, append: Append, job: Job) -> None:
     def end_it() -> None:
         end(jobs, job, begun(1))

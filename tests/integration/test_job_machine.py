@@ -24,7 +24,7 @@ from tests.integration.entries import EXPIRY_MS
 from tests.integration.jobs import LEASE_MS, MAX_LOST_WORKERS, MINUTE_MS, Jobs
 from tests.stack import Redis
 
-EXAMPLES = 15
+EXAMPLES = 12
 STEPS = 30
 ERROR = {"code": "busy", "message": "Busy"}
 ENDINGS = st.sampled_from([Ending(Status.COMPLETED, "stop"), Ending(Status.INCOMPLETE, "length"), ending.failed("x", "y")])

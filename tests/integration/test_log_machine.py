@@ -28,7 +28,7 @@ from workers.flusher import Flusher
 from workers.joblog import JobLog
 
 EXPIRY_MS = 60_000
-EXAMPLES = 100
+EXAMPLES = 60
 STEPS = 50
 LAPSED_US = 1
 ENDLESS = 2.0**40
