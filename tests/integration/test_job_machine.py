@@ -238,7 +238,7 @@ class JobMachine(RuleBasedStateMachine):
             assert session.scalar(select(func.count()).where(Job.status.in_(UNFINISHED), Job.id.in_(self.known))) == 0
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(400)  # a failure is made smaller for up to five minutes
 def test_a_job_has_one_life(sqlite_jobs: Jobs, empty_redis: Redis) -> None:
     class OnThisDatabase(JobMachine):
         jobs = sqlite_jobs

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import hypothesis.strategies as st
+import pytest
 import redis
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
@@ -237,6 +238,7 @@ class LogMachine(RuleBasedStateMachine):
             self.listener.close()
 
 
+@pytest.mark.timeout(400)  # a failure is made smaller for up to five minutes
 def test_every_reader_sees_one_log(empty_redis: Redis) -> None:
     class OnThisRedis(LogMachine):
         client = empty_redis.client
