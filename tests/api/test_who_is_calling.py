@@ -27,7 +27,7 @@ BAD_HEADERS = {
     "another secret": f"Bearer {access_token('user_1', key=ANOTHER_KEY)}",
     "no signature": f"Bearer {access_token('user_1', key='', algorithm=None)}",
     "expired": f"Bearer {access_token('user_1', **LONG_AGO)}",
-    "not valid yet": f"Bearer {access_token('user_1', nbf=int(time.time()) + 500)}",
+    "not valid yet": f"Bearer {access_token('user_1', nbf=int(time.time()) + 86_400)}",
     "a refresh token": f"Bearer {access_token('user_1', type='refresh')}",
     "a ticket": f"Bearer {ticket('user_1', UNKNOWN)}",
     "nobody": f"Bearer {access_token('user_1', sub=None)}",
