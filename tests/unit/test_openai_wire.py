@@ -11,6 +11,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from openai import APIStatusError
 
 from workers.providers import openai
 from workers.providers.base import Piece, ProviderError
@@ -124,6 +125,18 @@ def test_an_error_inside_the_stream_is_told(error: object, code: str, message: s
         openai._piece(orjson.dumps({"error": error}))
 
     assert (caught.value.reason, caught.value.message, caught.value.retryable) == (code, message, True)
+
+
+REFUSALS = dict.fromkeys((400, 401, 403, 404, 413, 422), False) | dict.fromkeys((408, 409, 429, 500, 502, 503, 529), True)
+
+
+@pytest.mark.parametrize(("status", "passes"), REFUSALS.items())
+def test_what_may_pass_is_told_by_the_status(status: int, passes: bool) -> None:
+    response = httpx2.Response(status, headers={"retry-after": "7"}, request=httpx2.Request("POST", "http://provider"))
+    refused = openai._refused(APIStatusError("No.", response=response, body={"message": "Not so.", "code": "no"}))
+
+    assert (refused.retryable, refused.http_status, refused.retry_after_seconds) == (passes, status, 7.0)
+    assert refused.fields() == {"code": "no", "message": "Not so.", "provider_status": status}
 
 
 def asked(**headers: str) -> float | None:
