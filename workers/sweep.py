@@ -38,6 +38,8 @@ JITTER = 0.3
 
 T = TypeVar("T")
 
+_QUIET = {"synchronize_session": False}
+
 log = structlog.get_logger(__name__)
 
 
@@ -100,9 +102,11 @@ class Sweep:
             .limit(missing)
             .with_for_update(skip_locked=True)
         )
-        statement = update(Job).where(Job.id.in_(candidates)).values(rung_ms=now_ms()).returning(Job.id)
         with self._database.write() as session:
-            return session.scalars(statement, execution_options={"synchronize_session": False}).all()
+            # Two statements: PostgreSQL may run a sub-select with a limit more than once, and then it limits nothing.
+            due = session.scalars(candidates).all()
+            session.execute(update(Job).where(Job.id.in_(due)).values(rung_ms=now_ms()), execution_options=_QUIET)
+        return due
 
     def _to_end(self) -> Sequence[Job]:
         with self._database.read() as session:
