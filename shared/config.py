@@ -5,22 +5,47 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from limits import parse
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from shared.errors import ConfigurationError
 
 
 def _with_driver(url: str) -> str:
-    """Let `postgres://` and `postgresql://` mean psycopg 3, as hosting providers write them."""
+    """Let `postgres://` and `postgresql://` mean psycopg 3, as hosting providers write them; refuse other databases."""
     for prefix in ("postgres://", "postgresql://"):
         if url.startswith(prefix):
-            return "postgresql+psycopg://" + url.removeprefix(prefix)
+            url = "postgresql+psycopg://" + url.removeprefix(prefix)
+    try:
+        known = not url or make_url(url).get_backend_name() in DATABASES
+    except ArgumentError:
+        known = False
+    if not known:
+        raise ValueError("not a URL of SQLite or PostgreSQL, such as postgresql://user:password@host/name")
     return url
+
+
+def _rate(value: str) -> str:
+    """Refuse what is no rate."""
+    try:
+        parse(value)
+    except ValueError:
+        raise ValueError("not a rate such as '10 per minute'") from None
+    return value
 
 
 def _split(value: str | list[str]) -> list[str]:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+DATABASES = ("sqlite", "postgresql")
+RENEWALS_PER_LEASE = 2
+"""A lease must outlive a renewal that fails."""
+
+Rate = Annotated[str, AfterValidator(_rate)]
 
 
 class Settings(BaseSettings):
@@ -58,8 +83,8 @@ class Settings(BaseSettings):
     web_connections: int = Field(4000, ge=1, description="Open connections per API process.")
     max_body_bytes: int = Field(20 * 1024 * 1024, ge=1024, description="Larger requests are refused with 413.")
     max_message_chars: int = Field(1_000_000, ge=1, description="A longer message is refused.")
-    login_limit: str = Field("10 per minute", description="Failed logins, per name and per address.")
-    submit_limit: str = Field("600 per minute", description="Jobs that a user may submit.")
+    login_limit: Rate = Field("10 per minute", description="Failed logins, per name and per address.")
+    submit_limit: Rate = Field("600 per minute", description="Jobs that a user may submit.")
     max_queued_jobs: int = Field(1000, ge=1, description="A user's jobs that may wait; more are refused with 429.")
     max_queue: int = Field(10_000, ge=1, description="Jobs of all users that may wait; more are refused with 503.")
     heartbeat_seconds: float = Field(10, gt=0, description="An idle stream gets a comment this often.")
@@ -70,7 +95,7 @@ class Settings(BaseSettings):
     worker_concurrency: int = Field(200, ge=1, le=4000, description="Jobs at once per worker process.")
     max_running_jobs: int = Field(200, ge=1, description="A user's jobs that run at once; more wait.")
     lease_seconds: float = Field(8, gt=0, description="A job whose worker is silent this long is taken over.")
-    renew_seconds: float = Field(2, gt=0, description="A worker renews its leases this often.")
+    renew_seconds: float = Field(2, gt=0, description="A worker renews its leases this often: at least twice a lease.")
     sweep_seconds: float = Field(2, gt=0, description="A worker looks for what the dead left this often, with jitter.")
     drain_seconds: float = Field(25, ge=0, description="After SIGTERM a worker's jobs may run on this long.")
     max_tries: int = Field(4, ge=1, description="Provider calls per job before it fails.")
@@ -80,6 +105,14 @@ class Settings(BaseSettings):
     log_ttl_seconds: float = Field(3600, gt=0, description="A finished job's log stays in Redis this long.")
     retention_days: int = Field(90, ge=0, description="Finished jobs, and conversations, older than this are deleted; 0: never.")
     max_log_bytes: int = Field(8 * 1024 * 1024, ge=1024, description="A job whose log grows past this ends incomplete.")
+
+    @field_validator("renew_seconds")
+    @classmethod
+    def _outlived(cls, renew_seconds: float, info: ValidationInfo) -> float:
+        lease_seconds = info.data.get("lease_seconds")
+        if lease_seconds is not None and lease_seconds < RENEWALS_PER_LEASE * renew_seconds:
+            raise ValueError(f"LEASE_SECONDS ({lease_seconds:g}) must be at least {RENEWALS_PER_LEASE} times as long")
+        return renew_seconds
 
     @property
     def database(self) -> str:

@@ -1,7 +1,8 @@
 """How an attempt opens: the event that fences the attempt before, and the one legal jump of the sequence.
 
 An attempt that follows another continues its numbers. Where Redis lost the log *and* the log's owner is dead, nobody knows how far
-readers have read, so the numbers jump far beyond what can have been shown.
+readers have read, so the numbers jump far beyond what can have been shown. The jump grows with the attempt: where one that has
+jumped dies before the row knows it, and Redis is lost once more, the next jumps further and never to the same number.
 """
 
 from collections.abc import Sequence
@@ -23,9 +24,8 @@ def opening(found: Sequence[Event], *, attempt: int, model: str, reason: str, lo
     """
     last = found[-1].seq if found else 0
     if last < log_seq or not trusted:
-        return events.make(
-            attempt, max(last, log_seq) + events.LOG_LOST_JUMP, events.RESTARTED, {"attempt": attempt, "reason": events.LOG_LOST}
-        )
+        seq = max(last, log_seq) + events.LOG_LOST_JUMP * max(1, attempt - 1)
+        return events.make(attempt, seq, events.RESTARTED, {"attempt": attempt, "reason": events.LOG_LOST})
     if found:
         return events.make(attempt, last + 1, events.RESTARTED, {"attempt": attempt, "reason": reason})
     return events.make(attempt, 1, events.STARTED, {"attempt": attempt, "model": model})

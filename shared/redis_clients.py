@@ -37,7 +37,12 @@ def blocking(url: str) -> "redis.Redis":
         socket_timeout=ANSWER_SECONDS,
         socket_connect_timeout=CONNECT_SECONDS,
         health_check_interval=HEALTH_CHECK_SECONDS,
-        retry=Retry(ExponentialWithJitterBackoff(base=RETRY_BASE_SECONDS, cap=RETRY_CAP_SECONDS), RETRIES),
+        # A cut connection is worth another try; a server that was silent for so long would only be silent again.
+        retry=Retry(
+            ExponentialWithJitterBackoff(base=RETRY_BASE_SECONDS, cap=RETRY_CAP_SECONDS),
+            RETRIES,
+            supported_errors=(RedisConnectionError,),
+        ),
     )
     return redis.Redis(connection_pool=pool)
 

@@ -17,8 +17,7 @@ from tests.stack import SHORT_LEASES, wait_until
 SOON_SECONDS = 5.0
 QUICK = "demo?tokens=3&first_ms=0"
 
-SLOW = "shared/redis_clients.py asks a silent Redis twice, and its health first: a submission takes 6 s, a login 8 s"
-FROZEN = pytest.param("frozen", marks=[pytest.mark.long, pytest.mark.xfail(strict=False, reason=SLOW)])
+FROZEN = pytest.param("frozen", marks=[pytest.mark.long])
 
 
 @pytest.fixture(scope="module")

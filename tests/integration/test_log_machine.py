@@ -143,9 +143,6 @@ class LogMachine(RuleBasedStateMachine):
         if wiped:
             self.wiped()
         self.open()
-        if self.owner.entries[-1].is_legal_jump:
-            # Whoever has jumped lives until its next renewal: a second loss before that would jump to the same number again.
-            self.row_seq = max(self.row_seq, self.owner.last_seq)
 
     @precondition(lambda self: self.stale)
     @rule(data=st.data(), answered=st.booleans())

@@ -60,6 +60,11 @@ def test_with_a_secret_it_does() -> None:
         ("STALL_SECONDS", "soon"),
         ("WORKER_CONCURRENCY", "4001"),
         ("RETENTION_DAYS", "-1"),
+        ("LOGIN_LIMIT", "rubbish"),
+        ("SUBMIT_LIMIT", "10"),
+        ("DATABASE_URL", "rubbish"),
+        ("DATABASE_URL", "mysql://host/name"),
+        ("RENEW_SECONDS", "4.1"),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,3 +43,9 @@ def test_an_attempt_that_cannot_know_the_whole_log_jumps(found: int, log_seq: in
 
     assert jump == events.make(2, seq, events.RESTARTED, {"attempt": 2, "reason": "log_lost"})
     assert jump.is_legal_jump
+
+
+def test_two_jumps_from_the_same_place_never_meet() -> None:
+    first, second = (opened([], attempt=attempt, log_seq=5, trusted=False) for attempt in (2, 3))
+
+    assert second.seq == first.seq + 10_000
