@@ -8,10 +8,12 @@ the attempt, so that all that the last holder may still have in flight is void.
 """
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, and_, case, exists, func, or_, select, tuple_, update
+from sqlalchemy import BigInteger, ColumnElement, Select, String, and_, bindparam, case, exists, func, or_, select, tuple_, update
 from sqlalchemy.orm import Session, aliased
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from shared import events
 from shared.database import now_ms
@@ -81,24 +83,31 @@ def claim(
     Returns:
         the job as it now is, its `log_epoch` still the last holder's; None when there is nothing to do.
     """
+    statement = _claiming(max_lost_workers, max_running, orphans)
+    told = {"holder": owner, "lease_ms": lease_ms, "known_epoch": epoch}
+    return session.scalars(statement, told, execution_options=_QUIET).first()
+
+
+@cache
+def _claiming(max_lost_workers: int, max_running: int, orphans: bool) -> ReturningUpdate[Job]:
+    """Build the claim once: putting it together takes longer than the database needs for it."""
     orphan = Job.status == Status.IN_PROGRESS
-    statement = (
+    return (
         update(Job)
         .where(Job.id == _next_job(max_lost_workers, max_running, orphans).scalar_subquery())
         .values(
             status=Status.IN_PROGRESS,
             attempt=Job.attempt + 1,
-            owner=owner,
-            lease_until_ms=now_ms() + lease_ms,
+            owner=bindparam("holder"),
+            lease_until_ms=now_ms() + bindparam("lease_ms", type_=BigInteger),
             lost_workers=Job.lost_workers + case((orphan, 1), else_=0),
             requeued_for=case((orphan, events.WORKER_LOST), else_=Job.requeued_for),
             not_before_ms=None,
             started_ms=func.coalesce(Job.started_ms, now_ms()),
-            log_epoch=func.coalesce(Job.log_epoch, epoch),
+            log_epoch=func.coalesce(Job.log_epoch, bindparam("known_epoch", type_=String)),
         )
         .returning(Job)
     )
-    return session.scalars(statement, execution_options=_QUIET).first()
 
 
 def _next_job(max_lost_workers: int, max_running: int, orphans: bool) -> Select[str]:
