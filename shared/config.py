@@ -3,7 +3,7 @@
 import sys
 from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from limits import parse
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
@@ -72,7 +72,28 @@ class Settings(BaseSettings):
     openai_api_key: str = Field("", description="The provider's key.")
     openai_base_url: str = Field("", description="The provider's base URL; empty: OpenAI's own.")
     default_model: str = Field("gpt-4o-mini", description="The model of jobs that name none.")
-    context_tokens: int = Field(16_000, ge=256, description="How much history a model is shown, in estimated tokens.")
+    image_model: str = Field("", description="The model that is asked about images by the proxy dialect; empty: DEFAULT_MODEL.")
+    vision_models: Annotated[list[str], NoDecode, BeforeValidator(_split)] = Field(
+        ["gpt-4o*", "gpt-4.1*", "gpt-5*", "chatgpt-4o*", "o1*", "o3*", "o4*", "demo*"],
+        description="Models that are shown the images of earlier turns, by commas, * for anything; others are told of them.",
+    )
+    moderate: bool = Field(False, description="on: what the provider's moderation flags is refused before the model is asked.")
+    moderation_model: str = Field("omni-moderation-latest", description="The provider's moderation model.")
+    context_tokens: int = Field(16_000, ge=256, description="How much history a model is shown, in tokens.")
+
+    # Agents
+    agent_registration: Literal["token", "open"] = Field(
+        "token", description="token: an agent needs an agent token; open: it needs none."
+    )
+    agent_ping_seconds: float = Field(5, gt=0, description="An agent that does not answer a ping in this time is dead.")
+    agent_answer_seconds: float = Field(120, gt=0, description="An agent has this long for an answer.")
+    agent_wait_seconds: float = Field(30, ge=0, description="A job waits this long for an agent to be idle.")
+
+    # Who may do what
+    admin_key: str = Field("", repr=False, description="Works as an API token and makes and removes users; empty: nobody can.")
+    anonymous_access: bool = Field(
+        False, description="on: clients of the proxy dialect that send no token share one anonymous user."
+    )
 
     # The web
     cors_origins: Annotated[list[str], NoDecode, BeforeValidator(_split)] = Field(

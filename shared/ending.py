@@ -14,23 +14,29 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session, undefer
 
 from shared import epoch, events, lifecycle, stream
-from shared.answer import assemble, estimated_usage
+from shared.answer import assemble, estimated_usage, text_of
 from shared.database import Database
 from shared.events import Event
-from shared.models import Conversation, Job, Message, Status
+from shared.models import Conversation, Job, Message, Status, User
 from shared.opening import opening
 from shared.stream import Verdict, Write
+
+_QUIET = {"synchronize_session": False}
 
 
 @dataclass(frozen=True)
 class Ending:
-    """How it ended. `usage` is the provider's, or None where it told none; `first_token_ms` by the database's clock."""
+    """How it ended. `usage` is the provider's, or None where it told none; `first_token_ms` by the database's clock.
+
+    `origin` is where an agent's answer stands in its own conversation.
+    """
 
     status: Status
     finish_reason: str | None = None
     error: dict[str, Any] | None = None
     usage: dict[str, Any] | None = None
     first_token_ms: int | None = None
+    origin: dict[str, Any] | None = None
 
 
 CANCELLED = Ending(Status.CANCELLED)
@@ -124,8 +130,11 @@ def _settle(session: Session, job: Job, log: Sequence[Event], ending: Ending, pr
     if job.conversation_id and session.get(Conversation, job.conversation_id):
         body = {name: part for name, part in message.items() if name != "role"}
         answer = Message(id=job.answer_id, conversation_id=job.conversation_id, parent_id=job.user_message_id)
-        answer.role, answer.body = "assistant", body
+        answer.role, answer.body, answer.origin = "assistant", body, ending.origin
         session.add(answer)
+    if ending.usage or text_of(message):
+        spent = User.used_tokens + usage["total_tokens"]
+        session.execute(update(User).where(User.id == job.user_id).values(used_tokens=spent), execution_options=_QUIET)
     return terminal
 
 
@@ -168,4 +177,4 @@ def _written(redis: Redis, write: Write) -> Verdict:
 
 def mark_closed(session: Session, job_id: str) -> None:
     """Remember that the log in Redis has its terminal event."""
-    session.execute(update(Job).where(Job.id == job_id).values(log_closed=True), execution_options={"synchronize_session": False})
+    session.execute(update(Job).where(Job.id == job_id).values(log_closed=True), execution_options=_QUIET)

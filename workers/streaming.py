@@ -151,7 +151,7 @@ class Streaming:
     async def _listen(self, hold: Hold, question: Question) -> Ending:
         """Append each delta as it comes, until the provider has ended."""
         assert hold.log is not None
-        reason, usage = None, None
+        reason, usage, origin = None, None, None
         async with aclosing(self._provider.answer(question)) as said, aclosing(self._watched(said)) as pieces:
             async for piece in pieces:
                 if piece.delta and _says_something(piece.delta):
@@ -159,9 +159,9 @@ class Streaming:
                     self._append(hold, hold.log, piece.delta)
                 if hold.log.bytes > self._config.max_log_bytes:
                     return Ending(Status.INCOMPLETE, "length")
-                reason, usage = piece.finish_reason or reason, piece.usage or usage
+                reason, usage, origin = piece.finish_reason or reason, piece.usage or usage, piece.origin or origin
         status = Status.INCOMPLETE if reason in CUT_SHORT else Status.COMPLETED
-        return Ending(status, reason, usage=_counted(usage))
+        return Ending(status, reason, usage=_counted(usage), origin=origin)
 
     async def _within_jump(self, hold: Hold, joblog: JobLog) -> None:
         """Do not run further ahead of what the row knows than a lost log would make a successor jump."""

@@ -9,7 +9,7 @@ from api.bodies import Query
 from api.schemas.chat import ChatMessage, Parameters
 from shared.errors import InvalidRequest
 from shared.models import OnInterrupt, Status
-from shared.models.job import MODEL_CHARS
+from shared.models.base import MODEL_CHARS
 
 MAX_METADATA_PAIRS = 16
 MAX_METADATA_KEY_CHARS = 64

@@ -1,19 +1,23 @@
 """The tables: one file per aggregate. Imported whole, so that migrations and foreign keys see every one."""
 
 from shared.models.base import Base
-from shared.models.conversation import Conversation, Message
-from shared.models.job import UNFINISHED, IdempotencyKey, Job, OnInterrupt, Status
-from shared.models.user import RefreshToken, User
+from shared.models.conversation import Conversation, ConversationName, Message
+from shared.models.job import UNFINISHED, IdempotencyKey, Job, Kind, OnInterrupt, Status
+from shared.models.user import ApiToken, RefreshToken, Use, User
 
 __all__ = [
     "UNFINISHED",
+    "ApiToken",
     "Base",
     "Conversation",
+    "ConversationName",
     "IdempotencyKey",
     "Job",
+    "Kind",
     "Message",
     "OnInterrupt",
     "RefreshToken",
     "Status",
+    "Use",
     "User",
 ]

@@ -1,13 +1,16 @@
 """What every table shares: the declarative base, column kinds, and names for constraints."""
 
+from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
-from sqlalchemy import JSON, BigInteger, MetaData, String
+from sqlalchemy import JSON, BigInteger, Enum, MetaData, String
 from sqlalchemy.orm import DeclarativeBase, mapped_column
 
 from shared.database import now_ms
 
 ID_CHARS = 64
+MODEL_CHARS = 255
+WORD_CHARS = 32
 
 Id = Annotated[str, mapped_column(String(ID_CHARS))]
 PrimaryId = Annotated[str, mapped_column(String(ID_CHARS), primary_key=True)]
@@ -23,6 +26,15 @@ _NAMES = {
     "fk": "fk_%(table_name)s_%(column_0_N_name)s",
     "pk": "pk_%(table_name)s",
 }
+
+
+def _values(words: type[StrEnum]) -> list[str]:
+    return [word.value for word in words]
+
+
+def word(words: type[StrEnum]) -> Enum:
+    """A column that holds one of a few words, as text, so that a new word needs no migration."""
+    return Enum(words, native_enum=False, create_constraint=False, length=WORD_CHARS, values_callable=_values)
 
 
 class Base(DeclarativeBase):

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from shared.models.base import Base, CreatedMs, Id, PrimaryId
 
 ROLE_CHARS = 16
+NAME_CHARS = 255
 
 
 class Conversation(Base):
@@ -19,12 +20,27 @@ class Conversation(Base):
     user_id: Mapped[Id] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
     system_prompt: Mapped[str | None] = mapped_column(Text)
     leaf_id: Mapped[Id | None]
+    title: Mapped[str | None] = mapped_column(Text)
     last_position: Mapped[int] = mapped_column(default=0)
     created_ms: Mapped[CreatedMs]
 
 
+class ConversationName(Base):
+    """Another name of a conversation, known to its owner only: clients of other projects choose ids, and agents have their own."""
+
+    __tablename__ = "conversation_names"
+
+    user_id: Mapped[Id] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(NAME_CHARS), primary_key=True)
+    conversation_id: Mapped[Id] = mapped_column(ForeignKey("conversations.id", ondelete="CASCADE"), index=True)
+    created_ms: Mapped[CreatedMs]
+
+
 class Message(Base):
-    """One turn. `body` is the message as OpenAI writes it, without its role; `parent_id` makes the tree."""
+    """One turn. `body` is the message as OpenAI writes it, without its role; `parent_id` makes the tree.
+
+    `origin` is what an agent said about its answer besides the text, by which it can be asked to go on from there.
+    """
 
     __tablename__ = "messages"
 
@@ -33,4 +49,5 @@ class Message(Base):
     parent_id: Mapped[Id | None]
     role: Mapped[str] = mapped_column(String(ROLE_CHARS))
     body: Mapped[dict[str, Any]]
+    origin: Mapped[dict[str, Any] | None]
     created_ms: Mapped[CreatedMs]

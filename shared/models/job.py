@@ -3,13 +3,11 @@
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Enum, ForeignKey, Index, LargeBinary, String, UniqueConstraint, text
+from sqlalchemy import ForeignKey, Index, LargeBinary, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from shared.models.base import Base, CreatedMs, Id, Milliseconds, PrimaryId
+from shared.models.base import MODEL_CHARS, WORD_CHARS, Base, CreatedMs, Id, Milliseconds, PrimaryId, word
 
-WORD_CHARS = 32
-MODEL_CHARS = 255
 KEY_CHARS = 255
 HASH_CHARS = 64
 
@@ -34,20 +32,18 @@ UNFINISHED = (Status.QUEUED, Status.IN_PROGRESS)
 _UNFINISHED_SQL = text("status IN ('queued', 'in_progress')")
 
 
+class Kind(StrEnum):
+    """What is asked of the provider."""
+
+    CHAT = "chat"  # An answer.
+    MODERATION = "moderation"  # A judgement of the message; the answer's text is the moderation object as JSON.
+
+
 class OnInterrupt(StrEnum):
     """What happens when an attempt breaks off after text was shown."""
 
     RESTART = "restart"  # The answer begins anew; readers are told to drop the text.
     FAIL = "fail"  # The job fails, its text so far is kept.
-
-
-def _values(words: type[StrEnum]) -> list[str]:
-    return [word.value for word in words]
-
-
-def _word(words: type[StrEnum]) -> Enum:
-    """A column that holds one of a few words, as text, so that a new word needs no migration."""
-    return Enum(words, native_enum=False, create_constraint=False, length=WORD_CHARS, values_callable=_values)
 
 
 class Job(Base):
@@ -65,12 +61,13 @@ class Job(Base):
     position: Mapped[int | None]
     user_message_id: Mapped[Id | None]
     answer_id: Mapped[Id | None]
-    status: Mapped[Status] = mapped_column(_word(Status))
+    status: Mapped[Status] = mapped_column(word(Status))
 
     # What was asked
+    kind: Mapped[Kind] = mapped_column(word(Kind), default=Kind.CHAT, server_default=Kind.CHAT.value)
     model: Mapped[str] = mapped_column(String(MODEL_CHARS))
     request: Mapped[dict[str, Any]]
-    on_interrupt: Mapped[OnInterrupt] = mapped_column(_word(OnInterrupt), default=OnInterrupt.RESTART)
+    on_interrupt: Mapped[OnInterrupt] = mapped_column(word(OnInterrupt), default=OnInterrupt.RESTART)
     labels: Mapped[dict[str, Any]] = mapped_column(default=dict)
 
     # The fence and the lease

@@ -5,26 +5,50 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from shared.errors import ChatrelayError
+from shared.models import Kind
 
 COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
 """What of a usage is kept."""
 
 
 @dataclass(frozen=True)
+class Thread:
+    """Where in an agent's own conversation a question stands.
+
+    `origin` is what the agent said of the answer before (`Message.origin`), None where no agent gave it; the ids are the caller's
+    wishes, passed on as they are.
+    """
+
+    origin: dict[str, Any] | None = None
+    message_id: str | None = None
+    parent_id: str | None = None
+
+
+@dataclass(frozen=True)
 class Question:
-    """What a model is asked: OpenAI's chat messages, and the parameters of chat completions that go along."""
+    """What a model is asked: OpenAI's chat messages, and the parameters of chat completions that go along.
+
+    `api_key` is the user's own, None for the operator's. Of `MODERATION` the answer's text is the moderation object as JSON.
+    """
 
     model: str
     messages: list[dict[str, Any]]
     parameters: dict[str, Any] = field(default_factory=dict)
+    kind: Kind = Kind.CHAT
+    api_key: str | None = None
+    thread: Thread = field(default_factory=Thread)
 
 
 class Piece(NamedTuple):
-    """What a provider says at once: a choice's delta, the reason it ended, the usage; each may be missing."""
+    """What a provider says at once: a choice's delta, the reason it ended, the usage, where an agent's answer stands.
+
+    Each may be missing; one that says nothing at all still says that the provider is at work.
+    """
 
     delta: dict[str, Any] | None = None
     finish_reason: str | None = None
     usage: dict[str, Any] | None = None
+    origin: dict[str, Any] | None = None
 
 
 class ProviderError(ChatrelayError):

@@ -13,7 +13,7 @@ import httpx2
 import orjson
 from openai import APIConnectionError, APIStatusError, AsyncOpenAI, DefaultAioHttpClient, OpenAIError
 
-from shared.models.job import WORD_CHARS
+from shared.models.base import WORD_CHARS
 from workers.providers.base import COUNTS, Piece, ProviderError, Question
 
 CONNECT_SECONDS = 5.0
