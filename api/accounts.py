@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+import structlog
 from flask_jwt_extended import create_access_token, create_refresh_token, decode_token
 from flask_jwt_extended.exceptions import JWTExtendedException
 from jwt import PyJWTError
@@ -18,7 +19,14 @@ from shared.errors import Conflict, Unauthorized
 from shared.ids import new_id
 from shared.models import RefreshToken, User
 
+log = structlog.get_logger(__name__)
+
 DAY_MS = 86_400_000
+
+# Who has no account: their names hold a blank, so that nobody can register them, and no password matches.
+OPERATOR = ("user_operator", "the operator")
+ANONYMOUS = ("user_anonymous", "an anonymous caller")
+NO_PASSWORD = ""
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,20 @@ def register(context: Context, username: str, password: str) -> User:
     return user
 
 
+def built_in(context: Context, who: tuple[str, str]) -> str:
+    """Tell the id of `OPERATOR` or `ANONYMOUS`, whose rows are made when they are first needed."""
+    user_id, username = who
+    with context.database.read() as session:
+        if session.get(User, user_id) is not None:
+            return user_id
+    try:
+        with context.database.write() as session:
+            session.add(User(id=user_id, username=username, password_hash=NO_PASSWORD))
+    except IntegrityError:
+        log.info("account.made_meanwhile", user=user_id)  # by another request: that is as good
+    return user_id
+
+
 def login(context: Context, username: str, password: str, address: str) -> Tokens:
     """Open a new family of tokens.
 
@@ -56,7 +78,8 @@ def login(context: Context, username: str, password: str, address: str) -> Token
         context.limits.check_login(username, address)
         with context.database.read() as session:
             user = session.scalar(select(User).where(User.username == username))
-        if not passwords.matches(user.password_hash if user else passwords.NOBODYS_HASH, password) or user is None:
+        known_hash = user.password_hash if user else NO_PASSWORD
+        if not passwords.matches(known_hash or passwords.NOBODYS_HASH, password) or user is None or not known_hash:
             context.limits.note_failed_login(username, address)
             raise Unauthorized("Wrong username or password.", code="invalid_credentials")
     with context.database.write() as session:

@@ -17,6 +17,7 @@ from shared.database import Database
 
 VERSION = "0.1.0"
 
+DIALECTS: tuple[errors.Dialect, ...] = ()
 BLUEPRINTS = (auth.blueprint, jobs.blueprint, events.blueprint, health.blueprint)
 
 
@@ -38,7 +39,8 @@ def create_app(config: Settings | None = None) -> Flask:
     )
     _configure(app, config)
     app.extensions[EXTENSION] = _context(config)
-    for install in (errors.install, tracing.install, limits.install):
+    errors.install(app, DIALECTS)
+    for install in (tracing.install, limits.install):
         install(app)
     cors.install(app, config.cors_origins)
     for blueprint in BLUEPRINTS:

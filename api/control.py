@@ -88,13 +88,22 @@ def _waiting_for(context: Context, job: Job) -> str | None:
         return session.scalar(lifecycle.waiting_for(job))
 
 
+def stop(context: Context, user_id: str, job_id: str) -> Job:
+    """Cancel a job that is about to be deleted, and wait for its end, as long as is reasonable.
+
+    Raises:
+        NotFound: as `find`.
+    """
+    return cancel(context, user_id, job_id, DELETE_WAIT_SECONDS)
+
+
 def remove(context: Context, user_id: str, job_id: str) -> None:
     """Delete a job; a running one is cancelled first. Its messages stay in their conversation.
 
     Raises:
         NotFound: as `find`.
     """
-    cancel(context, user_id, job_id, DELETE_WAIT_SECONDS)
+    stop(context, user_id, job_id)
     with context.database.write() as session:
         session.execute(delete(Job).where(Job.id == job_id, Job.user_id == user_id))
     try:

@@ -1,9 +1,10 @@
-"""The one place where an exception becomes a response."""
+"""The one place where an exception becomes a response: in our envelope, or in that of the dialect that the path belongs to."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import structlog
-from flask import Flask, Response, jsonify, request
+from flask import Flask, Response, current_app, jsonify, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from shared.errors import ChatrelayError, InvalidRequest, NotFound, RateLimited, RequestError, TooLarge, Unauthorized, Unavailable
@@ -13,12 +14,36 @@ DRAIN_BYTES = 64 * 1024 * 1024
 DRAIN_CHUNK_BYTES = 1024 * 1024
 
 AUTH_PATH = "/auth/"
+EXTENSION = "chatrelay-dialects"
 
 log = structlog.get_logger(__name__)
 
 
-def install(app: Flask) -> None:
+class Dialect(Protocol):
+    """A module that speaks another project's wire, as far as errors go."""
+
+    def owns(self, path: str) -> bool:
+        """Tell whether who asks at this path expects this dialect."""
+        ...
+
+    def refusal(self, error: ChatrelayError) -> Response:
+        """Say what went wrong, in this dialect's envelope and status."""
+        ...
+
+
+class Refused(RequestError):
+    """The request was refused before any route saw it."""
+
+    def __init__(self, error: HTTPException) -> None:
+        """Keep the status."""
+        super().__init__(error.description or error.name)
+        self.status = error.code or self.status
+        self.allowed = next((value for name, value in error.get_headers() if name == "Allow"), None)
+
+
+def install(app: Flask, dialects: Sequence[Dialect]) -> None:
     """Register the handlers."""
+    app.extensions[EXTENSION] = dialects
     app.register_error_handler(ChatrelayError, _ours)
     app.register_error_handler(RequestEntityTooLarge, _too_large)
     app.register_error_handler(HTTPException, _http)
@@ -29,6 +54,21 @@ def install(app: Flask) -> None:
 def _ours(error: ChatrelayError) -> Response:
     if isinstance(error, Unavailable):
         log.warning("request.unavailable", error=str(error.__cause__ or error))
+    spoken: Sequence[Dialect] = current_app.extensions[EXTENSION]
+    dialect = next((each for each in spoken if each.owns(request.path)), None)
+    response = dialect.refusal(error) if dialect else _native(error)
+    if isinstance(error, RateLimited | Unavailable):
+        response.headers["Retry-After"] = str(error.retry_after_seconds)
+    elif isinstance(error, RequestError):
+        response.headers["x-should-retry"] = "false"
+    if isinstance(error, Unauthorized):
+        response.headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, Refused) and error.allowed:
+        response.headers["Allow"] = error.allowed
+    return response
+
+
+def _native(error: ChatrelayError) -> Response:
     body: dict[str, Any] = {"message": error.message, "type": error.type, "code": error.reason, "param": error.param}
     answer: dict[str, Any] = {"error": body}
     if isinstance(error, Unauthorized) and request.path.startswith(AUTH_PATH):
@@ -36,12 +76,6 @@ def _ours(error: ChatrelayError) -> Response:
         answer |= {"statusCode": error.status, "message": error.message}
     response = jsonify(answer)
     response.status_code = error.status
-    if isinstance(error, RateLimited | Unavailable):
-        response.headers["Retry-After"] = str(error.retry_after_seconds)
-    elif isinstance(error, RequestError):
-        response.headers["x-should-retry"] = "false"
-    if isinstance(error, Unauthorized):
-        response.headers["WWW-Authenticate"] = "Bearer"
     return response
 
 
@@ -53,15 +87,8 @@ def _too_large(_: RequestEntityTooLarge) -> Response:
 
 
 def _http(error: HTTPException) -> Response:
-    """Flask's own refusals, in our envelope."""
-    if error.code == NotFound.status:
-        return _ours(NotFound("There is nothing at this path."))
-    response = _ours(InvalidRequest(error.description or error.name))
-    response.status_code = error.code or response.status_code
-    for name, value in error.get_headers():
-        if name == "Allow":
-            response.headers[name] = value
-    return response
+    """Flask's own refusals."""
+    return _ours(NotFound("There is nothing at this path.") if error.code == NotFound.status else Refused(error))
 
 
 def _too_deep(_: RecursionError) -> Response:

@@ -118,6 +118,11 @@ class Hub:
         finally:
             self._remove(channel, reader)
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether this process is stopping."""
+        return self._closing
+
     def close(self) -> None:
         """Tell every reader, now and later, to hang up. Safe to call from a signal handler: it only sets a flag."""
         self._closing = True

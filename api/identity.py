@@ -1,5 +1,10 @@
-"""Who is calling: an access token or a stream ticket, made into one Principal. Guards stand before every blueprint."""
+"""Who is calling: an access token, an API token, the admin key or a stream ticket, made into one Principal.
 
+Guards stand before every blueprint.
+"""
+
+import hashlib
+import hmac
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -9,8 +14,10 @@ from flask_jwt_extended import JWTManager, create_access_token, decode_token
 from flask_jwt_extended.exceptions import JWTExtendedException
 from jwt import PyJWTError
 
+from api import accounts, tokens
 from api.context import context
-from shared.errors import Unauthorized
+from shared.errors import Forbidden, Unauthorized
+from shared.models import Use, User
 
 BEARER = "bearer "
 _USE = "use"
@@ -25,6 +32,7 @@ class Principal:
     """Who is calling."""
 
     user_id: str
+    has_admin_key: bool = False
 
 
 def guard() -> None:
@@ -66,14 +74,67 @@ def ticket(user_id: str, job_id: str) -> str:
     return made
 
 
+def authenticate(token: str) -> Principal:
+    """Tell whose token this is: an access token, an API token, or the admin key.
+
+    Raises:
+        Unauthorized: nobody's.
+    """
+    if is_admin_key(token):
+        return Principal(accounts.built_in(context(), accounts.OPERATOR), has_admin_key=True)
+    if token.startswith(tokens.PREFIX):
+        known = tokens.recognised(context(), token, Use.API)
+        if known is None:
+            raise Unauthorized
+        return Principal(known.user_id)
+    claims = _claims(token)
+    if claims.get(_USE) is not None or claims.get("type") != "access":
+        raise Unauthorized("This is not an access token.")
+    return Principal(claims["sub"])
+
+
+def is_admin_key(key: str) -> bool:
+    """Compare with ADMIN_KEY, in a time that tells nothing; without one set nothing is it."""
+    admin_key = context().config.admin_key
+    return hmac.compare_digest(_digest(key), _digest(admin_key)) and bool(admin_key)
+
+
+def credentials() -> str | None:
+    """Read the token of the `Authorization` header, with `Bearer` or without it; None where there is no such header."""
+    header = request.headers.get("Authorization")
+    if header is None:
+        return None
+    return header[len(BEARER) :].strip() if header.lower().startswith(BEARER) else header.strip()
+
+
+def let_in(caller: Principal) -> None:
+    """Take somebody for the caller of this request."""
+    g.principal = caller
+
+
+def require_admin() -> None:
+    """Let the caller go on only with the admin key, or as an admin.
+
+    Raises:
+        Forbidden: he is neither.
+    """
+    caller = principal()
+    if not caller.has_admin_key:
+        with context().database.read() as session:
+            user = session.get(User, caller.user_id)
+        if user is None or not user.is_admin:
+            raise Forbidden("This is for administrators.")
+
+
 def _bearer() -> Principal:
     header = request.headers.get("Authorization", "")
     if not header.lower().startswith(BEARER):
         raise Unauthorized("Send an access token: Authorization: Bearer <token>.")
-    claims = _claims(header[len(BEARER) :].strip())
-    if claims.get(_USE) is not None or claims.get("type") != "access":
-        raise Unauthorized("This is not an access token.")
-    return Principal(claims["sub"])
+    return authenticate(header[len(BEARER) :].strip())
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode(errors="surrogatepass")).digest()
 
 
 def _claims(token: str, *, param: str | None = None) -> dict[str, Any]:

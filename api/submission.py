@@ -10,12 +10,13 @@ from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from api import conversations
 from api.context import Context
 from shared.answer import text_of
 from shared.database import now_ms
 from shared.errors import Conflict, InvalidRequest, NotFound, QueueFull, RateLimited, Unauthorized
 from shared.ids import new_id
-from shared.models import Conversation, IdempotencyKey, Job, Message, OnInterrupt, Status, User
+from shared.models import Conversation, IdempotencyKey, Job, Kind, Message, OnInterrupt, Status, User
 from shared.models.job import KEY_CHARS
 from shared.queue import ring
 
@@ -26,11 +27,21 @@ WAITING_AGAIN_SECONDS = 5
 
 @dataclass(frozen=True)
 class Ask:
-    """A job that somebody wants done: a `message` in a conversation (a new one where none is named), or `messages` alone."""
+    """A job that somebody wants done: a `message` in a conversation (a new one where none is named), or `messages` alone.
+
+    `conversation_id` may be any name of the conversation; with `opens`, one that is unknown becomes the name of a new one. The
+    message follows `parent_id` where that is given, else the conversation's last answer. `title` is for a new conversation. `agent`
+    holds wishes for an agent's ids (`message_id`, `parent_id`), passed on as they are.
+    """
 
     message: dict[str, Any] | None = None
     messages: list[dict[str, Any]] | None = None
     conversation_id: str | None = None
+    opens: bool = False
+    title: str | None = None
+    parent_id: str | None = None
+    kind: Kind = Kind.CHAT
+    agent: dict[str, str] | None = None
     model: str | None = None
     system: str | None = None
     metadata: dict[str, str] = field(default_factory=dict)
@@ -55,7 +66,7 @@ def submit(context: Context, user_id: str, ask: Ask, idempotency_key: str | None
         the job, newly saved, or the one that the key already stands for.
 
     Raises:
-        NotFound: no such conversation, or somebody else's.
+        NotFound: no such conversation, or somebody else's; or no such parent in it.
         Conflict: the key stands for another ask.
         InvalidRequest: a message or the key is too long.
         Unauthorized: the user is gone.
@@ -113,10 +124,11 @@ def _replayed(context: Context, user_id: str, key: str, ask: Ask) -> Job | None:
 def _save(context: Context, user_id: str, ask: Ask, key: str | None) -> Job:
     with context.database.write() as session:
         # The lock makes a user's submissions one after another, so that his limit is exact.
-        if session.get(User, user_id, with_for_update={"key_share": True}) is None:
+        user = session.get(User, user_id, with_for_update={"key_share": True})
+        if user is None:
             raise Unauthorized("This account is gone.")
         _admit(context, session, user_id)
-        job = _new_job(context, session, user_id, ask)
+        job = _new_job(context, session, user, ask)
         if key is not None:
             expired = IdempotencyKey.created_ms < now_ms() - IDEMPOTENCY_HOURS * HOUR_MS
             session.execute(delete(IdempotencyKey).where(IdempotencyKey.user_id == user_id, IdempotencyKey.key == key, expired))
@@ -140,16 +152,14 @@ def _waiting(session: Session, most: int, *whose: ColumnElement[bool]) -> int:
     return session.scalar(select(func.count()).select_from(some)) or 0
 
 
-def _new_job(context: Context, session: Session, user_id: str, ask: Ask) -> Job:
-    request: dict[str, Any] = {"parameters": ask.parameters, "system": ask.system}
-    if ask.messages is not None:
-        request["messages"] = ask.messages
+def _new_job(context: Context, session: Session, user: User, ask: Ask) -> Job:
     job = Job(
         id=new_id("job"),
-        user_id=user_id,
+        user_id=user.id,
         status=Status.QUEUED,
-        model=ask.model or context.config.default_model,
-        request=request,
+        kind=ask.kind,
+        model=ask.model or user.model or context.config.default_model,
+        request=_request(ask),
         on_interrupt=ask.on_interrupt,
         labels=ask.metadata,
         deadline_ms=now_ms() + int(context.config.job_deadline_seconds * 1000),
@@ -163,14 +173,26 @@ def _new_job(context: Context, session: Session, user_id: str, ask: Ask) -> Job:
     return job
 
 
+def _request(ask: Ask) -> dict[str, Any]:
+    """Keep what a worker needs to know of what was asked."""
+    request: dict[str, Any] = {"parameters": ask.parameters, "system": ask.system}
+    if ask.messages is not None:
+        request["messages"] = ask.messages
+    if ask.agent is not None:
+        request["agent"] = ask.agent
+    return request
+
+
 def _take_turn(session: Session, job: Job, ask: Ask) -> None:
-    """Hang the message under the conversation's leaf, and make the answer to come the new leaf."""
+    """Hang the message under its parent, else the conversation's leaf, and make the answer to come the new leaf."""
     assert ask.message is not None
     conversation = _conversation(session, job.user_id, ask)
+    if ask.parent_id is not None and not conversations.has_place(session, conversation.id, ask.parent_id):
+        raise NotFound("There is no such message in this conversation.", param="parent_id")
     message = Message(
         id=new_id("msg"),
         conversation_id=conversation.id,
-        parent_id=conversation.leaf_id,
+        parent_id=ask.parent_id or conversation.leaf_id,
         role="user",
         body={name: part for name, part in ask.message.items() if name != "role"},
     )
@@ -183,15 +205,15 @@ def _take_turn(session: Session, job: Job, ask: Ask) -> None:
 
 def _conversation(session: Session, user_id: str, ask: Ask) -> Conversation:
     """Make a conversation, or lock one; either way its next position is taken."""
-    if ask.conversation_id is None:
-        conversation = Conversation(id=new_id("conv"), user_id=user_id, system_prompt=ask.system, last_position=1)
-        session.add(conversation)
-        session.flush()
-        return conversation
-    owned = (Conversation.id == ask.conversation_id, Conversation.user_id == user_id)
-    taken = update(Conversation).where(*owned).values(last_position=Conversation.last_position + 1)
+    known = ask.conversation_id and conversations.find(session, user_id, ask.conversation_id)
+    if not known:
+        if ask.conversation_id is not None and not ask.opens:
+            raise NotFound("There is no such conversation.", param="conversation_id")
+        made = conversations.make(session, user_id, name=ask.conversation_id, system=ask.system, title=ask.title)
+        made.last_position = 1
+        return made
+    # The row is locked by this, and read again behind the lock.
+    taken = update(Conversation).where(Conversation.id == known.id).values(last_position=Conversation.last_position + 1)
     session.execute(taken, execution_options={"synchronize_session": False})
-    known = session.scalar(select(Conversation).where(*owned))
-    if known is None:
-        raise NotFound("There is no such conversation.", param="conversation_id")
+    session.refresh(known)
     return known

@@ -15,7 +15,7 @@ from typing import ClassVar
 class ChatrelayError(Exception):
     """Something went wrong in Chatrelay."""
 
-    status: ClassVar[int] = 500
+    status: int = 500
     type: ClassVar[str] = "server_error"
     code: ClassVar[str] = "internal_error"
 

@@ -3,6 +3,7 @@
 from shared.models.base import Base
 from shared.models.conversation import Conversation, ConversationName, Message
 from shared.models.job import UNFINISHED, IdempotencyKey, Job, Kind, OnInterrupt, Status
+from shared.models.setting import Setting
 from shared.models.user import ApiToken, RefreshToken, Use, User
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Message",
     "OnInterrupt",
     "RefreshToken",
+    "Setting",
     "Status",
     "Use",
     "User",

@@ -48,7 +48,9 @@ class Arena:
 def arena(folder: Path, database_url: str, *, postgres: PostgresServer | None = None, **settings: str) -> Iterator[Arena]:
     """Start two API processes and two workers with short leases on a Redis of their own."""
     redis = Redis(folder, persistent=True)
-    stack = Stack(folder, redis.url, database_url, **{**SHORT_LEASES, **settings})
+    # Its one user does not log in again, however many rounds are played.
+    lasting = {"ACCESS_TOKEN_SECONDS": "86400"}
+    stack = Stack(folder, redis.url, database_url, **{**SHORT_LEASES, **lasting, **settings})
     try:
         with running(stack, webs=2, workers=2):
             client = Client(stack.url)

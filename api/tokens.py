@@ -1,0 +1,67 @@
+"""API tokens: made, listed, revoked, recognised. The token itself is told once; what is kept is its hash, and a hint."""
+
+import hashlib
+import secrets
+
+from sqlalchemy import delete, select
+
+from api.context import Context
+from shared.ids import new_id
+from shared.models import ApiToken, Use
+
+PREFIX = "cr_"
+"""By which an API token is told from an access token."""
+RANDOM_BYTES = 32
+SHOWN_FIRST_CHARS = 7
+SHOWN_LAST_CHARS = 4
+
+
+def make(context: Context, user_id: str, *, use: Use = Use.API, name: str = "") -> tuple[ApiToken, str]:
+    """Make a token for somebody.
+
+    Returns:
+        its row, and the token, which cannot be told again.
+    """
+    token = PREFIX + secrets.token_urlsafe(RANDOM_BYTES)
+    row = ApiToken(id=new_id("token"), user_id=user_id, use=use, name=name, hash=_hash(token), hint=_hint(token))
+    with context.database.write() as session:
+        session.add(row)
+    return row, token
+
+
+def listed(context: Context, *, use: Use, user_id: str | None = None) -> list[ApiToken]:
+    """List tokens of one use, oldest first: somebody's, or everybody's."""
+    query = select(ApiToken).where(ApiToken.use == use).order_by(ApiToken.created_ms, ApiToken.id)
+    if user_id is not None:
+        query = query.where(ApiToken.user_id == user_id)
+    with context.database.read() as session:
+        return list(session.scalars(query))
+
+
+def revoke(context: Context, token_id: str, *, use: Use, user_id: str | None = None) -> bool:
+    """Make a token worthless at once. Tells whether there was such a token (of that user, if one is named)."""
+    statement = delete(ApiToken).where(ApiToken.id == token_id, ApiToken.use == use)
+    if user_id is not None:
+        statement = statement.where(ApiToken.user_id == user_id)
+    with context.database.write() as session:
+        return session.scalar(statement.returning(ApiToken.id)) is not None
+
+
+def recognised(context: Context, token: str, use: Use) -> ApiToken | None:
+    """Find the row of a token; None for one that is unknown, revoked, or for another use."""
+    with context.database.read() as session:
+        return session.scalar(select(ApiToken).where(ApiToken.hash == _hash(token), ApiToken.use == use))
+
+
+def masked(token: str) -> str:
+    """Show a secret so that its owner knows it and nobody else can use it."""
+    return _hint(token) if len(token) > 2 * (SHOWN_FIRST_CHARS + SHOWN_LAST_CHARS) else "…"
+
+
+def _hint(token: str) -> str:
+    return f"{token[:SHOWN_FIRST_CHARS]}…{token[-SHOWN_LAST_CHARS:]}"
+
+
+def _hash(token: str) -> str:
+    """A plain hash is enough: nobody guesses 256 random bits."""
+    return hashlib.sha256(token.encode(errors="surrogatepass")).hexdigest()
