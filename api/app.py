@@ -9,7 +9,7 @@ from api.context import EXTENSION, Context
 from api.following import Endings
 from api.hub import Hub
 from api.limits import Limits
-from api.routes import auth, events, health, jobs
+from api.routes import auth, events, health, jobs, tokens
 from api.schemas.answers import ErrorAnswer
 from shared import logs, redis_clients
 from shared.config import Settings, settings
@@ -18,7 +18,7 @@ from shared.database import Database
 VERSION = "0.1.0"
 
 DIALECTS: tuple[errors.Dialect, ...] = ()
-BLUEPRINTS = (auth.blueprint, jobs.blueprint, events.blueprint, health.blueprint)
+BLUEPRINTS = (auth.blueprint, tokens.blueprint, jobs.blueprint, events.blueprint, health.blueprint)
 
 
 def create_app(config: Settings | None = None) -> Flask:

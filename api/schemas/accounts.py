@@ -1,5 +1,6 @@
 """Accounts and their tokens."""
 
+from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, StringConstraints
@@ -46,3 +47,37 @@ class TokenPair(BaseModel):
     refresh_token: str
     token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - the type's name, no secret
     expires_in: int
+
+
+class TokenRequest(Body):
+    """An API token to be made; `name` is for its owner to know it by."""
+
+    name: str = Field("", max_length=USERNAME_CHARS)
+
+
+class TokenPath(BaseModel):
+    """Which API token."""
+
+    token_id: str
+
+
+class TokenView(BaseModel):
+    """An API token, masked."""
+
+    id: str
+    name: str
+    token: str
+    created_at: datetime
+
+
+class NewToken(TokenView):
+    """A new API token; `secret` is the token itself, told this once."""
+
+    secret: str
+
+
+class TokenList(BaseModel):
+    """A user's API tokens."""
+
+    object: Literal["list"] = "list"
+    data: list[TokenView]

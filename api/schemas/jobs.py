@@ -10,6 +10,7 @@ from api.schemas.chat import ChatMessage, Parameters
 from shared.errors import InvalidRequest
 from shared.models import OnInterrupt, Status
 from shared.models.base import MODEL_CHARS
+from shared.models.conversation import NAME_CHARS
 
 MAX_METADATA_PAIRS = 16
 MAX_METADATA_KEY_CHARS = 64
@@ -31,7 +32,7 @@ class JobRequest(Parameters):
 
     message: str | None = Field(None, min_length=1, description="A turn of the conversation.")
     messages: list[ChatMessage] | None = Field(None, min_length=1, max_length=MAX_MESSAGES, description="The whole context.")
-    conversation_id: str | None = Field(None, min_length=1, max_length=64)
+    conversation_id: str | None = Field(None, min_length=1, max_length=NAME_CHARS, description="Its id, or a name of it.")
     model: ModelName | None = None
     system: str | None = Field(None, description="Beats the conversation's own prompt.")
     metadata: Metadata = Field(default_factory=dict)
