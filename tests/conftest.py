@@ -8,15 +8,15 @@ import pytest
 from alembic import command
 from alembic.config import Config
 
+from shared.config import Settings, settings
 from tests.stack import ROOT, SECRET_KEY, Redis
 
-# Importing the product reads its settings, once; what a developer has set for himself must not leak into the tests.
-for _name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "DATABASE_URL", "REDIS_URL", "DEFAULT_MODEL", "PORT", "BIND_ADDRESS"):
-    os.environ.pop(_name, None)
+# Importing more of the product reads its settings, once; what a developer has set for himself must not leak into the tests.
+for _name in Settings.model_fields:
+    os.environ.pop(_name.upper(), None)
 os.environ["SECRET_KEY"] = SECRET_KEY
 
 from dev.postgres_server import PostgresServer  # noqa: E402 - after the environment is clean
-from shared.config import settings  # noqa: E402
 from shared.database import Database  # noqa: E402
 
 

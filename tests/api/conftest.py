@@ -1,7 +1,8 @@
 """Our own wire against real processes: one site that works, and one without workers, where everything stays as it was submitted."""
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
 
 import httpx2
 import pytest
@@ -26,27 +27,58 @@ SETTINGS = {
 }
 
 
-def _database_url(request: pytest.FixtureRequest, folder: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{folder / 'chatrelay.db'}"
-    server: PostgresServer = request.getfixturevalue("postgres_server")
-    return server.create_database()
+class Sites:
+    """The sites of one kind, each started when a test first asks for it: a parameter that comes and goes does not start it anew."""
+
+    def __init__(self, folders: pytest.TempPathFactory, postgres: Callable[[], PostgresServer], **how: Any) -> None:
+        """Prepare; `how` is what `site` is told."""
+        self._folders = folders
+        self._postgres = postgres
+        self._how = how
+        self._started: dict[str, Site] = {}
+        self._ends = ExitStack()
+
+    def on(self, database: str) -> Site:
+        """Give the site on that kind of database."""
+        if database not in self._started:
+            folder = self._folders.mktemp("site")
+            url = f"sqlite:///{folder / 'chatrelay.db'}" if database == "sqlite" else self._postgres().create_database()
+            self._started[database] = self._ends.enter_context(site(folder, url, **self._how))
+        return self._started[database]
+
+    def end(self) -> None:
+        """End them all."""
+        self._ends.close()
+
+
+def _sites(request: pytest.FixtureRequest, **how: Any) -> Iterator[Sites]:
+    sites = Sites(request.getfixturevalue("tmp_path_factory"), lambda: request.getfixturevalue("postgres_server"), **how)
+    yield sites
+    sites.end()
+
+
+@pytest.fixture(scope="session")
+def working_sites(request: pytest.FixtureRequest) -> Iterator[Sites]:
+    """API processes with a worker each."""
+    yield from _sites(request, settings={"HEARTBEAT_SECONDS": "1", **SETTINGS})
+
+
+@pytest.fixture(scope="session")
+def idle_sites(request: pytest.FixtureRequest) -> Iterator[Sites]:
+    """API processes without workers. Their hearts beat slowly, so that what is heard soon was not heard by them."""
+    yield from _sites(request, settings=SETTINGS, workers=0)
 
 
 @pytest.fixture(scope="package", params=BOTH)
-def works(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def works(request: pytest.FixtureRequest, working_sites: Sites) -> Site:
     """An API process and a worker."""
-    folder = tmp_path_factory.mktemp("works")
-    with site(folder, _database_url(request, folder), {"HEARTBEAT_SECONDS": "1", **SETTINGS}) as started:
-        yield started
+    return working_sites.on(request.param)
 
 
 @pytest.fixture(scope="package", params=BOTH)
-def idle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """An API process and no worker. Its heart beats slowly, so that what is heard soon was not heard by it."""
-    folder = tmp_path_factory.mktemp("idle")
-    with site(folder, _database_url(request, folder), SETTINGS, workers=0) as started:
-        yield started
+def idle(request: pytest.FixtureRequest, idle_sites: Sites) -> Site:
+    """An API process and no worker."""
+    return idle_sites.on(request.param)
 
 
 @pytest.fixture(scope="package")
