@@ -24,7 +24,8 @@ def opening(found: Sequence[Event], *, attempt: int, model: str, reason: str, lo
     """
     last = found[-1].seq if found else 0
     if last < log_seq or not trusted:
-        seq = max(last, log_seq) + events.LOG_LOST_JUMP * max(1, attempt - 1)
+        # From what the row knows, which only grows, and not from what was found: the next look may find less.
+        seq = max(last + 1, log_seq + events.LOG_LOST_JUMP * max(1, attempt - 1))
         return events.make(attempt, seq, events.RESTARTED, {"attempt": attempt, "reason": events.LOG_LOST})
     if found:
         return events.make(attempt, last + 1, events.RESTARTED, {"attempt": attempt, "reason": reason})
