@@ -167,6 +167,8 @@ def no_workers(arena: Arena) -> None:
 
 def kill_between_commit_and_terminal_event(arena: Arena) -> None:
     """Freeze Redis until the rows say that the jobs are over, kill the workers, and let Redis go on."""
+    # An attempt that has not opened yet would wait for Redis, and never come to its end.
+    wait_until(lambda: all(len(reading.events) > 1 for reading in arena.readings), "every attempt to have opened")
     database = Database(arena.stack.environment["DATABASE_URL"])
     arena.redis.process.signal(signal.SIGSTOP)
     try:
