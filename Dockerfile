@@ -14,6 +14,9 @@ RUN groupadd --gid 10001 chatrelay \
     && install -d -o 10001 -g 10001 -m 0700 /data
 RUN --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
     pip install --no-cache-dir --no-index --no-deps /wheels/*.whl
+# What tokens are counted by; no worker fetches it at run time.
+ENV TIKTOKEN_CACHE_DIR=/usr/local/share/tiktoken
+RUN python -c "import tiktoken; [tiktoken.get_encoding(name) for name in ('o200k_base', 'cl100k_base')]"
 WORKDIR /app
 COPY alembic.ini gunicorn.conf.py ./
 COPY migrations migrations

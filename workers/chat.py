@@ -20,12 +20,13 @@ from shared.errors import DatabaseUnavailable
 from shared.events import Event
 from shared.models import Job, OnInterrupt
 from shared.queue import ring
+from shared.vault import SealBroken
 from workers import prompting, retry
 from workers.flusher import Flusher
 from workers.hold import Hold, Stop
 from workers.keeper import Keeper
 from workers.loop import Loop
-from workers.providers.base import ProviderError, Question
+from workers.providers.base import ProviderError
 from workers.streaming import Stopped, Streaming
 
 RESULT_SECONDS = 600.0
@@ -70,10 +71,13 @@ class Chat:
                 self._keeper.release(hold)
 
     def _carry(self, hold: Hold) -> None:
-        prompt = self._surely(hold, lambda session: prompting.shown(session, hold.job, self._config.context_tokens))
-        if prompt is None:
-            return
-        question = Question(hold.job.model, prompt, hold.job.request.get("parameters", {}))
+        try:
+            question = self._surely(hold, lambda session: prompting.question(session, hold.job, self._config))
+        except SealBroken as error:
+            return self._end(hold, ending.failed(error.reason, error.message), [])
+        if question is None:
+            return None
+        prompt = question.messages
         reason = hold.job.requeued_for or events.WORKER_LOST
         while True:
             outcome = self._loop.run(self._streaming.attempt(hold, question, reason))

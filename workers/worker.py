@@ -18,7 +18,9 @@ from workers.flusher import Flusher
 from workers.hold import Holds
 from workers.keeper import Keeper
 from workers.loop import Loop
+from workers.providers.moderation import Moderation
 from workers.providers.openai import OpenAIProvider
+from workers.providers.routing import Routing
 from workers.streaming import Streaming
 from workers.sweep import Sweep
 
@@ -51,7 +53,9 @@ class Worker:
         self._provider = OpenAIProvider(config.openai_api_key, config.openai_base_url)
         self._flusher = Flusher(redis, self.id, config.renew_seconds)
         self._keeper = Keeper(config, self._database, self._loop, self._flusher, self._holds, self.id)
-        streaming = Streaming(config, redis, self._flusher, self._provider)
+        moderation = Moderation(self._provider.client, config.moderation_model)
+        routing = Routing(self._provider, moderation, None, moderate=config.moderate)
+        streaming = Streaming(config, redis, self._flusher, routing)
         self._chat = Chat(config, self._database, self._loop, self._flusher, self._keeper, streaming)
         self._sweep = Sweep(config, self._database, redis_clients.blocking(config.redis_url), self._keeper)
         self._forever = (self._flusher.run, self._flusher.tick, lambda: cancelling.listen(listener, self._holds))

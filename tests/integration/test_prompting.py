@@ -1,12 +1,17 @@
 """What the model is shown."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
-from shared.models import Conversation, Message
+from shared.config import Settings
+from shared.models import Conversation, Message, Status, User
+from shared.vault import SealBroken, Vault
 from tests.integration.jobs import Jobs
 from workers import prompting
+from workers.providers.base import Question, Thread
 
 ENDLESS = 10_000
 
@@ -113,3 +118,108 @@ def test_a_tree_that_bites_its_tail_is_walked_once(jobs: Jobs) -> None:
         session.get_one(Message, f"{conversation}_0").parent_id = f"{conversation}_2"
 
     assert len(shown(jobs, job_id)) == 3
+
+
+def fail(jobs: Jobs, talk_of: str, number: int) -> None:
+    """Say that the question of that number failed, without an answer."""
+    conversation = jobs.row(talk_of).conversation_id
+    failed = jobs.queue(conversation=conversation, user_message_id=f"{conversation}_{number}")
+    jobs.set(failed, status=Status.FAILED)
+
+
+def test_a_question_that_failed_does_not_haunt_the_conversation(jobs: Jobs) -> None:
+    job_id = talk(jobs, "one", "two", "refused", "", "five")
+    fail(jobs, job_id, 2)
+
+    assert shown(jobs, job_id) == [user("one"), assistant("two"), user("five")]
+
+
+def test_a_question_that_failed_after_some_text_is_shown_with_it(jobs: Jobs) -> None:
+    job_id = talk(jobs, "one", "two, and the", "three")
+    fail(jobs, job_id, 0)
+
+    assert shown(jobs, job_id) == [user("one"), assistant("two, and the"), user("three")]
+
+
+def test_a_turn_that_failed_itself_is_still_what_is_asked(jobs: Jobs) -> None:
+    job_id = talk(jobs, "one")
+    fail(jobs, job_id, 0)
+
+    assert shown(jobs, job_id) == [user("one")]
+
+
+LOOK: list[dict[str, Any]] = [
+    {"type": "text", "text": "Look:"},
+    {"type": "image_url", "image_url": {"url": "https://a.example/b.png"}},
+]
+
+
+def looking(jobs: Jobs, at: int) -> str:
+    job_id = talk(jobs, "one", "two", "three")
+    with jobs.database.write() as session:
+        session.get_one(Message, f"{jobs.row(job_id).conversation_id}_{at}").body = {"content": LOOK}
+    return job_id
+
+
+@pytest.mark.parametrize(("patterns", "content"), [(["other", "m*"], LOOK), (["other*"], "Look:\n[image]"), ([], "Look:\n[image]")])
+def test_an_earlier_image_is_shown_to_models_that_see(jobs: Jobs, patterns: list[str], content: object) -> None:
+    job_id = looking(jobs, 0)
+    jobs.set(job_id, model="m?vision=0")
+    with jobs.database.read() as session:
+        told = prompting.shown(session, jobs.row(job_id), ENDLESS, patterns)
+
+    assert told[0] == {"role": "user", "content": content}
+
+
+def test_the_image_that_is_asked_about_is_shown_to_every_model(jobs: Jobs) -> None:
+    job_id = looking(jobs, 2)
+    with jobs.database.read() as session:
+        told = prompting.shown(session, jobs.row(job_id), 0, [])
+
+    assert told == [{"role": "user", "content": LOOK}]
+
+
+def test_an_image_counts(jobs: Jobs) -> None:
+    assert shown(jobs, looking(jobs, 0), 700) == [assistant("two"), user("three")]
+
+
+def asked(jobs: Jobs, job_id: str, config: Settings) -> Question:
+    with jobs.database.read() as session:
+        return prompting.question(session, jobs.row(job_id), config)
+
+
+@pytest.fixture
+def own_key(jobs: Jobs) -> Callable[[str], None]:
+    def give(sealed: str) -> None:
+        with jobs.database.write() as session:
+            session.execute(update(User).values(provider_key=sealed))
+
+    return give
+
+
+def test_a_users_own_key_is_asked_with(jobs: Jobs, config: Settings, own_key: Callable[[str], None]) -> None:
+    job_id = talk(jobs, "one")
+    assert asked(jobs, job_id, config).api_key is None
+    own_key(Vault(config.secret_key).seal("sk-mine"))
+    assert asked(jobs, job_id, config).api_key == "sk-mine"
+
+
+@pytest.mark.parametrize("sealed", ["rubbish", Vault("another secret key").seal("sk-mine")])
+def test_a_key_that_cannot_be_read_is_not_asked_with(
+    jobs: Jobs, config: Settings, own_key: Callable[[str], None], sealed: str
+) -> None:
+    job_id = talk(jobs, "one")
+    own_key(sealed)
+    with pytest.raises(SealBroken):
+        asked(jobs, job_id, config)
+
+
+def test_a_turn_after_an_agents_answer_tells_where_the_agent_stands(jobs: Jobs, config: Settings) -> None:
+    job_id = talk(jobs, "one", "two", "three")
+    assert asked(jobs, job_id, config).thread == Thread()
+    origin = {"agent": "a", "conversation_id": "c"}
+    with jobs.database.write() as session:
+        session.get_one(Message, f"{jobs.row(job_id).conversation_id}_1").origin = origin
+    jobs.set(job_id, request={"agent": {"message_id": "m", "parent_id": "p"}})
+
+    assert asked(jobs, job_id, config).thread == Thread(origin, "m", "p")

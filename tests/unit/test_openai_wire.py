@@ -133,7 +133,7 @@ REFUSALS = dict.fromkeys((400, 401, 403, 404, 413, 422), False) | dict.fromkeys(
 @pytest.mark.parametrize(("status", "passes"), REFUSALS.items())
 def test_what_may_pass_is_told_by_the_status(status: int, passes: bool) -> None:
     response = httpx2.Response(status, headers={"retry-after": "7"}, request=httpx2.Request("POST", "http://provider"))
-    refused = openai._refused(APIStatusError("No.", response=response, body={"message": "Not so.", "code": "no"}))
+    refused = openai.refused(APIStatusError("No.", response=response, body={"message": "Not so.", "code": "no"}))
 
     assert (refused.retryable, refused.http_status, refused.retry_after_seconds) == (passes, status, 7.0)
     assert refused.fields() == {"code": "no", "message": "Not so.", "provider_status": status}

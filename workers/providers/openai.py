@@ -35,7 +35,7 @@ class OpenAIProvider:
         """Prepare; no connection is made yet. Silence is the caller's to judge, so there is no read time-out here."""
         timeout = httpx2.Timeout(connect=CONNECT_SECONDS, read=None, write=WRITE_SECONDS, pool=None)
         limits = httpx2.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=KEEPALIVE_CONNECTIONS)
-        self._client = AsyncOpenAI(
+        self.client = AsyncOpenAI(
             api_key=api_key or "none",
             base_url=base_url or None,
             max_retries=0,
@@ -46,24 +46,25 @@ class OpenAIProvider:
     async def answer(self, question: Question) -> AsyncGenerator[Piece, None]:
         """Ask for a streamed chat completion; see `Provider.answer`."""
         finished = False
+        client = self.client.with_options(api_key=question.api_key) if question.api_key else self.client
         try:
-            async with self._client.chat.completions.with_streaming_response.create(**_body(question)) as response:
+            async with client.chat.completions.with_streaming_response.create(**_body(question)) as response:
                 async for data in _events(response.iter_bytes()):
                     piece = _piece(data)
                     finished = finished or piece.finish_reason is not None
                     yield piece
         except APIStatusError as error:
-            raise _refused(error) from error
+            raise refused(error) from error
         except (APIConnectionError, httpx2.HTTPError, OSError) as error:
-            raise _broken(f"The connection to the provider failed: {_cause(error)}") from error
+            raise broken(f"The connection to the provider failed: {cause(error)}") from error
         except OpenAIError as error:
             raise ProviderError(str(error), code="provider_error", retryable=False) from error
         if not finished:
-            raise _broken("The provider's answer broke off.")
+            raise broken("The provider's answer broke off.")
 
     async def close(self) -> None:
         """Hang up for good."""
-        await self._client.close()
+        await self.client.close()
 
 
 def _body(question: Question) -> dict[str, Any]:
@@ -99,7 +100,7 @@ def _piece(data: bytes) -> Piece:
         reason, usage = choice.get("finish_reason"), chunk.get("usage")
         _check(choice.get("delta") or {}, reason, usage or {})
     except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
-        raise _broken("The provider sent a malformed chunk.", code="provider_malformed") from error
+        raise broken("The provider sent a malformed chunk.", code="provider_malformed") from error
     return Piece(choice.get("delta"), reason and reason[:WORD_CHARS], usage)
 
 
@@ -117,7 +118,8 @@ def _check(delta: dict[str, Any], finish_reason: Any, usage: dict[str, Any]) -> 
         raise TypeError("not a whole number")
 
 
-def _refused(error: APIStatusError) -> ProviderError:
+def refused(error: APIStatusError) -> ProviderError:
+    """Tell the provider's refusal as ours; whether it may pass follows from its status."""
     status = error.status_code
     return ProviderError(
         _said(error.body) or error.message,
@@ -134,7 +136,8 @@ def _told(error: Any) -> ProviderError:
     return ProviderError(_said(error) or str(error), code=str(code or "provider_error"), retryable=True)
 
 
-def _broken(message: str, code: str = "provider_broke_off") -> ProviderError:
+def broken(message: str, code: str = "provider_broke_off") -> ProviderError:
+    """Tell of a conversation that was cut off, which may go well another time."""
     return ProviderError(message, code=code, retryable=True)
 
 
@@ -143,7 +146,7 @@ def _said(body: object) -> str:
     return str(message or "")
 
 
-def _cause(error: BaseException) -> str:
+def cause(error: BaseException) -> str:
     """Tell the innermost reason: the SDK's own sentence is only «Connection error.»."""
     while error.__cause__ is not None:
         error = error.__cause__

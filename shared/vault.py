@@ -1,0 +1,42 @@
+"""Secrets that must be read again: users' own provider keys, encrypted at rest under a key that follows from SECRET_KEY."""
+
+import base64
+
+from cryptography.fernet import Fernet, InvalidToken
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from shared.errors import ChatrelayError
+
+KEY_BYTES = 32
+_PURPOSE = b"chatrelay: provider keys"
+
+
+class SealBroken(ChatrelayError):
+    """A stored secret cannot be read: it was sealed under another SECRET_KEY, or damaged."""
+
+    code = "provider_key_unreadable"
+
+
+class Vault:
+    """Seals secrets and opens them again."""
+
+    def __init__(self, secret_key: str) -> None:
+        """Derive the key (HKDF, RFC 5869), so that signing and sealing share no key."""
+        derived = HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=_PURPOSE).derive(secret_key.encode())
+        self._fernet = Fernet(base64.urlsafe_b64encode(derived))
+
+    def seal(self, secret: str) -> str:
+        """Encrypt a secret; twice the same gives two different texts."""
+        return self._fernet.encrypt(secret.encode()).decode()
+
+    def open(self, sealed: str) -> str:
+        """Decrypt what `seal` gave.
+
+        Raises:
+            SealBroken: it was not sealed under this key.
+        """
+        try:
+            return self._fernet.decrypt(sealed).decode()
+        except (InvalidToken, UnicodeError):
+            raise SealBroken from None

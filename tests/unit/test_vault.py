@@ -1,0 +1,24 @@
+"""Secrets at rest: sealed, opened, and refused when they are somebody else's."""
+
+import pytest
+
+from shared.vault import SealBroken, Vault
+
+KEY = "k" * 32
+
+
+def test_what_is_sealed_is_opened_by_the_same_key() -> None:
+    assert Vault(KEY).open(Vault(KEY).seal("sk-ünïcode")) == "sk-ünïcode"
+
+
+def test_a_sealed_secret_does_not_show_and_is_never_the_same_twice() -> None:
+    sealed = {Vault(KEY).seal("sk-secret") for _ in range(3)}
+
+    assert len(sealed) == 3
+    assert not any("secret" in each for each in sealed)
+
+
+@pytest.mark.parametrize("sealed", ["", "rubbish", Vault(KEY[:-1] + "x").seal("sk"), Vault(KEY).seal("sk")[:-2] + "xx"])
+def test_what_was_sealed_otherwise_is_not_opened(sealed: str) -> None:
+    with pytest.raises(SealBroken):
+        Vault(KEY).open(sealed)

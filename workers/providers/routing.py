@@ -1,0 +1,39 @@
+"""Who answers what: moderation, an agent, or the model; with moderation before them all where the operator wants it."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from shared.models import Kind
+from workers.providers.base import Piece, Provider, ProviderError, Question
+from workers.providers.moderation import Moderation
+
+AGENT_MODEL = "agent"
+"""The model's name by which a job asks for an agent."""
+
+
+class Routing:
+    """A provider that passes each question on to the right one."""
+
+    def __init__(self, model: Provider, moderation: Moderation, agent: Provider | None, *, moderate: bool) -> None:
+        """Prepare; `moderate`: judge every question before it is asked."""
+        self._model = model
+        self._moderation = moderation
+        self._agent = agent
+        self._moderate = moderate
+
+    async def answer(self, question: Question) -> AsyncGenerator[Piece, None]:
+        """Answer; see `Provider.answer`."""
+        if self._moderate and question.kind is Kind.CHAT:
+            await self._moderation.check(question)
+        async with aclosing(self._chosen(question).answer(question)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    def _chosen(self, question: Question) -> Provider:
+        if question.kind is Kind.MODERATION:
+            return self._moderation
+        if question.model != AGENT_MODEL:
+            return self._model
+        if self._agent is None:
+            raise ProviderError("No available clients", code="agent_none", retryable=False)
+        return self._agent
