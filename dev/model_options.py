@@ -14,6 +14,7 @@
 | `fail_times=N` | the fault happens in the first N calls only, counted by model string and first user message |
 | `clock=1` | put `time.monotonic_ns()` in each chunk and each delta that is not empty, as `clock` |
 | `usage=0` | send no usage even when it is asked for |
+| `vision=0` | be blind: refuse a request with an image in any of its messages |
 
 One of `fail`, `drop_at`, `stall_at` and `bad_at` at a time, once unless `fail_times` says otherwise; `finish` goes with
 any of them and then always holds, and alone it holds always unless `fail_times` is given. Chunks are counted from 1 and
@@ -61,6 +62,7 @@ class Options:
     fail_times: int | None = None
     clock: bool = False
     usage: bool = True
+    vision: bool = True
 
     def failure(self, call: int) -> Refusal | None:
         """Return the refusal that this call, counted from 1, gets."""
@@ -159,4 +161,5 @@ _READERS: dict[str, Callable[[str, str], Any]] = {
     "fail_times": _whole(0, MOST_TOKENS),
     "clock": _flag,
     "usage": _flag,
+    "vision": _flag,
 }

@@ -52,10 +52,11 @@ def read(body: Any) -> Ask:
     if body.get("n") not in (None, 1):
         raise wrong("n", "can only be 1 here")
     tools = _read_tools(body)
+    options = parse(model)
     return Ask(
         model=model,
-        options=parse(model),
-        messages=_read_messages(body),
+        options=options,
+        messages=_read_messages(body, can_see=options.vision),
         stream=body.get("stream") is True,
         include_usage=bool(_mapping(body, "stream_options").get("include_usage")),
         most_tokens=_read_limit(body),
@@ -79,7 +80,7 @@ def text_of(message: dict[str, Any]) -> str:
     return " ".join(part["text"] for part in parts_of(message) if isinstance(part.get("text"), str))
 
 
-def _read_messages(body: dict[str, Any]) -> list[dict[str, Any]]:
+def _read_messages(body: dict[str, Any], *, can_see: bool) -> list[dict[str, Any]]:
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages:
         raise wrong("messages", "must be a list that is not empty")
@@ -88,6 +89,8 @@ def _read_messages(body: dict[str, Any]) -> list[dict[str, Any]]:
             raise wrong(f"messages[{index}].role", f"must be one of {', '.join(_ROLES)}")
         if not isinstance(message.get("content"), str | list | None):
             raise wrong(f"messages[{index}].content", "must be a string or a list of parts")
+        if not can_see and any(part.get("type") == "image_url" for part in parts_of(message)):
+            raise wrong(f"messages[{index}].content", "holds an image, which this model cannot see")
     return messages
 
 
