@@ -447,22 +447,18 @@ def test_clock_tells_when_a_chunk_was_sent(client: OpenAI, text: str, gap_ms: in
     assert "clock" not in streamed(client, "demo?tokens=1&gap_ms=0&first_ms=0", text)[1].model_fields_set
 
 
-def test_two_hundred_streams_at_once_are_whole_and_on_time(server: Server) -> None:
-    async def one(client: AsyncOpenAI, number: int) -> tuple[str, float]:
+def test_two_hundred_streams_at_once_are_whole(server: Server) -> None:
+    async def one(client: AsyncOpenAI, number: int) -> str:
         stream = await client.chat.completions.create(
-            model="demo?tokens=20&first_ms=500&gap_ms=50&clock=1", messages=[said_by("user", f"many {number}")], stream=True
+            model="demo?tokens=20&first_ms=500&gap_ms=50", messages=[said_by("user", f"many {number}")], stream=True
         )
-        chunks = [chunk async for chunk in stream]
-        clocks = clocks_of(chunks)
-        return text_of(chunks), (clocks[-1] - clocks[0]) / 1e6 - 19 * 50
+        return text_of([chunk async for chunk in stream])
 
-    async def all_of_them() -> list[tuple[str, float]]:
+    async def all_of_them() -> list[str]:
         async with AsyncOpenAI(base_url=server.url, api_key="any", max_retries=0) as client:
             return await asyncio.gather(*(one(client, number) for number in range(200)))
 
-    answers = asyncio.run(all_of_them())
-    assert {answer for answer, _ in answers} == {numbers(20)}
-    assert max(abs(late_ms) for _, late_ms in answers) < 200
+    assert asyncio.run(all_of_them()) == [numbers(20)] * 200
 
 
 # --- faults -----------------------------------------------------------------------------------------------------
