@@ -5,7 +5,9 @@ from flask_openapi import Info, OpenAPI
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from api import bodies, cors, errors, identity, limits, tracing
+from api.agents.pool import Agents
 from api.context import EXTENSION, Context
+from api.dialects import chatgpt_api_server
 from api.following import Endings
 from api.hub import Hub
 from api.limits import Limits
@@ -17,8 +19,9 @@ from shared.database import Database
 
 VERSION = "0.1.0"
 
-DIALECTS: tuple[errors.Dialect, ...] = ()
+DIALECTS: tuple[errors.Dialect, ...] = (chatgpt_api_server,)
 BLUEPRINTS = (auth.blueprint, tokens.blueprint, jobs.blueprint, events.blueprint, health.blueprint)
+DIALECT_BLUEPRINTS = (chatgpt_api_server.blueprint,)
 
 
 def create_app(config: Settings | None = None) -> Flask:
@@ -45,6 +48,8 @@ def create_app(config: Settings | None = None) -> Flask:
     cors.install(app, config.cors_origins)
     for blueprint in BLUEPRINTS:
         app.register_api(blueprint)
+    for spoken in DIALECT_BLUEPRINTS:
+        app.register_blueprint(spoken)
     _document(app)
     return app
 
@@ -67,7 +72,8 @@ def _context(config: Settings) -> Context:
     database = Database(config.database)
     hub = Hub(redis_clients.subscriber(config.redis_url))
     Endings(database, hub, config.heartbeat_seconds).start()
-    return Context(config, database, redis_clients.blocking(config.redis_url), hub, Limits(config))
+    redis = redis_clients.blocking(config.redis_url)
+    return Context(config, database, redis, hub, Limits(config), Agents(config, database, redis, hub))
 
 
 def _document(app: OpenAPI) -> None:

@@ -6,6 +6,7 @@ from typing import cast
 from flask import current_app
 from redis import Redis
 
+from api.agents.pool import Agents
 from api.hub import Hub
 from api.limits import Limits
 from shared.config import Settings
@@ -23,6 +24,7 @@ class Context:
     redis: Redis
     hub: Hub
     limits: Limits
+    agents: Agents
 
 
 def context() -> Context:

@@ -9,6 +9,7 @@ from flask import Flask, Response, g, request
 from shared.ids import new_id
 
 _ACCEPTABLE = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
+_AGENT_TOKEN = re.compile(r"^/+agents/+[^/]+")
 
 log = structlog.get_logger("access")
 
@@ -30,5 +31,6 @@ def _begin() -> None:
 def _end(response: Response) -> Response:
     response.headers["x-request-id"] = g.request_id
     milliseconds = round((time.monotonic() - g.begun) * 1000, 1)
-    log.info("request", method=request.method, path=request.path, status=response.status_code, ms=milliseconds)
+    path = _AGENT_TOKEN.sub("/agents/…", request.path)
+    log.info("request", method=request.method, path=path, status=response.status_code, ms=milliseconds)
     return response

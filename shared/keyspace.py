@@ -9,6 +9,12 @@
 | `chatrelay:epoch` | string | a random word that an emptied Redis has forgotten | none |
 | `chatrelay:worker:<worker>` | string | a worker is alive | three renewals |
 | `chatrelay:doorbell` | list | Celery's queue; a message is a job id | – |
+| `chatrelay:agents` | sorted set | the agents that are there, by their last use (us; 0: never used) | none |
+| `chatrelay:agent:<agent>` | string | where an agent's socket is: process, connection, last sign of life | a few seconds |
+| `chatrelay:agent-busy:<agent>` | string | the ask that an agent is at | the time an ask may take |
+| `chatrelay:agent-outcome:<ask>` | string | what came of an ask, until its worker has read it | a minute |
+| `chatrelay:agent-mail:<process>` | channel | asks for the agents whose sockets an API process holds | – |
+| `chatrelay:agent-news:<worker>` | channel | what became of a worker's asks | – |
 | `chatrelay:limit:…` | – | rates, kept by Flask-Limiter | their window |
 """
 
@@ -18,6 +24,9 @@ EPOCH_KEY = PREFIX + "epoch"
 WORKER_PATTERN = PREFIX + "worker:*"
 DOORBELL_QUEUE = PREFIX + "doorbell"
 LIMIT_PREFIX = PREFIX + "limit"
+AGENTS_KEY = PREFIX + "agents"
+AGENT_PREFIX = PREFIX + "agent:"
+AGENT_BUSY_PREFIX = PREFIX + "agent-busy:"
 
 _LIVE_PREFIX = PREFIX + "live:{"
 
@@ -45,3 +54,28 @@ def hub_channel(process: str) -> str:
 def worker_key(worker: str) -> str:
     """Name the key that says that a worker is alive."""
     return f"{PREFIX}worker:{worker}"
+
+
+def agent_key(agent_id: str) -> str:
+    """Name the key that says where an agent's socket is."""
+    return AGENT_PREFIX + agent_id
+
+
+def agent_busy_key(agent_id: str) -> str:
+    """Name the key that says what an agent is at."""
+    return AGENT_BUSY_PREFIX + agent_id
+
+
+def agent_outcome_key(ask_id: str) -> str:
+    """Name the key that holds what came of an ask."""
+    return f"{PREFIX}agent-outcome:{ask_id}"
+
+
+def agent_mail_channel(process: str) -> str:
+    """Name the channel on which an API process hears what its agents are asked."""
+    return f"{PREFIX}agent-mail:{process}"
+
+
+def agent_news_channel(worker: str) -> str:
+    """Name the channel on which a worker hears what became of its asks."""
+    return f"{PREFIX}agent-news:{worker}"

@@ -18,6 +18,7 @@ from workers.flusher import Flusher
 from workers.hold import Holds
 from workers.keeper import Keeper
 from workers.loop import Loop
+from workers.providers.agent import AgentProvider
 from workers.providers.moderation import Moderation
 from workers.providers.openai import OpenAIProvider
 from workers.providers.routing import Routing
@@ -54,11 +55,12 @@ class Worker:
         self._flusher = Flusher(redis, self.id, config.renew_seconds)
         self._keeper = Keeper(config, self._database, self._loop, self._flusher, self._holds, self.id)
         moderation = Moderation(self._provider.client, config.moderation_model)
-        routing = Routing(self._provider, moderation, None, moderate=config.moderate)
+        agents = AgentProvider(redis, config, self.id)
+        routing = Routing(self._provider, moderation, agents, moderate=config.moderate)
         streaming = Streaming(config, redis, self._flusher, routing)
         self._chat = Chat(config, self._database, self._loop, self._flusher, self._keeper, streaming)
         self._sweep = Sweep(config, self._database, redis_clients.blocking(config.redis_url), self._keeper)
-        self._forever = (self._flusher.run, self._flusher.tick, lambda: cancelling.listen(listener, self._holds))
+        self._forever = (self._flusher.run, self._flusher.tick, agents.listen, lambda: cancelling.listen(listener, self._holds))
 
     def start(self) -> None:
         """Start the coroutines and the two threads, and wait until Redis has been seen (bounded)."""

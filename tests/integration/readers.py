@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Self, cast
 
+from api.agents.pool import Agents
 from api.context import Context
 from api.following import HEARTBEAT, follow
 from api.hub import Hub
@@ -24,7 +25,7 @@ def reading(config: Settings, database: Database) -> Iterator[Context]:
     """What one API process holds."""
     with redis_clients.subscriber(config.redis_url) as subscriber, redis_clients.blocking(config.redis_url) as client:
         hub = Hub(subscriber)
-        yield Context(config, database, client, hub, cast("Limits", None))  # a reader is not limited
+        yield Context(config, database, client, hub, cast("Limits", None), cast("Agents", None))  # a reader needs neither
         hub.close()
         if hub._listener is not None:
             hub._listener.join(SOON_SECONDS)

@@ -54,7 +54,8 @@ class Piece(NamedTuple):
 class ProviderError(ChatrelayError):
     """The provider gave no answer, or broke off.
 
-    `http_status` is the provider's own, or None where there was none; `retry_after_seconds` what it asked for.
+    `http_status` is the provider's own, or None where there was none; `retry_after_seconds` what it asked for; `details` are told
+    besides code and message.
     """
 
     def __init__(
@@ -65,16 +66,18 @@ class ProviderError(ChatrelayError):
         retryable: bool,
         http_status: int | None = None,
         retry_after_seconds: float | None = None,
+        details: dict[str, Any] | None = None,
     ) -> None:
         """Say what the provider said."""
         super().__init__(message, code=code)
         self.retryable = retryable
         self.http_status = http_status
         self.retry_after_seconds = retry_after_seconds
+        self.details = details or {}
 
     def fields(self) -> dict[str, Any]:
         """Tell it the client's way: code, message, and the provider's own status where there was one."""
-        told: dict[str, Any] = {"code": self.reason, "message": self.message}
+        told: dict[str, Any] = {"code": self.reason, "message": self.message, **self.details}
         return told if self.http_status is None else {**told, "provider_status": self.http_status}
 
 

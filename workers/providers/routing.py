@@ -3,12 +3,10 @@
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from shared.asks import AGENT_MODEL
 from shared.models import Kind
 from workers.providers.base import Piece, Provider, ProviderError, Question
 from workers.providers.moderation import Moderation
-
-AGENT_MODEL = "agent"
-"""The model's name by which a job asks for an agent."""
 
 
 class Routing:

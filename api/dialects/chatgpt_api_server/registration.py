@@ -1,0 +1,72 @@
+"""`/client/register`: where agents connect. A browser's agent sends no headers: its token may be in the path or the query."""
+
+from typing import Any, NoReturn
+
+from flask import Response, request
+
+from api import identity, tokens
+from api.agents import websocket
+from api.agents.websocket import NotWebSocket, WebSocket
+from api.context import context
+from api.dialects.chatgpt_api_server import wire
+from api.dialects.chatgpt_api_server.wire import blueprint
+from shared.errors import Unauthorized
+from shared.models import Use
+
+PATH = "/client/register"
+PATH_WITH_TOKEN = "/agents/<token>/client/register"  # noqa: S105 - where a token stands, not one
+SWITCHING = 101
+
+
+class Over(Response):
+    """Stands for the answer of a request whose socket was a WebSocket, and is closed: gunicorn must write nothing to it."""
+
+    def __call__(self, *_: Any) -> NoReturn:
+        """Tell gunicorn that nothing is left to do."""
+        raise StopIteration
+
+
+@blueprint.get(PATH, websocket=True)
+@blueprint.get(PATH_WITH_TOKEN, websocket=True)
+def register(token: str | None = None) -> Response:
+    """Serve an agent for as long as it stays."""
+    token_id = _admitted(token)
+    agents = context().agents
+    try:
+        socket = WebSocket.accept(request.environ, agents.silence_seconds)
+    except NotWebSocket:
+        return refuse_others()
+    agents.attend(socket, token_id)
+    return Over(status=SWITCHING)
+
+
+@blueprint.get(PATH)
+@blueprint.get(PATH_WITH_TOKEN)
+def refuse_others(token: str | None = None) -> Response:  # noqa: ARG001 - the path has it
+    """Refuse what is no WebSocket."""
+    response = wire.text("Bad Request", wire.BAD_REQUEST)
+    response.headers["Sec-WebSocket-Version"] = websocket.VERSION
+    return response
+
+
+def _admitted(in_path: str | None) -> str | None:
+    """Let in who has an agent token, or the admin key in the header; everybody, where registration is open.
+
+    Returns:
+        the token's id; None where none was needed.
+
+    Raises:
+        Unauthorized: it is nobody's.
+    """
+    if context().config.agent_registration == "open":
+        return None
+    in_header = identity.credentials()
+    token = in_path or request.args.get("token") or in_header
+    if not token:
+        raise Unauthorized("Agent token not provided")
+    if in_header and identity.is_admin_key(in_header):
+        return None
+    known = tokens.recognised(context(), token, Use.AGENT)
+    if known is None:
+        raise Unauthorized("Invalid agent token")
+    return known.id
