@@ -68,7 +68,9 @@ class AgentNews:
                 await self._subscribed(client)
             except (RedisError, OSError) as error:
                 log.warning("agent.redis_away", error=str(error))
-                await asyncio.sleep(AWAY_SECONDS)
+            except Exception:
+                log.exception("agent.news_broken")  # and on: asks look for their outcomes themselves, but later
+            await asyncio.sleep(AWAY_SECONDS)
 
     async def _subscribed(self, client: "redis.asyncio.Redis") -> None:
         loop = asyncio.get_running_loop()

@@ -113,8 +113,11 @@ def _fitting(turn: dict[str, Any], history: list[dict[str, Any]], budget_tokens:
 
 
 def _thread(session: Session, job: Job) -> Thread:
-    """Tell where an agent would have to go on: at the answer that the turn follows, if an agent gave it."""
-    asked = session.get(Message, job.user_message_id) if job.user_message_id else None
-    before = session.get(Message, asked.parent_id) if asked and asked.parent_id else None
+    """Tell where an agent would have to go on: at the last answer before the turn that says anything, if an agent gave it."""
+    here = session.get(Message, job.user_message_id) if job.user_message_id else None
+    for _ in range(MOST_MESSAGES):
+        if here is None or (here.role == "assistant" and (here.origin or text_of(here.body))):
+            break
+        here = session.get(Message, here.parent_id) if here.parent_id else None
     wishes = job.request.get("agent", {})
-    return Thread(before.origin if before else None, wishes.get("message_id"), wishes.get("parent_id"))
+    return Thread(here.origin if here else None, wishes.get("message_id"), wishes.get("parent_id"))

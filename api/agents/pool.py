@@ -94,7 +94,7 @@ class Agents:
             while True:
                 session.hear(session.websocket.receive())
                 if session.left_out_at is not None:
-                    self._registry.seat(session)
+                    self._registry.bring_back(session)
         except Closed as error:
             closed = error
         finally:

@@ -65,9 +65,9 @@ class Registry:
         """Take in an agent. While Redis is away nobody can find it; it is told as soon as it is back."""
         with self._lock:
             self._sessions[session.connection] = session
-        self.seat(session)
+        self._seat(session)
 
-    def seat(self, session: Session) -> None:
+    def _seat(self, session: Session) -> None:
         """Let workers find an agent; who sat there under its id before is sent away, wherever that is."""
         with self._speaking:
             try:
@@ -75,7 +75,7 @@ class Registry:
             except RedisError as error:
                 log.warning("agent.redis_away", error=str(error))
                 return
-            session.is_seated, session.left_out_at = True, None
+            session.is_seated = True
         before = agents.seat_of(reply)
         if before is not None and before.connection != session.connection:
             self._send_away(before)
@@ -85,6 +85,10 @@ class Registry:
         log.warning("agent.left_out", agent=session.agent_id)
         session.is_seated, session.left_out_at = False, time.monotonic()
         self._unseat(session)
+
+    def bring_back(self, session: Session) -> None:
+        """Let an agent that was left out be found again, from the next look on, unless another has its id meanwhile."""
+        session.left_out_at, session.is_seated = None, True
 
     def remove(self, session: Session) -> None:
         """Let go of an agent whose connection is over."""
@@ -157,9 +161,10 @@ class Registry:
         with self._lock:
             sessions = list(self._sessions.values())
         for session in sessions:
-            left_out_at = session.left_out_at
-            if not session.is_seated and (left_out_at is None or time.monotonic() - left_out_at > PARDON_SECONDS):
-                self.seat(session)
+            if session.left_out_at is not None and time.monotonic() - session.left_out_at > PARDON_SECONDS:
+                self.bring_back(session)
+            elif session.left_out_at is None and not session.is_seated:
+                self._seat(session)
         for session in self._told(sessions):
             session.websocket.hang_up(CloseReason.NORMAL_CLOSURE, "replaced by a newer connection")
 

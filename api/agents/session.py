@@ -24,6 +24,8 @@ REQUEST = "ChatGptRequest"
 ERROR = "error"
 MAX_ID_CHARS = 255
 MAX_ERROR_CHARS = 500
+MAX_SHOWN_CHARS = 10_000
+"""How much is kept of an answer that cannot be read."""
 SPENT_IDS = 256
 """How many of our ids are remembered, so that a late reply to one of them is known for what it is."""
 
@@ -172,8 +174,9 @@ def _judged(reply: Frame) -> Outcome:
         return Outcome(answer=go_json.strings(reply.data, ANSWER_FIELDS, whole=True))
     except ValueError:
         said = reply.data.strip()[:MAX_ERROR_CHARS]
+        shown = reply._replace(data=reply.data[:MAX_SHOWN_CHARS])
         message = f"The agent reported: {said}" if reply.message == ERROR and said else "The agent's answer could not be read."
-        return Outcome(trouble=Trouble.BAD_ANSWER, message=message, details={"response": reply._asdict()})
+        return Outcome(trouble=Trouble.BAD_ANSWER, message=message, details={"response": shown._asdict()})
 
 
 def now_us() -> int:

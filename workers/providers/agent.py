@@ -120,18 +120,16 @@ class _Asking:
             async with asyncio.timeout_at(max(self._until, _now() + POLL_SECONDS)):
                 await turn.acquire()
         except TimeoutError:
-            raise self._nobody_idle() from None
+            raise self._nobody_idle(failed) from None
         try:
             while True:
                 taken = await self._look(ask_id)
                 if taken.seat is not None:
                     return taken.agent_id, taken.seat
-                if failed is not None and failed.trouble is not Trouble.PING_FAILED:
-                    raise _error(failed)  # it broke off in the middle: another might have been idle, but none is
-                if taken.verdict is Verdict.NONE:
+                if taken.verdict is Verdict.NONE and not _broke_off(failed):
                     raise self._nobody()
-                if _now() > self._until:
-                    raise self._nobody_idle()
+                if _now() > self._until or _broke_off(failed):
+                    raise self._nobody_idle(failed)
                 await asyncio.sleep(POLL_SECONDS * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load, guards nothing
         finally:
             turn.release()
@@ -180,11 +178,18 @@ class _Asking:
             return _error(Outcome(trouble=Trouble.NONE, message="No agent is connected."))
         return _error(Outcome(trouble=Trouble.GONE, message="The agent of this conversation is not connected."))
 
-    def _nobody_idle(self) -> ProviderError:
+    def _nobody_idle(self, failed: Outcome | None) -> ProviderError:
+        if failed is not None and _broke_off(failed):
+            return _error(failed)
         seconds = self._config.agent_wait_seconds
         if self._wanted is None:
             return _error(Outcome(trouble=Trouble.NONE, message=f"No agent was idle within {seconds:g} s."))
         return _error(Outcome(trouble=Trouble.PING_FAILED, message=f"The agent of this conversation was busy for {seconds:g} s."))
+
+
+def _broke_off(failed: Outcome | None) -> bool:
+    """Tell whether an agent was lost in the middle of an answer: then another is asked if it is idle, and none is waited for."""
+    return failed is not None and failed.trouble is not Trouble.PING_FAILED
 
 
 def _piece(agent_id: str, answer: dict[str, str]) -> Piece:
