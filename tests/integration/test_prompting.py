@@ -204,7 +204,7 @@ def test_a_users_own_key_is_asked_with(jobs: Jobs, config: Settings, own_key: Ca
     assert asked(jobs, job_id, config).api_key == "sk-mine"
 
 
-@pytest.mark.parametrize("sealed", ["rubbish", Vault("another secret key").seal("sk-mine")])
+@pytest.mark.parametrize("sealed", ["rubbish", Vault("another secret key").seal("sk-mine")], ids=["rubbish", "another's"])
 def test_a_key_that_cannot_be_read_is_not_asked_with(
     jobs: Jobs, config: Settings, own_key: Callable[[str], None], sealed: str
 ) -> None:

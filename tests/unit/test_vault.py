@@ -18,7 +18,15 @@ def test_a_sealed_secret_does_not_show_and_is_never_the_same_twice() -> None:
     assert not any("secret" in each for each in sealed)
 
 
-@pytest.mark.parametrize("sealed", ["", "rubbish", Vault(KEY[:-1] + "x").seal("sk"), Vault(KEY).seal("sk")[:-2] + "xx"])
+FOREIGN = {
+    "nothing": "",
+    "rubbish": "rubbish",
+    "another key's": Vault(KEY[:-1] + "x").seal("sk"),
+    "damaged": Vault(KEY).seal("sk")[:-4] + "xxx=",
+}
+
+
+@pytest.mark.parametrize("sealed", FOREIGN.values(), ids=FOREIGN)
 def test_what_was_sealed_otherwise_is_not_opened(sealed: str) -> None:
     with pytest.raises(SealBroken):
         Vault(KEY).open(sealed)
