@@ -9,7 +9,8 @@ from flask import Flask, Response, g, request
 from shared.ids import new_id
 
 _ACCEPTABLE = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
-_AGENT_TOKEN = re.compile(r"^/+agents/+[^/]+")
+_TOKEN = re.compile(r"(?<=^/agents/)[^/]+|cr_[\w-]{16,}")
+"""An agent's token may be in the path."""
 
 log = structlog.get_logger("access")
 
@@ -31,6 +32,6 @@ def _begin() -> None:
 def _end(response: Response) -> Response:
     response.headers["x-request-id"] = g.request_id
     milliseconds = round((time.monotonic() - g.begun) * 1000, 1)
-    path = _AGENT_TOKEN.sub("/agents/…", request.path)
+    path = _TOKEN.sub("…", request.path)
     log.info("request", method=request.method, path=path, status=response.status_code, ms=milliseconds)
     return response

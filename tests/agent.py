@@ -32,6 +32,7 @@ class Agent:
         agent_id: str | None = None,
         token: str | None = None,
         path: str = PATH,
+        greeting: str | None = None,
         pong: str = "pong",
         heartbeat_seconds: float | None = None,
         wait: bool = True,
@@ -43,6 +44,7 @@ class Agent:
             agent_id: the id of an earlier connection; None takes the one that is offered.
             token: an agent token, for the header.
             path: where to connect.
+            greeting: what to say instead of a connection id.
             pong: what is done with a ping: `pong`, `wrong id`, `silent`, `close`, `late 0.8`.
             heartbeat_seconds: send Ping control frames this often, and leave if they are not answered.
             wait: whether to wait.
@@ -50,6 +52,7 @@ class Agent:
         self.url = url.replace("http://", "ws://") + path
         self.token = token
         self.wanted = agent_id
+        self._greeting = greeting
         self.pong = pong
         self._heartbeat_seconds = heartbeat_seconds
         self.frames: list[str] = []
@@ -98,7 +101,9 @@ class Agent:
 
     async def _react(self, frame: Frame) -> None:
         with suppress(ConnectionError):
-            if frame["message"] == "Connection id":
+            if self._greeting is not None:
+                await self._socket.send_str(self._greeting)
+            elif frame["message"] == "Connection id":
                 self.id = frame["id"] if self.wanted is None else self.wanted
                 await self.say(self.id, "Connection id")
             elif frame["message"] == "ping":

@@ -8,6 +8,7 @@ import httpx2
 import pytest
 
 from dev.postgres_server import PostgresServer
+from tests.api.agency import ADMIN_KEY, Agency, meet
 from tests.api.site import Site, site
 from tests.client import Client
 
@@ -25,6 +26,9 @@ SETTINGS = {
     "MAX_MESSAGE_CHARS": str(MOST_CHARS),
     "MAX_QUEUED_JOBS": str(MOST_WAITING),
 }
+
+AGENT_SETTINGS = {"ADMIN_KEY": ADMIN_KEY, "AGENT_PING_SECONDS": "0.5", "AGENT_ANSWER_SECONDS": "1", "AGENT_WAIT_SECONDS": "1.5"}
+"""What makes an agent's failures fast enough for a test."""
 
 
 class Sites:
@@ -69,6 +73,12 @@ def idle_sites(request: pytest.FixtureRequest) -> Iterator[Sites]:
     yield from _sites(request, settings=SETTINGS, workers=0)
 
 
+@pytest.fixture(scope="session")
+def agency_sites(request: pytest.FixtureRequest) -> Iterator[Sites]:
+    """API processes with a worker each, for agents that are not waited for long."""
+    yield from _sites(request, settings={"HEARTBEAT_SECONDS": "1", **AGENT_SETTINGS})
+
+
 @pytest.fixture(scope="package", params=BOTH)
 def works(request: pytest.FixtureRequest, working_sites: Sites) -> Site:
     """An API process and a worker."""
@@ -106,3 +116,9 @@ def anybody(works: Site) -> Iterator[httpx2.Client]:
     """Somebody without an account."""
     with httpx2.Client(base_url=works.url, timeout=30, verify=False) as http:
         yield http
+
+
+@pytest.fixture
+def agency(agency_sites: Sites) -> Iterator[Agency]:
+    """A user who asks agents, and the agents that a test connects."""
+    yield from meet(agency_sites.on("sqlite"))

@@ -1,0 +1,72 @@
+"""A client of ChatGPT-API-server, written from the description of its wire alone, and a site that it and agents meet at."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+
+from tests.agent import Agent
+from tests.api.site import Site
+from tests.stack import wait_until
+
+ADMIN_KEY = "the-key-of-the-admin-of-all-tests-0123456789"
+ANSWER_FIELDS = ["id", "response_id", "conversation_id", "content", "error"]
+
+
+@dataclass
+class Agency:
+    """A site, a user who asks there, and the agents that a test connects; they leave when it is over."""
+
+    site: Site
+    user: httpx2.Client
+    ends: ExitStack
+
+    @property
+    def url(self) -> str:
+        """The API's address."""
+        return self.site.url
+
+    def agent(self, **how: Any) -> Agent:
+        """Connect an agent, as `Agent` is told, and wait until it can be asked."""
+        agent = self.ends.enter_context(Agent(**{"url": self.url, "token": ADMIN_KEY, **how}))
+        wait_until(lambda: agent.is_over or agent.id in self.ids(), "the agent to be there")
+        return agent
+
+    def ask(self, content: str = "Hello", **ids: str) -> httpx2.Response:
+        """Ask."""
+        return self.user.post("/api/ask", json={"content": content, **ids})
+
+    def told(self, content: str = "Hello", **ids: str) -> dict[str, Any]:
+        """Ask, and be answered."""
+        response = self.ask(content, **ids)
+        assert response.status_code == 200, response.text
+        answer: dict[str, Any] = response.json()
+        assert list(answer) == ANSWER_FIELDS
+        return answer
+
+    def ids(self) -> list[str]:
+        """Name the agents that are there, the one to be asked next first."""
+        return [each["Id"] for each in self.user.get("/api/connections").json()["connections"] or []]
+
+    def wait_for_nobody(self) -> None:
+        """Wait until no agent is there."""
+        wait_until(lambda: not self.ids(), "the agents to be gone")
+
+
+def admin(site: Site, **options: Any) -> httpx2.Client:
+    """Somebody with the admin key, which is a token too."""
+    return httpx2.Client(base_url=site.url, headers={"Authorization": ADMIN_KEY}, timeout=30, verify=False, **options)
+
+
+def meet(site: Site) -> Iterator[Agency]:
+    """Meet at a site; for a fixture."""
+    with ExitStack() as ends:
+        user = ends.enter_context(admin(site))
+        made = user.post("/admin/users/add", json={"admin_key": ADMIN_KEY}).json()
+        user.headers["Authorization"] = made["token"]
+        here = Agency(site, user, ends)
+        yield here
+    with admin(site) as left:
+        wait_until(lambda: left.get("/api/connections").json()["connections"] is None, "the agents to be gone")
