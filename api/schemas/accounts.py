@@ -1,9 +1,10 @@
 """Accounts and their tokens."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, StringConstraints
+from flask import request
+from pydantic import BaseModel, Field, StringConstraints, model_validator
 
 from api.bodies import Body
 from shared.models.user import USERNAME_CHARS
@@ -12,18 +13,35 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=USERNAME_CHARS,
 Password = Annotated[str, StringConstraints(min_length=8, max_length=1024)]
 
 
-class Credentials(Body):
+class FormOrJson(Body):
+    """A request that is JSON, or a form where it says so."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_form(cls, value: Any) -> Any:
+        return request.form.to_dict() if value is None and request.form else value
+
+
+class Credentials(FormOrJson):
     """Who you are."""
 
     username: Name
     password: Password
 
 
-class Login(Body):
-    """Who you say you are."""
+class Login(FormOrJson):
+    """Who you say you are. What the body does not say may stand in the query string, as clients of a dialect have it."""
 
     username: str = Field(max_length=1024)
     password: str = Field(max_length=1024)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_query(cls, value: Any) -> Any:
+        said = {name: request.args[name] for name in cls.model_fields if name in request.args}
+        if not said or not isinstance(value, dict | None):
+            return value
+        return {**said, **(value or request.form.to_dict())}
 
 
 class RefreshRequest(Body):
