@@ -14,9 +14,11 @@ RUN groupadd --gid 10001 chatrelay \
     && install -d -o 10001 -g 10001 -m 0700 /data
 RUN --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
     pip install --no-cache-dir --no-index --no-deps /wheels/*.whl
-# What tokens are counted by; no worker fetches it at run time.
+# What tokens are counted by; no worker fetches it at run time. Where the builder cannot reach it, build with
+# --build-arg TIKTOKEN_ENCODINGS= and tokens are estimated.
+ARG TIKTOKEN_ENCODINGS="o200k_base cl100k_base"
 ENV TIKTOKEN_CACHE_DIR=/usr/local/share/tiktoken
-RUN python -c "import tiktoken; [tiktoken.get_encoding(name) for name in ('o200k_base', 'cl100k_base')]"
+RUN python -c "import sys, tiktoken; [tiktoken.get_encoding(name) for name in sys.argv[1:]]" $TIKTOKEN_ENCODINGS
 WORKDIR /app
 COPY alembic.ini gunicorn.conf.py ./
 COPY migrations migrations

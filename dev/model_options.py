@@ -14,6 +14,8 @@
 | `fail_times=N` | the fault happens in the first N calls only, counted by model string and first user message |
 | `clock=1` | put `time.monotonic_ns()` in each chunk and each delta that is not empty, as `clock` |
 | `usage=0` | send no usage even when it is asked for |
+| `coalesce=1` | send two chunks of a stream in each write, when the second is due |
+| `split=1` | send each chunk of a stream in two writes, cut in the middle |
 | `vision=0` | be blind: refuse a request with an image in any of its messages |
 
 One of `fail`, `drop_at`, `stall_at` and `bad_at` at a time, once unless `fail_times` says otherwise; `finish` goes with
@@ -62,6 +64,8 @@ class Options:
     fail_times: int | None = None
     clock: bool = False
     usage: bool = True
+    coalesce: bool = False
+    split: bool = False
     vision: bool = True
 
     def failure(self, call: int) -> Refusal | None:
@@ -117,6 +121,8 @@ def _check_together(values: dict[str, Any]) -> None:
         raise _refused("fail_times", values["fail_times"], "needs a fault to count")
     if "tokens" in values and values.get("echo"):
         raise _refused("echo", 1, "does not go together with tokens")
+    if values.get("split") and values.get("coalesce"):
+        raise _refused("split", 1, "does not go together with coalesce")
 
 
 def _refused(option: str, value: object, why: str) -> Refusal:
@@ -161,5 +167,7 @@ _READERS: dict[str, Callable[[str, str], Any]] = {
     "fail_times": _whole(0, MOST_TOKENS),
     "clock": _flag,
     "usage": _flag,
+    "coalesce": _flag,
+    "split": _flag,
     "vision": _flag,
 }

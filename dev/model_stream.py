@@ -11,6 +11,8 @@ from dev.model_wire import MALFORMED_EVENT, Completion
 
 BATCH_EVENTS = 64
 BACKLOG_BYTES = 64 * 1024
+SPLIT_SECONDS = 0.002
+"""Between the two halves of a chunk: long enough for the first to be read alone."""
 EVENT_STREAM_HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
@@ -41,6 +43,8 @@ class Schedule:
         """Start the clock now."""
         self.beat = beat
         self.gap_s = options.gap_ms / 1000
+        self.coalesces = options.coalesce
+        self.splits = options.split
         self._first_s = asyncio.get_running_loop().time() + options.first_ms / 1000
 
     def due_s(self, index: int) -> float:
@@ -99,6 +103,10 @@ async def _break_off(request: web.Request, response: web.StreamResponse, fault: 
 async def _send_events(
     request: web.Request, response: web.StreamResponse, events: Iterator[bytes], indexes: range, schedule: Schedule
 ) -> None:
+    if schedule.splits:
+        return await _send_halves(response, events, indexes, schedule)
+    if schedule.coalesces:
+        return await _send_pairs(response, events, indexes, schedule)
     if schedule.gap_s:
         await _PacedSend(request, events, indexes, schedule).run()
         return
@@ -106,6 +114,22 @@ async def _send_events(
     while batch := b"".join(islice(events, BATCH_EVENTS)):
         await response.write(batch)
         await asyncio.sleep(0)  # or else one long answer would hold up all others
+
+
+async def _send_halves(response: web.StreamResponse, events: Iterator[bytes], indexes: range, schedule: Schedule) -> None:
+    for index, event in zip(indexes, events, strict=False):
+        await schedule.wait_for(index)
+        middle = len(event) // 2
+        await response.write(event[:middle])
+        await asyncio.sleep(SPLIT_SECONDS)
+        await response.write(event[middle:])
+
+
+async def _send_pairs(response: web.StreamResponse, events: Iterator[bytes], indexes: range, schedule: Schedule) -> None:
+    for start in indexes[::2]:
+        pair = indexes[start - indexes.start :][:2]
+        await schedule.wait_for(pair[-1])
+        await response.write(b"".join(islice(events, len(pair))))
 
 
 class _PacedSend:

@@ -20,7 +20,6 @@ from shared.errors import DatabaseUnavailable
 from shared.events import Event
 from shared.models import Job, OnInterrupt
 from shared.queue import ring
-from shared.vault import SealBroken
 from workers import prompting, retry
 from workers.flusher import Flusher
 from workers.hold import Hold, Stop
@@ -71,10 +70,7 @@ class Chat:
                 self._keeper.release(hold)
 
     def _carry(self, hold: Hold) -> None:
-        try:
-            question = self._surely(hold, lambda session: prompting.question(session, hold.job, self._config))
-        except SealBroken as error:
-            return self._end(hold, ending.failed(error.reason, error.message), [])
+        question = self._surely(hold, lambda session: prompting.question(session, hold.job, self._config), reads=True)
         if question is None:
             return None
         prompt = question.messages
@@ -178,13 +174,13 @@ class Chat:
         if waiting:
             ring(waiting)
 
-    def _surely(self, hold: Hold, write: Callable[[Session], T]) -> T | None:
-        """Write, again and again while the database is away; None when it stayed away for too long."""
+    def _surely(self, hold: Hold, work: Callable[[Session], T], *, reads: bool = False) -> T | None:
+        """Write (or read), again and again while the database is away; None when it stayed away for too long."""
         give_up = time.monotonic() + RESULT_SECONDS
         while True:
             try:
-                with self._database.write() as session:
-                    return write(session)
+                with self._database.read() if reads else self._database.write() as session:
+                    return work(session)
             except DatabaseUnavailable as error:
                 log.warning("job.database_away", attempt=hold.attempt, error=str(error.__cause__))
                 if time.monotonic() > give_up:

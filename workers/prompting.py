@@ -1,43 +1,63 @@
 """What the model is shown: the system prompt, as much of the newest history as fits, the message."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
+from itertools import islice, takewhile
 from typing import Any
 
 from sqlalchemy import literal, select
 from sqlalchemy.orm import Session, aliased
 
 from shared.answer import text_of
+from shared.asks import AGENT_MODEL
 from shared.config import Settings
 from shared.models import Conversation, Job, Message, Status, User
-from shared.vault import Vault
+from shared.vault import SealBroken, Vault
 from workers import tokens
-from workers.providers.base import Question, Thread
+from workers.providers.base import ProviderError, Question, Thread
 
 MOST_MESSAGES = 10_000
 """How far up the tree is looked; a longer history fits no budget."""
+BATCH_MESSAGES = 32
+"""So many are read at once: what does not fit the budget is not read, and may be megabytes of images."""
+KEY_UNREADABLE = "Your own provider key cannot be used any more. Set it again."
 IMAGE = "[image]"
 """What stands for an earlier image where it is not shown."""
 EVERY_MODEL = ("*",)
 
 
 def question(session: Session, job: Job, config: Settings) -> Question:
-    """Put together what a job asks.
-
-    Raises:
-        SealBroken: the user's own key cannot be read.
-    """
+    """Put together what a job asks, with the user's own key where he has one and the default provider is asked."""
     messages = shown(session, job, config.context_tokens, config.vision_models)
-    user = session.get(User, job.user_id)
-    sealed = user.provider_key if user else None
+    key, unaskable = None, None
+    try:
+        key = _own_key(session, job, config)
+    except SealBroken as error:
+        unaskable = ProviderError(KEY_UNREADABLE, code=error.reason, retryable=False)
     return Question(
         job.model,
         messages,
         job.request.get("parameters", {}),
         kind=job.kind,
-        api_key=Vault(config.secret_key).open(sealed) if sealed else None,
+        api_key=key,
         thread=_thread(session, job),
+        unaskable=unaskable,
     )
+
+
+def _own_key(session: Session, job: Job, config: Settings) -> str | None:
+    """Open the user's own key.
+
+    Raises:
+        SealBroken: it cannot be read, or could not be sent in a header.
+    """
+    user = session.get(User, job.user_id)
+    if user is None or not user.provider_key or job.model == AGENT_MODEL:
+        return None
+    key = Vault(config.secret_key).open(user.provider_key)
+    if not (key.isascii() and key.isprintable()) or key != key.strip():
+        raise SealBroken
+    return key
 
 
 def shown(session: Session, job: Job, budget_tokens: int, vision_models: Sequence[str] = EVERY_MODEL) -> list[dict[str, Any]]:
@@ -56,20 +76,33 @@ def shown(session: Session, job: Job, budget_tokens: int, vision_models: Sequenc
         return _with_system(job.request.get("system"), job.request["messages"])
     conversation = session.get(Conversation, job.conversation_id)
     system = job.request.get("system") or (conversation.system_prompt if conversation else None)
-    path = _without_failures(session, job, _path(session, job))
-    turn, *history = [{"role": row.role, **row.body} for row in path]
+    path = _path(session, job)
+    turn = _message(next(path))
+    history: Iterable[dict[str, Any]] = map(_message, _without_failures(session, job, path))
     if not any(fnmatchcase(job.model, pattern) for pattern in vision_models):
-        history = [_without_images(message) for message in history]
-    left = budget_tokens - tokens.of_text(system or "", job.model)
-    return _with_system(system, _fitting(turn, history, left, job.model))
+        history = map(_without_images, history)
+    left = budget_tokens - tokens.of_text(system or "", job.model) - tokens.of_message(turn, job.model)
+    return _with_system(system, [*_whole(_fitting(history, left, job.model)), turn])
 
 
 def _with_system(system: str | None, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{"role": "system", "content": system}, *messages] if system else messages
 
 
-def _path(session: Session, job: Job) -> list[Message]:
-    """Walk from the job's own message up to the root."""
+def _message(row: Message) -> dict[str, Any]:
+    return {"role": row.role, **row.body}
+
+
+def _path(session: Session, job: Job) -> Iterator[Message]:
+    """Walk from the job's own message up to the root, and read no further than somebody wants to know."""
+    ids = list(dict.fromkeys(_ids(session, job)))  # each once, even where a damaged tree bites its tail
+    for start in range(0, len(ids), BATCH_MESSAGES):
+        batch = ids[start : start + BATCH_MESSAGES]
+        rows = {row.id: row for row in session.scalars(select(Message).where(Message.id.in_(batch)))}
+        yield from (rows[message_id] for message_id in batch if message_id in rows)
+
+
+def _ids(session: Session, job: Job) -> Iterable[str]:
     own = Message.conversation_id == job.conversation_id
     first = select(Message.id, Message.parent_id, literal(0).label("depth")).where(own, Message.id == job.user_message_id)
     steps = first.cte("steps", recursive=True)
@@ -79,15 +112,20 @@ def _path(session: Session, job: Job) -> list[Message]:
             above.id == steps.c.parent_id, above.conversation_id == job.conversation_id, steps.c.depth < MOST_MESSAGES
         )
     )
-    rows = session.scalars(select(Message).join(steps, steps.c.id == Message.id).order_by(steps.c.depth))
-    return list(dict.fromkeys(rows))  # each once, even where a damaged tree bites its tail
+    return session.scalars(select(steps.c.id).order_by(steps.c.depth))
 
 
-def _without_failures(session: Session, job: Job, path: list[Message]) -> list[Message]:
-    """Leave out earlier questions that failed without an answer: what was refused once must not be asked with every later turn."""
-    failed = select(Job.user_message_id).where(Job.conversation_id == job.conversation_id, Job.status == Status.FAILED)
-    unanswered = set(session.scalars(failed)) - {row.parent_id for row in path if row.role == "assistant" and text_of(row.body)}
-    return [row for row in path if row.id == job.user_message_id or row.id not in unanswered]
+def _without_failures(session: Session, job: Job, path: Iterable[Message]) -> Iterator[Message]:
+    """Leave out earlier turns that failed without a text: what was refused once must not be asked with every later turn."""
+    jobs = select(Job.user_message_id).where(Job.conversation_id == job.conversation_id, Job.status == Status.FAILED)
+    failed = set(session.scalars(jobs))
+    for row in path:
+        if row.role == "assistant" and row.parent_id in failed:
+            if not text_of(row.body):
+                continue
+            failed.discard(row.parent_id)  # it failed in the middle of its answer, or was answered when it was asked again
+        if row.id not in failed:
+            yield row
 
 
 def _without_images(message: dict[str, Any]) -> dict[str, Any]:
@@ -97,19 +135,38 @@ def _without_images(message: dict[str, Any]) -> dict[str, Any]:
     return {**message, "content": "\n".join(part["text"] if part.get("type") == "text" else IMAGE for part in parts)}
 
 
-def _fitting(turn: dict[str, Any], history: list[dict[str, Any]], budget_tokens: int, model: str) -> list[dict[str, Any]]:
-    """Choose of the history, newest first, what fits beside the turn; a tool's answer is nothing without the call before it."""
-    left = budget_tokens - tokens.of_message(turn, model)
+def _fitting(history: Iterable[dict[str, Any]], budget_tokens: int, model: str) -> list[dict[str, Any]]:
+    """Choose of the history, newest first, what fits, and tell it oldest first."""
+    left = budget_tokens
     chosen: list[dict[str, Any]] = []
     for message in history:
         left -= tokens.of_message(message, model)
         if left < 0:
             break
-        if message["role"] != "assistant" or message.get("tool_calls") or text_of(message):
-            chosen.append(message)
-    while chosen and chosen[-1]["role"] == "tool":
-        chosen.pop()
-    return [*chosen[::-1], turn]
+        chosen.append(message)
+    return chosen[::-1]
+
+
+def _whole(messages: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Leave out answers that say nothing, calls of tools that were not all answered, and what tools answered to no call."""
+    answerable: set[str] = set()
+    for place, message in enumerate(messages, 1):
+        if message["role"] == "tool":
+            if message.get("tool_call_id") in answerable:
+                yield message
+            continue
+        calls = {call["id"] for call in message.get("tool_calls") or ()}
+        answerable = calls if calls and calls <= _answered(messages, place) else set()
+        if answerable or message["role"] != "assistant":
+            yield message
+        elif text_of(message):
+            yield {name: said for name, said in message.items() if name != "tool_calls"}
+
+
+def _answered(messages: list[dict[str, Any]], place: int) -> set[str | None]:
+    """Tell which calls the tools' messages answer that begin at this place."""
+    answers = takewhile(lambda message: message["role"] == "tool", islice(messages, place, None))
+    return {answer.get("tool_call_id") for answer in answers}
 
 
 def _thread(session: Session, job: Job) -> Thread:

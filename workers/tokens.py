@@ -18,7 +18,7 @@ MESSAGE_OVERHEAD_TOKENS = 4
 IMAGE_TOKENS = 765
 """What OpenAI counts for an image of 1024 × 1024 pixels in full detail; nobody knows the size of one that is only linked to."""
 MOST_COUNTED_CHARS = 200_000
-"""A longer text is estimated: it fills any budget, and counting it would take longer than it is worth."""
+"""A longer text is estimated. Some that are a million characters long, such as blanks, make tiktoken panic (openai/tiktoken#15)."""
 
 log = structlog.get_logger(__name__)
 
@@ -35,10 +35,12 @@ tiktoken.load.read_file = _refuse
 
 
 def of_message(message: dict[str, Any], model: str) -> int:
-    """Count the tokens of a chat message, as `model` would."""
+    """Count the tokens of a chat message, as `model` would: its text, its images and the tools it calls."""
     parts = message.get("content")
     images = sum(part.get("type") == "image_url" for part in parts) if isinstance(parts, list) else 0
-    return of_text(text_of(message), model) + MESSAGE_OVERHEAD_TOKENS + images * IMAGE_TOKENS
+    called = [call["function"] for call in message.get("tool_calls") or ()]
+    text = text_of(message) + "".join(function["name"] + function["arguments"] for function in called)
+    return of_text(text, model) + MESSAGE_OVERHEAD_TOKENS + images * IMAGE_TOKENS
 
 
 def of_text(text: str, model: str) -> int:
@@ -58,6 +60,6 @@ def _encoding_name(model: str) -> str:
 def _encoding(name: str) -> tiktoken.Encoding | None:
     try:
         return tiktoken.get_encoding(name)
-    except NotAtHand:
-        log.info("tokens.estimated", encoding=name)
+    except (NotAtHand, OSError) as error:
+        log.info("tokens.estimated", encoding=name, error=str(error))
         return None

@@ -12,7 +12,7 @@ from shared.database import Database
 from shared.errors import DatabaseUnavailable
 from shared.ids import new_id
 from shared.queue import doorbell
-from workers import cancelling
+from workers import cancelling, tokens
 from workers.chat import Chat
 from workers.flusher import Flusher
 from workers.hold import Holds
@@ -64,6 +64,7 @@ class Worker:
 
     def start(self) -> None:
         """Start the coroutines and the two threads, and wait until Redis has been seen (bounded)."""
+        tokens.of_text("", self._config.default_model)  # reads what tokens are counted by: half a second, not of the first job
         for forever in self._forever:
             self._loop.start(forever())
         for name, run in (("keeper", self._keeper.run), ("sweep", self._sweep.run)):

@@ -64,6 +64,19 @@ def test_what_is_not_flagged_is_answered(user: Client) -> None:
     assert done(user)["text"] == "1 2 "
 
 
+@pytest.mark.parametrize("how", ["split", "coalesce"])
+def test_however_chunks_arrive_they_are_the_same_deltas(user: Client, how: str) -> None:
+    job = user.submit(model=f"demo?tokens=5&first_ms=0&gap_ms=1&{how}=1")
+    deltas = [event["delta"].get("content") for event in user.events(job["id"]).events if event["type"] == "delta"]
+    assert deltas == ["1 ", "2 ", "3 ", "4 ", "5 "]
+
+
+def test_images_that_are_not_flagged_are_answered(user: Client) -> None:
+    messages = [{"role": "user", "content": [{"type": "text", "text": "Look"}, PICTURE, PICTURE]}]
+    job = user.http.post("/jobs", json={"messages": messages, "model": QUICK}).json()
+    assert user.finished(job["id"])["text"] == "1 2 "
+
+
 def test_a_flagged_image_turn_is_judged_by_its_text(user: Client) -> None:
     messages = [{"role": "user", "content": [{"type": "text", "text": FLAGGED}, PICTURE]}]
     job = user.http.post("/jobs", json={"messages": messages, "model": QUICK}).json()

@@ -12,7 +12,7 @@ from shared import ending, epoch, events, lifecycle
 from shared.config import Settings
 from shared.database import now_ms
 from shared.events import Event
-from shared.models import Job, OnInterrupt, Status
+from shared.models import Job, OnInterrupt, Status, User
 from tests.integration.entries import begun, logged, write
 from tests.integration.jobs import MINUTE_MS, Jobs
 from tests.integration.working import Desk, working
@@ -217,6 +217,20 @@ def test_a_job_whose_worker_is_lost_begins_anew(jobs: Jobs, config: Settings, em
 
     assert shape(archive(jobs, job.id))[5:] == [("2-6", "restarted"), ("2-7", "delta"), ("2-8", "completed")]
     assert archive(jobs, job.id)[5].fields()["reason"] == "worker_lost"
+
+
+@pytest.mark.parametrize("taken_over", [False, True])
+def test_a_job_of_an_unreadable_key_ends_at_once(jobs: Jobs, config: Settings, empty_redis: Redis, taken_over: bool) -> None:
+    job = orphaned(jobs, empty_redis.client) if taken_over else jobs.row(jobs.queue())
+    with jobs.database.write() as session:
+        session.get_one(User, job.user_id).provider_key = "sealed under another key"
+    with working(config, jobs.database) as desk, desk.running():
+        pass
+    row = jobs.row(job.id)
+
+    assert (row.status, (row.error or {})["code"], row.attempt) == (Status.FAILED, "provider_key_unreadable", 1 + taken_over)
+    assert [event.type for event in archive(jobs, job.id)][-2:] == ["restarted" if taken_over else "started", "failed"]
+    assert desk.provider.asked == []
 
 
 def test_a_job_whose_worker_and_log_are_lost_jumps(jobs: Jobs, config: Settings, empty_redis: Redis) -> None:

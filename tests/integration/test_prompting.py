@@ -1,24 +1,21 @@
 """What the model is shown."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import event, update
 
+from shared.asks import AGENT_MODEL
 from shared.config import Settings
 from shared.models import Conversation, Message, Status, User
-from shared.vault import SealBroken, Vault
+from shared.vault import Vault
 from tests.integration.jobs import Jobs
+from tests.stack import SECRET_KEY
 from workers import prompting
 from workers.providers.base import Question, Thread
 
 ENDLESS = 10_000
-
-
-@pytest.fixture
-def jobs(sqlite_jobs: Jobs) -> Jobs:
-    return sqlite_jobs
 
 
 def shown(jobs: Jobs, job_id: str, budget: int = ENDLESS) -> list[dict[str, Any]]:
@@ -120,6 +117,76 @@ def test_a_tree_that_bites_its_tail_is_walked_once(jobs: Jobs) -> None:
     assert len(shown(jobs, job_id)) == 3
 
 
+@pytest.fixture
+def read() -> Iterator[list[str]]:
+    """Which messages are read from the database."""
+    ids: list[str] = []
+
+    def loaded(message: Message, _: object) -> None:
+        ids.append(message.id)
+
+    event.listen(Message, "load", loaded)
+    yield ids
+    event.remove(Message, "load", loaded)
+
+
+def test_of_a_long_history_only_what_fits_is_read(jobs: Jobs, read: list[str]) -> None:
+    job_id = talk(jobs, *["aaaa"] * 301)
+    read.clear()
+
+    assert len(shown(jobs, job_id, 10 * 5)) == 10
+    assert len(read) == prompting.BATCH_MESSAGES
+    assert len(shown(jobs, job_id)) == 301
+
+
+CALL = {"id": "call_1", "type": "function", "function": {"name": "look_up", "arguments": '{"a": 1}'}}
+
+
+def say(jobs: Jobs, job_id: str, at: int, role: str, **body: Any) -> None:
+    """Put other words into a message of a job's conversation."""
+    with jobs.database.write() as session:
+        message = session.get_one(Message, f"{jobs.row(job_id).conversation_id}_{at}")
+        message.role, message.body = role, body
+
+
+def test_a_call_that_nobody_answered_is_not_shown(jobs: Jobs) -> None:
+    job_id = talk(jobs, "one", "two", "three", "four", "five")
+    say(jobs, job_id, 1, "assistant", content=None, tool_calls=[CALL])
+    say(jobs, job_id, 3, "assistant", content="Let me see.", tool_calls=[CALL])
+
+    assert shown(jobs, job_id) == [user("one"), user("three"), assistant("Let me see."), user("five")]
+
+
+def answered_call(jobs: Jobs) -> str:
+    job_id = talk(jobs, "one", "two", "three", "four", "five")
+    say(jobs, job_id, 1, "assistant", content=None, tool_calls=[CALL])
+    say(jobs, job_id, 2, "tool", content="2", tool_call_id="call_1")
+    return job_id
+
+
+def test_a_call_that_was_answered_is_shown_with_its_answer(jobs: Jobs) -> None:
+    assert shown(jobs, answered_call(jobs)) == [
+        user("one"),
+        {"role": "assistant", "content": None, "tool_calls": [CALL]},
+        {"role": "tool", "content": "2", "tool_call_id": "call_1"},
+        assistant("four"),
+        user("five"),
+    ]
+
+
+def test_what_a_tool_answered_is_not_shown_without_the_call(jobs: Jobs) -> None:
+    assert shown(jobs, answered_call(jobs), 3 * 5) == [assistant("four"), user("five")]
+
+
+def test_a_call_counts(jobs: Jobs) -> None:
+    job_id = answered_call(jobs)
+    call = 4 + (len("look_up") + len('{"a": 1}') + 3) // 4
+
+    assert len(shown(jobs, job_id, 4 * 5 + call)) == 5
+    assert len(shown(jobs, job_id, 4 * 5 + call - 1)) == 4
+    assert len(shown(jobs, job_id, 3 * 5 + call - 1)) == 2
+
+
 def fail(jobs: Jobs, talk_of: str, number: int) -> None:
     """Say that the question of that number failed, without an answer."""
     conversation = jobs.row(talk_of).conversation_id
@@ -139,6 +206,14 @@ def test_a_question_that_failed_after_some_text_is_shown_with_it(jobs: Jobs) -> 
     fail(jobs, job_id, 0)
 
     assert shown(jobs, job_id) == [user("one"), assistant("two, and the"), user("three")]
+
+
+def test_a_question_that_failed_in_the_middle_of_a_call_is_left_out_with_it(jobs: Jobs) -> None:
+    job_id = talk(jobs, "one", "two", "three")
+    say(jobs, job_id, 1, "assistant", content=None, tool_calls=[CALL])
+    fail(jobs, job_id, 0)
+
+    assert shown(jobs, job_id) == [user("three")]
 
 
 def test_a_turn_that_failed_itself_is_still_what_is_asked(jobs: Jobs) -> None:
@@ -204,14 +279,40 @@ def test_a_users_own_key_is_asked_with(jobs: Jobs, config: Settings, own_key: Ca
     assert asked(jobs, job_id, config).api_key == "sk-mine"
 
 
-@pytest.mark.parametrize("sealed", ["rubbish", Vault("another secret key").seal("sk-mine")], ids=["rubbish", "another's"])
-def test_a_key_that_cannot_be_read_is_not_asked_with(
-    jobs: Jobs, config: Settings, own_key: Callable[[str], None], sealed: str
+def sealed(key: str) -> str:
+    return Vault(SECRET_KEY).seal(key)
+
+
+UNUSABLE = {
+    "rubbish": "rubbish",
+    "another's": Vault("another secret key").seal("sk-mine"),
+    "no header": sealed("sk-mine\nx-evil: 1"),
+    "no ASCII": sealed("sk-mïne"),
+    "blank": sealed(" "),
+}
+
+
+@pytest.mark.parametrize("provider_key", UNUSABLE.values(), ids=UNUSABLE)
+def test_a_key_that_cannot_be_used_is_not_asked_with(
+    jobs: Jobs, config: Settings, own_key: Callable[[str], None], provider_key: str
 ) -> None:
     job_id = talk(jobs, "one")
-    own_key(sealed)
-    with pytest.raises(SealBroken):
-        asked(jobs, job_id, config)
+    own_key(provider_key)
+    question = asked(jobs, job_id, config)
+
+    assert question.unaskable is not None
+    assert (question.unaskable.reason, question.unaskable.retryable) == ("provider_key_unreadable", False)
+    assert question.api_key is None
+
+
+@pytest.mark.parametrize("provider_key", ["rubbish", sealed("sk-mine")], ids=["unreadable", "readable"])
+def test_an_agent_needs_no_key(jobs: Jobs, config: Settings, own_key: Callable[[str], None], provider_key: str) -> None:
+    job_id = talk(jobs, "one")
+    jobs.set(job_id, model=AGENT_MODEL)
+    own_key(provider_key)
+    question = asked(jobs, job_id, config)
+
+    assert (question.api_key, question.unaskable) == (None, None)
 
 
 def test_a_turn_after_an_agents_answer_tells_where_the_agent_stands(jobs: Jobs, config: Settings) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
+from typing import cast
 
 from shared import redis_clients
 from shared.config import Settings
@@ -14,6 +15,8 @@ from workers.hold import Holds
 from workers.keeper import Keeper
 from workers.loop import Loop
 from workers.providers.base import Piece, ProviderError, Question
+from workers.providers.moderation import Moderation
+from workers.providers.routing import Routing
 from workers.streaming import Streaming
 
 ENDLESS_SECONDS = 60.0
@@ -68,7 +71,8 @@ class Desk:
         self.flusher = Flusher(self._client, "worker_1", self.config.renew_seconds)
         self.keeper = Keeper(self.config, self._database, self.loop, self.flusher, self.holds, "worker_1")
         self.keeper.steady_since = 0.0  # it has renewed for long, and may say who is dead
-        streaming = Streaming(self.config, self._client, self.flusher, self.provider)
+        routing = Routing(self.provider, cast("Moderation", None), None, moderate=False)
+        streaming = Streaming(self.config, self._client, self.flusher, routing)
         self.chat = Chat(self.config, self._database, self.loop, self.flusher, self.keeper, streaming)
 
     @contextmanager

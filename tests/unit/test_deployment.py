@@ -6,8 +6,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import tiktoken
 
 from dev import procfile
+from workers import tokens
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 30
@@ -81,6 +83,15 @@ def test_every_folder_of_the_image_exists_and_is_sent_to_the_engine() -> None:
 
     assert sources == sent
     assert [source for source in sources if not (ROOT / source).exists()] == []
+
+
+def test_the_image_brings_what_tokens_are_counted_by() -> None:
+    image = (ROOT / "Dockerfile").read_text()
+    fetched = re.findall(r'^ARG TIKTOKEN_ENCODINGS="(.*)"$', image, re.MULTILINE)[0].split()
+
+    assert {tokens.UNKNOWN_MODELS_ENCODING, tiktoken.encoding_name_for_model("gpt-4o-mini")} <= set(fetched)
+    assert set(fetched) <= set(tiktoken.list_encoding_names())
+    assert "ENV TIKTOKEN_CACHE_DIR=" in image
 
 
 @pytest.mark.parametrize("name", ["SECRET_KEY", "POSTGRES_PASSWORD", "FLOWER_BASIC_AUTH"])

@@ -172,6 +172,18 @@ def test_it_tells_what_it_was_shown(client: OpenAI) -> None:
     assert "First" not in text_of(answer)
 
 
+@pytest.mark.parametrize("at", [0, 1])
+def test_a_blind_model_refuses_every_image(client: OpenAI, at: int) -> None:
+    messages = [said_by("user", "One"), said_by("user", "Two")]
+    assert client.chat.completions.create(model="demo?vision=0&gap_ms=0&first_ms=0", messages=messages)
+    image = {"type": "image_url", "image_url": {"url": "https://a.example/b.png"}}
+    messages[at] = said_by("user", [{"type": "text", "text": "Look"}, image])
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.chat.completions.create(model="demo?vision=0&gap_ms=0&first_ms=0", messages=messages)
+    assert refused.value.param == f"messages[{at}].content"
+    assert "cannot see" in str(refused.value)
+
+
 def test_echo_answers_what_it_was_shown(client: OpenAI) -> None:
     messages = [said_by("system", "Be brief."), said_by("user", [{"type": "text", "text": "Süß, 100 %?"}])]
     chunks = streamed(client, "demo?echo=1&gap_ms=0&first_ms=0&clock=1", "", messages=messages)
@@ -290,6 +302,45 @@ def test_a_long_answer_without_gaps_is_complete(client: OpenAI, text: str) -> No
     assert text_of(streamed(client, "demo?tokens=3000&gap_ms=0&first_ms=0", text)) == numbers(3000)
 
 
+def frames(raw: bytes) -> list[bytes]:
+    """What the server wrote, write by write: in HTTP/1.1 each is a frame of its own."""
+    written, rest = [], raw.partition(b"\r\n\r\n")[2]
+    while rest:
+        length, _, rest = rest.partition(b"\r\n")
+        written.append(rest[: int(length, 16)])
+        rest = rest[int(length, 16) + 2 :]
+    return written
+
+
+@pytest.mark.parametrize("gap_ms", [0, 1])
+def test_two_chunks_come_in_one_write(client: OpenAI, server: Server, text: str, gap_ms: int) -> None:
+    model = f"demo?tokens=5&first_ms=0&gap_ms={gap_ms}&coalesce=1"
+    assert [frame.count(b'"delta":{"content":"') for frame in frames(server.ask_raw(model, text))] == [2, 2, 1, 0, 0]
+    assert text_of(streamed(client, model, text)) == numbers(5)
+
+
+@pytest.mark.parametrize("gap_ms", [0, 1])
+def test_a_chunk_comes_in_two_writes(client: OpenAI, server: Server, text: str, gap_ms: int) -> None:
+    model = f"demo?tokens=2&first_ms=0&gap_ms={gap_ms}&split=1"
+    written = frames(server.ask_raw(model, text))
+    assert len(written) == 2 * 2 + 2
+    assert [frame.endswith(b"\n\n") for frame in written] == [False, True, False, True, True, False]
+    assert text_of(streamed(client, model, text)) == numbers(2)
+
+
+@pytest.mark.parametrize("how", ["coalesce", "split"])
+def test_a_fault_comes_after_its_chunk_however_it_is_written(client: OpenAI, text: str, how: str) -> None:
+    model = f"demo?tokens=5&first_ms=0&gap_ms=0&drop_at=3&{how}=1"
+    received: list[ChatCompletionChunk] = []
+    with (
+        pytest.raises(openai.APIConnectionError),
+        client.chat.completions.create(model=model, messages=[said_by("user", text)], stream=True) as stream,
+    ):
+        received.extend(stream)
+    assert text_of(received) == numbers(3)
+    assert text_of(streamed(client, model, text)) == numbers(5)
+
+
 def test_an_http_1_0_client_gets_no_chunked_frames(server: Server, text: str) -> None:
     received = server.ask_raw("demo?tokens=2&gap_ms=1&first_ms=0", text, version="1.0")
     events = received.partition(b"\r\n\r\n")[2].decode().split("\n\n")
@@ -328,6 +379,8 @@ def test_another_model_does_not_exist(client: OpenAI, model: str) -> None:
         ("bad_at=x", "bad_at"),
         ("tokens=9&bad_at=1&drop_at=2", "bad_at"),
         ("finish=never", "finish"),
+        ("vision=no", "vision"),
+        ("split=1&coalesce=1", "split"),
         ("clock=yes", "clock"),
         ("usage=2", "usage"),
         ("echo=2", "echo"),

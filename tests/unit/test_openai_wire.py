@@ -139,6 +139,18 @@ def test_what_may_pass_is_told_by_the_status(status: int, passes: bool) -> None:
     assert refused.fields() == {"code": "no", "message": "Not so.", "provider_status": status}
 
 
+def told(message: str, key: str) -> str:
+    request = httpx2.Request("POST", "http://provider", headers={"Authorization": f"Bearer {key}"})
+    response = httpx2.Response(401, request=request)
+    return openai.refused(APIStatusError("No.", response=response, body={"message": message})).message
+
+
+def test_a_key_that_the_provider_repeats_is_blotted_out() -> None:
+    assert told("Wrong key: sk-0123456789.", "sk-0123456789") == "Wrong key: …."
+    assert told("There is none.", "none") == "There is none."
+    assert told("Wrong key.", "") == "Wrong key."
+
+
 def asked(**headers: str) -> float | None:
     return openai._retry_after(httpx2.Headers({name.replace("_", "-"): value for name, value in headers.items()}))
 

@@ -14,6 +14,7 @@ from shared.answer import estimate_tokens
 from workers import tokens
 
 TEXT = "ababab <|endoftext|>"
+VOCABULARY = {bytes([byte]): byte for byte in range(256)} | {b"ab": 256}
 URL = "https://nowhere.invalid/tiny.tiktoken"
 
 
@@ -37,10 +38,11 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     tiktoken.registry.ENCODINGS.pop("tiny", None)
 
 
-def at_hand(folder: Path) -> None:
-    vocabulary = [bytes([byte]) for byte in range(256)] + [b"ab"]
-    lines = [base64.b64encode(word) + b" %d" % rank for rank, word in enumerate(vocabulary)]
-    (folder / hashlib.sha1(URL.encode()).hexdigest()).write_bytes(b"\n".join(lines))
+def at_hand(folder: Path) -> Path:
+    lines = [base64.b64encode(word) + b" %d" % rank for word, rank in VOCABULARY.items()]
+    place = folder / hashlib.sha1(URL.encode()).hexdigest()
+    place.write_bytes(b"\n".join(lines))
+    return place
 
 
 def test_with_the_data_at_hand_tokens_are_counted(cache: Path) -> None:
@@ -56,11 +58,31 @@ def test_without_it_they_are_estimated_and_nothing_is_fetched(cache: Path) -> No
     assert list(cache.iterdir()) == []
 
 
-def test_a_text_that_fills_any_budget_is_not_counted(cache: Path) -> None:
+def test_data_that_cannot_be_read_is_not_at_hand(cache: Path) -> None:
+    place = at_hand(cache)
+    place.unlink()
+    place.mkdir()
+
+    assert tokens.of_text(TEXT, "unknown-model") == estimate_tokens(TEXT)
+
+
+def test_a_very_long_text_is_not_counted(cache: Path) -> None:
     at_hand(cache)
     text = "ab" * 200_000
 
     assert tokens.of_text(text, "unknown-model") == estimate_tokens(text)
+
+
+@pytest.mark.parametrize("name", ["o200k_base", "cl100k_base"])
+@pytest.mark.parametrize("letter", [" ", "^", "a", "A", "中", "\n", "\ud800"], ids=ascii)
+def test_no_text_that_is_counted_makes_tiktoken_panic(monkeypatch: pytest.MonkeyPatch, name: str, letter: str) -> None:
+    # Their own rules of where words end, over a vocabulary of ours.
+    monkeypatch.setattr("tiktoken_ext.openai_public.load_tiktoken_bpe", lambda *_, **__: dict(VOCABULARY))
+    tiktoken.list_encoding_names()
+    encoding = tiktoken.Encoding(**(tiktoken.registry.ENCODING_CONSTRUCTORS or {})[name]())
+    monkeypatch.setattr(tokens, "_encoding", lambda _: encoding)
+
+    assert tokens.of_text(letter * (tokens.MOST_COUNTED_CHARS - 1) + "x", "m") > 1
 
 
 def test_a_message_has_an_overhead_and_its_images_count() -> None:
@@ -70,6 +92,8 @@ def test_a_message_has_an_overhead_and_its_images_count() -> None:
     assert plain == tokens.of_text("Hello", "m") + 4
     assert tokens.of_message({"role": "user", "content": [{"type": "text", "text": "Hello"}, image]}, "m") == plain + 765
     assert tokens.of_message({"role": "assistant", "content": None}, "m") == 4
+    call = {"id": "c", "type": "function", "function": {"name": "Hel", "arguments": "lo"}}
+    assert tokens.of_message({"role": "assistant", "content": None, "tool_calls": [call]}, "m") == plain
 
 
 @pytest.mark.parametrize(("model", "encoding"), [("gpt-4o-mini", "o200k_base"), ("gpt-4", "cl100k_base"), ("demo", "o200k_base")])

@@ -29,6 +29,7 @@ class Question:
     """What a model is asked: OpenAI's chat messages, and the parameters of chat completions that go along.
 
     `api_key` is the user's own, None for the operator's. Of `MODERATION` the answer's text is the moderation object as JSON.
+    `unaskable` is why nobody may be asked at all.
     """
 
     model: str
@@ -37,6 +38,7 @@ class Question:
     kind: Kind = Kind.CHAT
     api_key: str | None = None
     thread: Thread = field(default_factory=Thread)
+    unaskable: "ProviderError | None" = None
 
 
 class Piece(NamedTuple):

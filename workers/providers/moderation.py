@@ -3,13 +3,17 @@
 from collections.abc import AsyncGenerator, Iterable
 from typing import Any
 
+import httpx2
 import orjson
 from openai import APIConnectionError, APIStatusError, AsyncOpenAI, OpenAIError
 
+from shared.answer import text_of
 from workers.providers.base import COUNTS, Piece, ProviderError, Question
 from workers.providers.openai import broken, cause, refused
 
 FLAGGED = "content_flagged"
+SEES_IMAGES = "omni"
+"""What the name of a moderation model has in it that judges images. It takes one a call."""
 
 
 class Moderation:
@@ -21,52 +25,75 @@ class Moderation:
         self._model = model
 
     async def answer(self, question: Question) -> AsyncGenerator[Piece, None]:
-        """Answer with the moderation object as JSON; see `Provider.answer`."""
-        judgement = await self._judge(question)
-        yield Piece({"content": orjson.dumps(judgement).decode()}, "stop", dict.fromkeys(COUNTS, 0))
+        """Answer with the moderation object as JSON; see `Provider.answer`. Of several images it has all results."""
+        said: list[dict[str, Any]] = []
+        async for judgement in self._judgements(question):
+            said.append(judgement)
+            yield Piece()
+        whole = {**said[0], "results": [result for judgement in said for result in judgement["results"]]}
+        yield Piece({"content": orjson.dumps(whole).decode()}, "stop", dict.fromkeys(COUNTS, 0))
 
-    async def check(self, question: Question) -> None:
-        """Judge what is about to be asked.
+    async def check(self, question: Question) -> AsyncGenerator[Piece, None]:
+        """Judge what is about to be asked; the pieces are signs of life.
 
         Raises:
             ProviderError: it is flagged (`content_flagged`, final), or nobody could judge it.
         """
-        judgement = await self._judge(question)
-        if categories := sorted(set(_flagged(judgement))):
-            message = f"The message was flagged by moderation: {', '.join(categories)}."
+        categories: set[str] = set()
+        async for judgement in self._judgements(question):
+            categories.update(_flagged(judgement))
+            yield Piece()
+        if categories:
+            message = f"The message was flagged by moderation: {', '.join(sorted(categories))}."
             raise ProviderError(message, code=FLAGGED, retryable=False)
 
-    async def _judge(self, question: Question) -> dict[str, Any]:
+    async def _judgements(self, question: Question) -> AsyncGenerator[dict[str, Any], None]:
         client = self._client.with_options(api_key=question.api_key) if question.api_key else self._client
+        for judged in _inputs(question, sees=SEES_IMAGES in self._model):
+            yield await self._judgement(client, judged)
+
+    async def _judgement(self, client: AsyncOpenAI, judged: Any) -> dict[str, Any]:
         try:
-            judged = await client.moderations.create(model=self._model, input=_input(question))
-            judgement: dict[str, Any] = judged.to_dict(mode="json")
+            response = await client.moderations.with_raw_response.create(model=self._model, input=judged)
         except APIStatusError as error:
             raise refused(error) from error
-        except (APIConnectionError, OSError) as error:
+        except (APIConnectionError, httpx2.HTTPError, OSError) as error:
             raise broken(f"The connection to the provider's moderation failed: {cause(error)}") from error
         except OpenAIError as error:
             raise ProviderError(str(error), code="provider_error", retryable=False) from error
-        if not isinstance(judgement.get("results"), list):
-            raise broken("The provider sent a malformed moderation.", code="provider_malformed")
-        return judgement
+        return _read(response.content)
 
 
-def _input(question: Question) -> Any:
-    """Take the newest message of the user: its text, or its parts where there are images."""
-    said = [message for message in question.messages if message["role"] == "user"]
-    content = said[-1].get("content") if said else ""
-    if isinstance(content, str) or content is None:
-        return content or ""
-    return [part if part["type"] == "text" else _image(part) for part in content]
+def _inputs(question: Question, *, sees: bool) -> list[Any]:
+    """Tell what is judged, call by call: the newest message of the user, its text and the images in it."""
+    said = [message for message in question.messages if message["role"] == "user"] or question.messages
+    parts = said[-1].get("content")
+    images = [_image(part) for part in parts if part["type"] == "image_url"] if sees and isinstance(parts, list) else []
+    text = text_of(said[-1])
+    if not images:
+        return [text]
+    first = [{"type": "text", "text": text}, images[0]] if text else images[:1]
+    return [first, *([image] for image in images[1:])]
 
 
 def _image(part: dict[str, Any]) -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": part["image_url"]["url"]}}
 
 
+def _read(body: bytes) -> dict[str, Any]:
+    """Read a moderation object. What judges nothing is none: silence must not pass for approval."""
+    try:
+        judgement: dict[str, Any] = orjson.loads(body)
+        if not all([isinstance(result["flagged"], bool) for result in judgement["results"]] or [False]):
+            raise TypeError("no judgement")
+        list(_flagged(judgement))
+    except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
+        raise broken("The provider sent a malformed moderation.", code="provider_malformed") from error
+    return judgement
+
+
 def _flagged(judgement: dict[str, Any]) -> Iterable[str]:
     """Name the categories of what is flagged; flagged without one is flagged all the same."""
     for result in judgement["results"]:
-        if result.get("flagged"):
+        if result["flagged"]:
             yield from [name for name, is_so in (result.get("categories") or {}).items() if is_so] or ["unnamed"]

@@ -23,6 +23,8 @@ KEEPALIVE_CONNECTIONS = 200
 
 RETRYABLE_STATUSES = frozenset({408, 409, 429})
 FIRST_SERVER_ERROR = 500
+SHORTEST_KEY_CHARS = 8
+"""What is shorter is no key, and may be a word of an error message."""
 
 _DATA = b"data:"
 _DONE = b"[DONE]"
@@ -122,12 +124,18 @@ def refused(error: APIStatusError) -> ProviderError:
     """Tell the provider's refusal as ours; whether it may pass follows from its status."""
     status = error.status_code
     return ProviderError(
-        _said(error.body) or error.message,
+        _without_key(_said(error.body) or error.message, error.request.headers),
         code=str(error.code or "provider_error"),
         retryable=status in RETRYABLE_STATUSES or status >= FIRST_SERVER_ERROR,
         http_status=status,
         retry_after_seconds=_retry_after(error.response.headers),
     )
+
+
+def _without_key(message: str, headers: httpx2.Headers) -> str:
+    """Blot out the key where a provider repeats it: what it says is logged, and shown to the user."""
+    key = headers.get("authorization", "").removeprefix("Bearer ")
+    return message.replace(key, "…") if len(key) >= SHORTEST_KEY_CHARS else message
 
 
 def _told(error: Any) -> ProviderError:

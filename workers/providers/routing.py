@@ -21,8 +21,12 @@ class Routing:
 
     async def answer(self, question: Question) -> AsyncGenerator[Piece, None]:
         """Answer; see `Provider.answer`."""
+        if question.unaskable is not None:
+            raise question.unaskable
         if self._moderate and question.kind is Kind.CHAT:
-            await self._moderation.check(question)
+            async with aclosing(self._moderation.check(question)) as signs:
+                async for sign in signs:
+                    yield sign
         async with aclosing(self._chosen(question).answer(question)) as pieces:
             async for piece in pieces:
                 yield piece
