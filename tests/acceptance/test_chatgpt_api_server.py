@@ -1,0 +1,221 @@
+"""Agents and those who ask them, by ChatGPT-API-server's wire alone, across processes that are stopped, killed and frozen."""
+
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+import pytest
+
+from dev.postgres_server import PostgresServer
+from tests.agent import Agent
+from tests.stack import SHORT_LEASES, Redis, Stack, running, wait_until
+
+KEY = "the-key-of-the-operator-0123456789abcdef"
+ANSWER_SECONDS = 2.0
+PRESENCE_SECONDS = 5.0
+SLACK_SECONDS = 5.0
+SETTINGS = {"AGENT_PING_SECONDS": "0.5", "AGENT_ANSWER_SECONDS": f"{ANSWER_SECONDS}", "AGENT_WAIT_SECONDS": "3", "ADMIN_KEY": KEY}
+
+
+@dataclass(frozen=True)
+class Agency:
+    """The processes, and the Redis that they are on."""
+
+    stack: Stack
+    redis: Redis
+
+
+@pytest.fixture(scope="module")
+def agency(tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer) -> Iterator[Agency]:
+    """Two API processes and two workers on one Redis and one PostgreSQL of their own."""
+    folder = tmp_path_factory.mktemp("agency")
+    redis = Redis(folder)
+    stack = Stack(folder, redis.url, postgres_server.create_database(), **SHORT_LEASES, **SETTINGS)
+    try:
+        with running(stack, webs=2, workers=2):
+            yield Agency(stack, redis)
+    finally:
+        redis.close()
+
+
+class Meeting:
+    """One user, who can ask at each API process, and agents that leave when the test is over."""
+
+    def __init__(self, stack: Stack, ends: ExitStack) -> None:
+        self.stack = stack
+        self.ends = ends
+        self._http = ends.enter_context(httpx2.Client(headers={"Authorization": KEY}, timeout=60, verify=False))
+
+    def agent(self, web: int = 0, agent_id: str | None = None) -> Agent:
+        agent = self.ends.enter_context(Agent(self.stack.urls[web], token=KEY, agent_id=agent_id))
+        wait_until(lambda: agent.id in self.ids(), "the agent to be there")
+        return agent
+
+    def ask(self, content: str, web: int = 0, **ids: str) -> httpx2.Response:
+        return self._http.post(f"{self.stack.urls[web]}/api/ask", json={"content": content, **ids})
+
+    def told(self, content: str, web: int = 0, **ids: str) -> dict[str, Any]:
+        response = self.ask(content, web, **ids)
+        assert response.status_code == 200, response.text
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    def ids(self, web: int = 1) -> list[str]:
+        return [each["Id"] for each in self._http.get(f"{self.stack.urls[web]}/api/connections").json()["connections"] or []]
+
+
+@pytest.fixture
+def meeting(agency: Agency) -> Iterator[Meeting]:
+    """Both API processes, and nobody there yet."""
+    for web, process in enumerate(agency.stack.webs):
+        if not process.is_running():
+            agency.stack.restart_web(web)
+    with ExitStack() as ends:
+        here = Meeting(agency.stack, ends)
+        wait_until(lambda: here.ids() == [], "the agents of the test before to be gone")
+        yield here
+
+
+def _asked(agents: list[Agent]) -> Agent:
+    wait_until(lambda: any(agent.requests for agent in agents), "the question to arrive")
+    return next(agent for agent in agents if agent.requests)
+
+
+def test_the_agent_on_one_process_and_the_ask_on_the_other(meeting: Meeting) -> None:
+    agent = meeting.agent(web=0)
+    assert meeting.ids(web=0) == meeting.ids(web=1) == [agent.id]
+    first = meeting.told("One", web=1)
+    second = meeting.told("Two", web=1, conversation_id=first["conversation_id"], parent_id=first["response_id"])
+    assert second["conversation_id"] == first["conversation_id"]
+    assert [request["content"] for request in agent.requests] == ["One", "Two"]
+    assert agent.requests[1]["parent_id"] == first["response_id"]
+
+
+def test_eight_asks_at_once_on_two_agents(meeting: Meeting) -> None:
+    agents = [meeting.agent(web) for web in (0, 1)]
+    with ThreadPoolExecutor(8) as threads:
+        asked = [threads.submit(meeting.told, f"slow 0.2 {number}", number % 2) for number in range(8)]
+        contents = [each.result()["content"].split(" heard ")[1] for each in asked]
+    assert contents == [f"slow 0.2 {number}" for number in range(8)]
+    assert [len(agent.requests) for agent in agents] == [4, 4]
+
+
+def test_killing_an_agent_in_the_middle_of_an_answer(meeting: Meeting) -> None:
+    # Where there is another, that one answers
+    agents = [meeting.agent(web) for web in (0, 1)]
+    with ThreadPoolExecutor(1) as threads:
+        asked = threads.submit(meeting.told, "slow 1")
+        dying = _asked(agents)
+        dying.vanish()
+        (survivor,) = (agent for agent in agents if agent is not dying)
+        assert asked.result()["content"] == f"{survivor.id} heard slow 1"
+
+        # Where there is none, and in a conversation that began with it, the error is told at once
+        conversation = meeting.told("Hello")["conversation_id"]
+        survivor.requests.clear()
+        began = time.monotonic()
+        refused = threads.submit(meeting.ask, "slow 1", conversation_id=conversation)
+        _asked([survivor]).vanish()
+        response = refused.result()
+    assert time.monotonic() - began < ANSWER_SECONDS
+    assert response.status_code == 500
+    assert response.json()["error"] == "Failed to read response from the client"
+    assert response.json()["err"].startswith("websocket: close 1006")
+    assert meeting.ask("Hello", conversation_id=conversation).json() == {"error": "Connection no longer exists"}
+
+
+def test_an_agent_comes_again_at_another_process(meeting: Meeting) -> None:
+    older = meeting.agent(web=0)
+    conversation = meeting.told("One")["conversation_id"]
+    newer = meeting.agent(web=1, agent_id=older.id)
+    wait_until(lambda: older.is_over, "the older connection to be closed", SLACK_SECONDS)
+    assert older.close_code == 1000
+    assert not newer.is_over
+    assert meeting.ids() == [older.id]
+    assert meeting.told("Two", conversation_id=conversation)["conversation_id"] == conversation
+    assert [request["content"] for request in newer.requests] == ["Two"]
+
+
+def test_an_emptied_redis(meeting: Meeting, agency: Agency) -> None:
+    agents = [meeting.agent(web) for web in (0, 1)]
+    conversation = meeting.told("One")["conversation_id"]
+    with ThreadPoolExecutor(1) as threads:
+        asked = threads.submit(meeting.told, "slow 1.5", conversation_id=conversation)
+        wait_until(lambda: sum(len(agent.requests) for agent in agents) == 2, "the question to arrive")
+        agency.redis.client.flushall()
+        wait_until(lambda: len(meeting.ids()) == 2, "the agents to be back", SLACK_SECONDS)
+        assert asked.result()["conversation_id"] == conversation
+    assert meeting.told("Two", conversation_id=conversation)["conversation_id"] == conversation
+
+
+def test_a_redis_that_is_started_anew(meeting: Meeting, agency: Agency) -> None:
+    agent = meeting.agent()
+    conversation = meeting.told("One")["conversation_id"]
+    agency.redis.process.kill()
+    agency.redis.start()
+    wait_until(lambda: meeting.ids() == [agent.id], "the agent to be back", SLACK_SECONDS)
+    wait_until(lambda: meeting.ask("Two", conversation_id=conversation).status_code == 200, "an answer")
+
+
+def test_a_process_that_is_stopped_sends_its_agents_to_another(meeting: Meeting, agency: Agency) -> None:
+    agent = meeting.agent(web=0)
+    conversation = meeting.told("One")["conversation_id"]
+    agency.stack.webs[0].signal(signal.SIGTERM)
+    wait_until(lambda: agent.is_over, "the connection to be closed", SLACK_SECONDS)
+    assert agent.close_code == 1001
+    wait_until(lambda: meeting.ids() == [], "the agent to be gone", 1)
+    again = meeting.agent(web=1, agent_id=agent.id)
+    assert meeting.told("Two", web=1, conversation_id=conversation)["conversation_id"] == conversation
+    assert [request["content"] for request in again.requests] == ["Two"]
+    wait_until(lambda: not agency.stack.webs[0].is_running(), "the process to end")
+
+
+def test_a_process_that_is_killed_in_the_middle_of_an_answer(meeting: Meeting, agency: Agency) -> None:
+    # Given an agent at each process, a conversation with each, and the one whose turn is next
+    agents = [meeting.agent(web) for web in (0, 1)]
+    told = [meeting.told("One") for _ in agents]
+    conversations = {answer["content"].split()[0]: answer["conversation_id"] for answer in told}
+    web = next(web for web in (0, 1) if agents[web].id == meeting.ids()[0])
+    other = 1 - web
+    agents[web].requests.clear()
+    with ThreadPoolExecutor(2) as threads:
+        # When its process is killed while it is at a new conversation, and asked in its old one
+        new = threads.submit(meeting.told, "slow 1.8", other)
+        _asked([agents[web]])
+        known = threads.submit(meeting.ask, "Two", other, conversation_id=conversations[str(agents[web].id)])
+        agency.stack.webs[web].kill()
+        began = time.monotonic()
+        # Then the new one is begun elsewhere, and the old one cannot go on (which error it is, depends on which time is up first)
+        assert new.result()["content"] == f"{agents[other].id} heard slow 1.8"
+        assert known.result().json()["error"] in {"Connection no longer exists", "Ping failed"}
+    assert time.monotonic() - began < PRESENCE_SECONDS + ANSWER_SECONDS + SLACK_SECONDS
+    assert meeting.ids(other) == [agents[other].id]
+
+
+def test_a_process_that_is_frozen_is_passed_over(meeting: Meeting, agency: Agency) -> None:
+    meeting.agent(web=0)
+    good = meeting.agent(web=1)
+    agency.stack.webs[0].signal(signal.SIGSTOP)
+    try:
+        for _ in range(3):
+            assert meeting.told("Hello", web=1)["content"] == f"{good.id} heard Hello"
+    finally:
+        agency.stack.webs[0].signal(signal.SIGCONT)
+    wait_until(lambda: len(meeting.ids()) == 2, "the other to be back")
+
+
+def test_a_worker_that_is_killed_in_the_middle_of_an_answer(meeting: Meeting, agency: Agency) -> None:
+    agent = meeting.agent()
+    with ThreadPoolExecutor(1) as threads:
+        asked = threads.submit(meeting.told, "slow 1.5")
+        _asked([agent])
+        for worker in agency.stack.workers:  # one of them has it
+            worker.kill()
+        agency.stack.start_worker()
+        assert asked.result()["content"] == f"{agent.id} heard slow 1.5"
+    assert len(agent.requests) == 2
