@@ -18,7 +18,7 @@ MESSAGE_OVERHEAD_TOKENS = 4
 IMAGE_TOKENS = 765
 """What OpenAI counts for an image of 1024 × 1024 pixels in full detail; nobody knows the size of one that is only linked to."""
 MOST_COUNTED_CHARS = 200_000
-"""A longer text is estimated. Some that are a million characters long, such as blanks, make tiktoken panic (openai/tiktoken#15)."""
+"""A longer text is estimated. Some that are a million characters long, such as blanks, make tiktoken panic."""
 
 log = structlog.get_logger(__name__)
 

@@ -108,6 +108,14 @@ def test_the_system_prompt_counts(jobs: Jobs) -> None:
     assert [message["content"] for message in shown(jobs, job_id, 3 * 5)] == ["ssss", "bbbb", "cccc"]
 
 
+def test_the_walk_does_not_leave_the_conversation(jobs: Jobs) -> None:
+    foreign, job_id = talk(jobs, "foreign"), talk(jobs, "one", "two", "three")
+    with jobs.database.write() as session:
+        session.get_one(Message, f"{jobs.row(job_id).conversation_id}_0").parent_id = f"{jobs.row(foreign).conversation_id}_0"
+
+    assert shown(jobs, job_id) == [user("one"), assistant("two"), user("three")]
+
+
 def test_a_tree_that_bites_its_tail_is_walked_once(jobs: Jobs) -> None:
     job_id = talk(jobs, "one", "two", "three")
     conversation = jobs.row(job_id).conversation_id

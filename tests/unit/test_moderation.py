@@ -83,9 +83,10 @@ def test_a_judgement_is_the_moderation_object_unchanged() -> None:
 def test_the_newest_message_of_the_user_is_judged() -> None:
     judge = Judge(judgement())
     judge.check(question("old", {"role": "user", "content": "new"}, {"role": "assistant", "content": "answer"}))
+    judge.check(question([TEXT], {"role": "user", "content": [picture("new")]}))
     judge.check(Question("m", [{"role": "system", "content": "all there is"}]))
 
-    assert [heard["input"] for heard in judge.heard] == ["new", "all there is"]
+    assert [heard["input"] for heard in judge.heard] == ["new", [picture("new")], "all there is"]
 
 
 @pytest.mark.parametrize(

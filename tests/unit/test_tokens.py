@@ -52,10 +52,25 @@ def test_with_the_data_at_hand_tokens_are_counted(cache: Path) -> None:
     assert tokens.of_text(TEXT, "unknown-model") == 3 + 1 + len("<|endoftext|>")
 
 
-def test_without_it_they_are_estimated_and_nothing_is_fetched(cache: Path) -> None:
-    # Were it fetched, the name would not be found, which is another error than ours.
-    assert tokens.of_text(TEXT, "unknown-model") == estimate_tokens(TEXT)
+@pytest.mark.parametrize("model", ["unknown-model", "gpt-4o", "gpt-4"])
+@pytest.mark.parametrize("folder", ["the cache", ""])
+def test_without_it_they_are_estimated_and_nothing_is_fetched(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, model: str, folder: str
+) -> None:
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: pytest.fail("somebody is looked for on the network"))
+    if not folder:
+        monkeypatch.setenv("TIKTOKEN_CACHE_DIR", "")  # what tiktoken takes for: keep nothing
+
+    assert tokens.of_text(TEXT, model) == estimate_tokens(TEXT)
     assert list(cache.iterdir()) == []
+
+
+def test_damaged_data_is_not_at_hand(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: pytest.fail("somebody is looked for on the network"))
+    url = "https://openaipublic.blob.core.windows.net/encodings/o200k_base.tiktoken"
+    (cache / hashlib.sha1(url.encode()).hexdigest()).write_bytes(b"damaged")
+
+    assert tokens.of_text(TEXT, "gpt-4o") == estimate_tokens(TEXT)
 
 
 def test_data_that_cannot_be_read_is_not_at_hand(cache: Path) -> None:
