@@ -1,6 +1,7 @@
 """The agents' protocol, by the conformance checklist of ChatGPT-API-server, and what is done better than there."""
 
 import json
+import signal
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,7 @@ import pytest
 
 from tests.agent import Agent
 from tests.api.agency import ADMIN_KEY, Agency
-from tests.stack import wait_until
+from tests.stack import BIN, free_port, is_up, wait_until
 
 PING_SECONDS = 0.5
 ANSWER_SECONDS = 1.0
@@ -321,3 +322,28 @@ def test_another_agent_takes_over_when_one_dies_in_the_middle(agency: Agency) ->
         dying.vanish()
         survivor = next(agent for agent in agents if agent is not dying)
         assert asked.result()["content"] == f"{survivor.id} heard slow 0.7"
+
+
+def test_agents_on_threads_instead_of_greenlets(agency: Agency) -> None:
+    # Given an API process on gunicorn's threads
+    stack, port = agency.site.stack, free_port()
+    command = [str(BIN / "gunicorn"), "-c", "gunicorn.conf.py", "-k", "gthread", "--threads", "8", "api.app:create_app()"]
+    process = stack.start("web-gthread", command, PORT=str(port))
+    url = f"http://127.0.0.1:{port}"
+    wait_until(lambda: is_up(f"{url}/healthz"), "the API on threads")
+
+    # Then its agents answer, pings and questions, and those that are gone are gone at once
+    agents = [agency.agent(url=url, heartbeat_seconds=0.5) for _ in range(2)]
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(agency.told, ["slow 0.3 a", "slow 0.3 b", "slow 0.3 c", "slow 0.3 d"]))
+    assert [answer["content"][-1] for answer in answers] == list("abcd")
+    agents[0].vanish()
+    wait_until(lambda: agency.ids() == [agents[1].id], "the agent to be gone", 2)
+    again = agency.agent(url=url, agent_id=agents[1].id)
+    wait_until(lambda: agents[1].is_over, "the older connection to be closed", 2)
+
+    # And when it stops it sends them away
+    process.signal(signal.SIGTERM)
+    wait_until(lambda: again.is_over, "the connection to be closed", 3)
+    assert again.close_code == 1001
+    wait_until(lambda: not process.is_running(), "the process to end", 10)

@@ -107,7 +107,10 @@ class _Asking:
             outcome = await self._put(ask_id, agent_id, seat)
             if outcome is not None:
                 return agent_id, outcome
+            if self._wanted is not None and _now() > self._until:
+                raise self._nobody_idle(failed)
             self._passed_over[agent_id] = _now() + UNREACHED_SECONDS
+            await asyncio.sleep(_poll_seconds())
 
     async def _take(self, ask_id: str, failed: Outcome | None) -> tuple[str, Seat]:
         """Wait for an agent to be idle, and take it.
@@ -130,7 +133,7 @@ class _Asking:
                     raise self._nobody()
                 if _now() > self._until or _broke_off(failed):
                     raise self._nobody_idle(failed)
-                await asyncio.sleep(POLL_SECONDS * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load, guards nothing
+                await asyncio.sleep(_poll_seconds())
         finally:
             turn.release()
 
@@ -215,3 +218,7 @@ def _sits(here: bytes | None, seat: Seat) -> bool:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
+
+
+def _poll_seconds() -> float:
+    return POLL_SECONDS * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing
