@@ -1,0 +1,118 @@
+"""Chats: asked with text or an image, shown, cleared."""
+
+from typing import Any
+
+from flask import Response
+
+from api import conversations, identity, waiting
+from api.context import context
+from api.dialects.chatgpt_proxy import wire
+from api.dialects.chatgpt_proxy.wire import blueprint
+from api.submission import Ask, submit
+from shared.answer import text_of
+from shared.errors import ChatrelayError, InvalidRequest, NotFound
+from shared.models import Conversation, Job, Setting, Status
+from shared.models.setting import GLOBAL_PROMPT
+
+BAD_GATEWAY = 502
+TOO_MANY_REQUESTS = 429
+STATUSES = {"content_flagged": 400, "agent_none": 503, "deadline_exceeded": 503, "worker_lost": 503, "drained": 503}
+"""What the failures of a job are here; the provider's own 429 is 429, all else 502."""
+COUNTS = ("completion_tokens", "prompt_tokens", "total_tokens")
+
+
+class NotAnswered(ChatrelayError):
+    """The answer could not be had."""
+
+    def __init__(self, job: Job) -> None:
+        """Say why."""
+        error = job.error or {"code": job.status.value, "message": f"The question was {job.status.value}."}
+        super().__init__(error["message"], code=error["code"])
+        limited = error.get("provider_status") == TOO_MANY_REQUESTS
+        self.status = TOO_MANY_REQUESTS if limited else STATUSES.get(error["code"], BAD_GATEWAY)
+
+
+@blueprint.post("/<chat_id:chat_id>/chat")
+def say(chat_id: str) -> Response:
+    """Say something in a chat, which begins with it if it is new."""
+    wire.let_in()
+    (content,) = wire.said("content")
+    return _answered(chat_id, content, model=None)
+
+
+@blueprint.post("/<chat_id:chat_id>/img")
+def show_image(chat_id: str) -> Response:
+    """Say something about an image."""
+    wire.let_in()
+    content, url = wire.said("content", "url")
+    if not url:
+        raise InvalidRequest("url is empty", param="url")
+    image = {"type": "image_url", "image_url": {"url": url, "detail": "low"}}
+    return _answered(chat_id, [{"type": "text", "text": content}, image], model=context().config.image_model or None)
+
+
+@blueprint.get("/<chat_id:chat_id>/chat")
+def history(chat_id: str) -> Response:
+    """Tell what was said in a chat, its prompt first. Questions that had no answer are left out."""
+    wire.let_in()
+    chat = found(chat_id)
+    path = conversations.path(context(), chat)
+    empty = {message.parent_id for message in path if message.role == "assistant" and not text_of(message.body)}
+    told = [
+        {"role": message.role, "content": message.body.get("content")}
+        for message in path
+        if message.id not in empty and (message.role == "user" or text_of(message.body))
+    ]
+    return wire.answer(([{"role": "system", "content": chat.system_prompt}] if chat.system_prompt else []) + told)
+
+
+@blueprint.post("/<chat_id:chat_id>/clear")
+def clear(chat_id: str) -> Response:
+    """Forget a chat with its prompt; one that is not there is forgotten already."""
+    wire.let_in()
+    with context().database.read() as session:
+        chat = conversations.find(session, identity.principal().user_id, chat_id)
+    if chat is not None:
+        conversations.remove(context(), chat)
+    return wire.answer({})
+
+
+def _answered(chat_id: str, content: Any, *, model: str | None) -> Response:
+    user_id = identity.principal().user_id
+    _begin(user_id, chat_id)
+    ask = Ask(message={"role": "user", "content": content}, conversation_id=chat_id, opens=True, model=model)
+    job = outcome(waiting.finished(context(), submit(context(), user_id, ask)))
+    usage = job.usage or {}
+    tokens = {name: usage.get(name, 0) for name in COUNTS}
+    return wire.answer({"role": "assistant", "content": text_of(job.message), "tokens": tokens})
+
+
+def _begin(user_id: str, chat_id: str) -> None:
+    """Let a new chat begin with the global prompt of this moment."""
+    with context().database.read() as session:
+        known = session.get(Setting, GLOBAL_PROMPT)
+    if known is not None and known.value:
+        conversations.found_or_made(context(), user_id, chat_id, system=known.value)
+
+
+def outcome(job: Job) -> Job:
+    """Pass on a job that has an answer.
+
+    Raises:
+        NotAnswered: it has none.
+    """
+    if job.status not in {Status.COMPLETED, Status.INCOMPLETE}:
+        raise NotAnswered(job)
+    return job
+
+
+def found(chat_id: str) -> Conversation:
+    """Find the caller's chat.
+
+    Raises:
+        NotFound: there is none, or it is somebody else's; in this wire's words.
+    """
+    try:
+        return conversations.get(context(), identity.principal().user_id, chat_id)
+    except NotFound:
+        raise NotFound(f"user {chat_id} has no messages") from None

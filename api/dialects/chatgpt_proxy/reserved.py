@@ -1,0 +1,16 @@
+"""Which words cannot be a chat's id, because other paths begin with them."""
+
+from werkzeug.routing import BaseConverter
+
+RESERVED = frozenset(
+    {
+        *("admin", "agents", "api", "auth", "chat", "client", "conversations", "docs", "health", "healthz", "jobs"),
+        *("metrics", "mod", "openapi", "openapi.json", "readyz", "static", "swagger", "system", "user", "v1"),
+    }
+)
+
+
+class ChatId(BaseConverter):
+    """One segment of a path that is none of the reserved words, so that no two routes can take the same request."""
+
+    regex = rf"(?!(?:{'|'.join(sorted(word.replace('.', '[.]') for word in RESERVED))})/)[^/]+"

@@ -1,0 +1,59 @@
+"""No two routes can take the same request, and no chat can be called what another path begins with."""
+
+import re
+
+import pytest
+from flask import Flask
+from werkzeug.routing import Map, Rule
+
+from api.app import create_app
+from api.dialects.chatgpt_proxy.reserved import RESERVED
+from shared.config import Settings
+from tests.stack import SECRET_KEY
+
+DYNAMIC = re.compile(r"<[^>]+>")
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Flask:
+    return create_app(Settings(secret_key=SECRET_KEY, data_dir=tmp_path_factory.mktemp("paths")))
+
+
+def samples(rules: list[Rule]) -> set[str]:
+    """Paths that could be meant for several rules: each rule's own, its gaps filled with every word that any rule has."""
+    words = {word for rule in rules for word in str(rule).split("/") if word and "<" not in word} | {"x"}
+    found = set()
+    for rule in rules:
+        gaps = DYNAMIC.findall(str(rule))
+        for word in words:
+            path = str(rule)
+            for gap in gaps:
+                path = path.replace(gap, word)
+            found.add(path)
+        for gap in gaps:
+            found |= {DYNAMIC.sub("x", str(rule).replace(gap, word)) for word in words}
+    return found
+
+
+def _alone(rule: Rule, converters: dict[str, type]) -> Map:
+    return Map([rule.empty()], converters=converters, strict_slashes=False)
+
+
+def test_no_two_routes_can_take_the_same_request(app: Flask) -> None:
+    # A WebSocket is no request of another kind to the same path: the one rule stands beside the other for it alone.
+    rules = [rule for rule in app.url_map.iter_rules() if "<path:" not in str(rule) and not rule.websocket]
+    alone = [(rule, _alone(rule, app.url_map.converters).bind("h")) for rule in rules]
+    clashes = set()
+    for path in samples(rules):
+        for method in ("GET", "POST", "DELETE"):
+            takes = [rule for rule, only in alone if method in (rule.methods or ()) and only.test(path, method)]
+            # Where one rule names the path as it stands and another fills a gap with it, the first is meant: werkzeug's own order.
+            named = [rule for rule in takes if str(rule) == path]
+            if len(named) > 1 or (not named and len(takes) > 1):
+                clashes.add(f"{method} {path}: {sorted(map(str, takes))}")
+    assert clashes == set()
+
+
+def test_every_first_segment_is_reserved(app: Flask) -> None:
+    first = {str(rule).split("/")[1] for rule in app.url_map.iter_rules()}
+    assert {word for word in first if word and not word.startswith("<")} <= RESERVED
