@@ -88,6 +88,7 @@ class Desk:
         finally:
             stopped.set()
             renewing.join()
+            self.loop.run(self.loop._cancel_all())  # or else a flusher might open one more connection behind the close
             self.loop.run(self._client.aclose())
             self.loop.stop()
 
