@@ -70,6 +70,8 @@ class Registry:
     def _seat(self, session: Session) -> None:
         """Let workers find an agent; who sat there under its id before is sent away, wherever that is."""
         with self._speaking:
+            if self.find(session.connection) is None:
+                return  # it has just left
             try:
                 reply = self._redis.execute_command(*agents.join_command(self._member(session)))
             except RedisError as error:
@@ -83,12 +85,14 @@ class Registry:
     def leave_out(self, session: Session) -> None:
         """Let workers find an agent no more, until it says something."""
         log.warning("agent.left_out", agent=session.agent_id)
-        session.is_seated, session.left_out_at = False, time.monotonic()
+        session.left_out_at = time.monotonic()  # first: who is not seated for no such reason is seated by the next look
+        session.is_seated = False
         self._unseat(session)
 
     def bring_back(self, session: Session) -> None:
         """Let an agent that was left out be found again, from the next look on, unless another has its id meanwhile."""
-        session.left_out_at, session.is_seated = None, True
+        session.is_seated = True
+        session.left_out_at = None
 
     def remove(self, session: Session) -> None:
         """Let go of an agent whose connection is over."""
