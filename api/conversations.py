@@ -5,6 +5,7 @@ Messages are a tree; a leaf says where talk goes on.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from sqlalchemy import delete, exists, func, or_, select, update
@@ -172,6 +173,20 @@ def path(context: Context, conversation: Conversation) -> list[Message]:
         found.append(message)
         here = message.parent_id
     return found[::-1]
+
+
+def hang(session: Session, conversation: Conversation, turn: Sequence[dict[str, Any]], parent_id: str | None) -> str | None:
+    """Hang messages, as OpenAI's chat completions write them, one under the other, the first under a parent.
+
+    Returns:
+        the last one's id; the parent's where there are none.
+    """
+    for message in turn:
+        body = {name: part for name, part in message.items() if name != "role"}
+        row = Message(id=new_id("msg"), conversation_id=conversation.id, parent_id=parent_id, role=message["role"], body=body)
+        session.add(row)
+        parent_id = row.id
+    return parent_id
 
 
 def has_place(session: Session, conversation_id: str, message_id: str) -> bool:

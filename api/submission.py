@@ -6,22 +6,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from api import conversations
+from api import conversations, idempotency
 from api.context import Context
+from api.idempotency import Key, Retry
 from shared.answer import text_of
 from shared.database import now_ms
-from shared.errors import Conflict, InvalidRequest, NotFound, QueueFull, RateLimited, Unauthorized
+from shared.errors import InvalidRequest, NotFound, QueueFull, RateLimited, Unauthorized
 from shared.ids import new_id
-from shared.models import Conversation, IdempotencyKey, Job, Kind, Message, OnInterrupt, Status, User
-from shared.models.job import KEY_CHARS
+from shared.models import Conversation, Job, Kind, OnInterrupt, Status, User, Wire
 from shared.queue import ring
 
-IDEMPOTENCY_HOURS = 24
-HOUR_MS = 3_600_000
 WAITING_AGAIN_SECONDS = 5
 
 
@@ -32,9 +30,14 @@ class Ask:
     `conversation_id` may be any name of the conversation; with `opens`, one that is unknown becomes the name of a new one. The
     message follows `parent_id` where that is given, else the conversation's last answer. `title` is for a new conversation. `agent`
     holds wishes for an agent's ids (`message_id`, `parent_id`), passed on as they are.
+
+    A turn of several messages has all but its last one in `leading`. A new conversation keeps `system` as its own prompt, unless it
+    is for this job only (`keeps_system`). `wire` and `wire_request` are what the job is known by, and what else its request said,
+    at the door that it came through; a job that is not `stored` goes soon after its end.
     """
 
     message: dict[str, Any] | None = None
+    leading: list[dict[str, Any]] = field(default_factory=list)
     messages: list[dict[str, Any]] | None = None
     conversation_id: str | None = None
     opens: bool = False
@@ -44,16 +47,20 @@ class Ask:
     agent: dict[str, str] | None = None
     model: str | None = None
     system: str | None = None
+    keeps_system: bool = True
     metadata: dict[str, str] = field(default_factory=dict)
     on_interrupt: OnInterrupt = OnInterrupt.RESTART
     parameters: dict[str, Any] = field(default_factory=dict)
+    wire: Wire = Wire.JOB
+    wire_request: dict[str, Any] | None = None
+    stored: bool = True
 
     def digest(self) -> str:
         """Tell two asks apart."""
         return hashlib.sha256(orjson.dumps(self, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
-def submit(context: Context, user_id: str, ask: Ask, idempotency_key: str | None = None) -> Job:
+def submit(context: Context, user_id: str, ask: Ask, idempotency_key: str | None = None, *, retry: Retry | None = None) -> Job:
     """Accept a job: from here on it will end.
 
     Args:
@@ -61,9 +68,10 @@ def submit(context: Context, user_id: str, ask: Ask, idempotency_key: str | None
         user_id: whose job it is.
         ask: what is asked.
         idempotency_key: the same key and ask is the same job, for a day.
+        retry: which try of the request this is, where a client says so and sends no key: all its tries are the same job.
 
     Returns:
-        the job, newly saved, or the one that the key already stands for.
+        the job, newly saved, or the one that was saved for this very request before.
 
     Raises:
         NotFound: no such conversation, or somebody else's; or no such parent in it.
@@ -74,66 +82,67 @@ def submit(context: Context, user_id: str, ask: Ask, idempotency_key: str | None
         QueueFull: all users together have.
         DatabaseUnavailable: nothing was saved.
     """
-    _check_lengths(context, ask, idempotency_key)
-    if idempotency_key is not None and (earlier := _replayed(context, user_id, idempotency_key, ask)):
+    _check_lengths(context, ask)
+    key = _key(ask, idempotency_key, retry)
+    if key is not None and (earlier := _replayed(context, user_id, key)):
         return earlier
     context.limits.check_submission(user_id)
     try:
-        job = _save(context, user_id, ask, idempotency_key)
+        job, is_new = _save(context, user_id, ask, key)
     except IntegrityError:
         # Another request saved the same key between our look and our write: now it is there to be found.
-        if idempotency_key is None or (earlier := _replayed(context, user_id, idempotency_key, ask)) is None:
+        if key is None or (earlier := _replayed(context, user_id, key)) is None:
             raise
         return earlier
-    ring(job.id)
+    if is_new:
+        ring(job.id)
     return job
 
 
-def _check_lengths(context: Context, ask: Ask, key: str | None) -> None:
+def _key(ask: Ask, name: str | None, retry: Retry | None) -> Key | None:
+    if name is not None:
+        return idempotency.own(name, ask.digest())
+    return None if retry is None else idempotency.of_retry(retry, ask.digest())
+
+
+def _replayed(context: Context, user_id: str, key: Key) -> Job | None:
+    with context.database.read() as session:
+        return idempotency.replayed(session, user_id, key)
+
+
+def _check_lengths(context: Context, ask: Ask) -> None:
     most = context.config.max_message_chars
     for name, text in _texts(ask):
         if len(text) > most:
             raise InvalidRequest(f"{name} is longer than {most} characters.", param=name, code="string_above_max_length")
-    if key is not None and not 0 < len(key) <= KEY_CHARS:
-        raise InvalidRequest(f"An idempotency key has 1 to {KEY_CHARS} characters.", param="Idempotency-Key")
 
 
 def _texts(ask: Ask) -> Iterator[tuple[str, str]]:
     """Name every text that is asked with."""
     if ask.message is not None:
         yield "message", text_of(ask.message)
+    for index, message in enumerate(ask.leading):
+        yield f"input.{index}.content", text_of(message)
     if ask.system is not None:
         yield "system", ask.system
     for index, message in enumerate(ask.messages or ()):
         yield f"messages.{index}.content", text_of(message)
 
 
-def _replayed(context: Context, user_id: str, key: str, ask: Ask) -> Job | None:
-    """Find the job that a key stands for; a key past its day stands for nothing."""
-    fresh = IdempotencyKey.created_ms >= now_ms() - IDEMPOTENCY_HOURS * HOUR_MS
-    query = select(IdempotencyKey).where(IdempotencyKey.user_id == user_id, IdempotencyKey.key == key, fresh)
-    with context.database.read() as session:
-        known = session.scalar(query)
-        if known is None:
-            return None
-        if known.body_hash != ask.digest():
-            raise Conflict("This key was used for another request.", param="Idempotency-Key", code="idempotency_key_reused")
-        return session.get(Job, known.job_id)
-
-
-def _save(context: Context, user_id: str, ask: Ask, key: str | None) -> Job:
+def _save(context: Context, user_id: str, ask: Ask, key: Key | None) -> tuple[Job, bool]:
+    """Save a job, unless another try of the same request has come first; tells which."""
     with context.database.write() as session:
         # The lock makes a user's submissions one after another, so that his limit is exact.
         user = session.get(User, user_id, with_for_update={"key_share": True})
         if user is None:
             raise Unauthorized("This account is gone.")
+        if key is not None and (earlier := idempotency.replayed(session, user_id, key)):
+            return earlier, False
         _admit(context, session, user_id)
         job = _new_job(context, session, user, ask)
         if key is not None:
-            expired = IdempotencyKey.created_ms < now_ms() - IDEMPOTENCY_HOURS * HOUR_MS
-            session.execute(delete(IdempotencyKey).where(IdempotencyKey.user_id == user_id, IdempotencyKey.key == key, expired))
-            session.add(IdempotencyKey(user_id=user_id, key=key, body_hash=ask.digest(), job_id=job.id))
-        return job
+            idempotency.remember(session, user_id, key, job.id)
+        return job, True
 
 
 def _admit(context: Context, session: Session, user_id: str) -> None:
@@ -162,6 +171,9 @@ def _new_job(context: Context, session: Session, user: User, ask: Ask) -> Job:
         request=_request(ask),
         on_interrupt=ask.on_interrupt,
         labels=ask.metadata,
+        wire=ask.wire,
+        wire_request=ask.wire_request,
+        stored=ask.stored,
         deadline_ms=now_ms() + int(context.config.job_deadline_seconds * 1000),
         rung_ms=now_ms(),
     )
@@ -180,25 +192,20 @@ def _request(ask: Ask) -> dict[str, Any]:
         request["messages"] = ask.messages
     if ask.agent is not None:
         request["agent"] = ask.agent
+    if ask.leading:
+        request["turn_messages"] = len(ask.leading) + 1
     return request
 
 
 def _take_turn(session: Session, job: Job, ask: Ask) -> None:
-    """Hang the message under its parent, else the conversation's leaf, and make the answer to come the new leaf."""
+    """Hang the turn under its parent, else the conversation's leaf, and make the answer to come the new leaf."""
     assert ask.message is not None
     conversation = _conversation(session, job.user_id, ask)
     if ask.parent_id is not None and not conversations.has_place(session, conversation.id, ask.parent_id):
         raise NotFound("There is no such message in this conversation.", param="parent_id")
-    message = Message(
-        id=new_id("msg"),
-        conversation_id=conversation.id,
-        parent_id=ask.parent_id or conversation.leaf_id,
-        role="user",
-        body={name: part for name, part in ask.message.items() if name != "role"},
-    )
-    session.add(message)
+    turn = [*ask.leading, ask.message]
     job.conversation_id = conversation.id
-    job.user_message_id = message.id
+    job.user_message_id = conversations.hang(session, conversation, turn, ask.parent_id or conversation.leaf_id)
     job.answer_id = conversation.leaf_id = new_id("msg")
     job.position = conversation.last_position
 
@@ -209,7 +216,9 @@ def _conversation(session: Session, user_id: str, ask: Ask) -> Conversation:
     if not known:
         if ask.conversation_id is not None and not ask.opens:
             raise NotFound("There is no such conversation.", param="conversation_id")
-        made = conversations.make(session, user_id, name=ask.conversation_id, system=ask.system, title=ask.title)
+        made = conversations.make(
+            session, user_id, name=ask.conversation_id, system=ask.system if ask.keeps_system else None, title=ask.title
+        )
         made.last_position = 1
         return made
     # The row is locked by this, and read again behind the lock.

@@ -15,12 +15,13 @@ BATCH = 500
 Deletion = ReturningDelete[str]
 
 
-def prune(database: Database, retention_days: int) -> int:
+def prune(database: Database, retention_days: int, unstored_seconds: float) -> int:
     """Delete what is due, a batch a transaction, until nothing is left.
 
     Args:
         database: where.
         retention_days: how long finished jobs and silent conversations are kept; 0 is for ever.
+        unstored_seconds: how long after their end jobs are kept that were not to be stored.
 
     Returns:
         how many rows went, not counting those that went with them.
@@ -28,7 +29,7 @@ def prune(database: Database, retention_days: int) -> int:
     Raises:
         DatabaseUnavailable: the rest is left to the next time.
     """
-    deletions = [_spent_tokens(), _old_keys()]
+    deletions = [_spent_tokens(), _old_keys(), _unstored_jobs(now_ms() - int(unstored_seconds * 1000))]
     if retention_days:
         before_ms = now_ms() - retention_days * DAY_MS
         deletions += [_silent_conversations(before_ms), _old_jobs(before_ms)]
@@ -69,4 +70,9 @@ def _silent_conversations(before_ms: ColumnElement[int]) -> Deletion:
 
 def _old_jobs(before_ms: ColumnElement[int]) -> Deletion:
     due = select(Job.id).where(Job.finished_ms < before_ms).limit(BATCH)
+    return delete(Job).where(Job.id.in_(due)).returning(Job.id)
+
+
+def _unstored_jobs(before_ms: ColumnElement[int]) -> Deletion:
+    due = select(Job.id).where(~Job.stored, Job.finished_ms < before_ms).limit(BATCH)
     return delete(Job).where(Job.id.in_(due)).returning(Job.id)

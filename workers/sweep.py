@@ -88,7 +88,7 @@ class Sweep:
         ending.close_log(self._database, self._redis, job_id, int(self._config.log_ttl_seconds * 1000))
 
     def _prune(self) -> None:
-        log.info("pruned", rows=pruning.prune(self._database, self._config.retention_days))
+        log.info("pruned", rows=pruning.prune(self._database, self._config.retention_days, self._config.log_ttl_seconds))
 
     def _due(self) -> Sequence[str]:
         missing = RING_CAP - int(self._redis.llen(keyspace.DOORBELL_QUEUE))

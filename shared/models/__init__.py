@@ -2,7 +2,7 @@
 
 from shared.models.base import Base
 from shared.models.conversation import Conversation, ConversationName, Message
-from shared.models.job import UNFINISHED, IdempotencyKey, Job, Kind, OnInterrupt, Status
+from shared.models.job import UNFINISHED, IdempotencyKey, Job, Kind, OnInterrupt, Status, Wire
 from shared.models.setting import Setting
 from shared.models.user import ApiToken, RefreshToken, Use, User
 
@@ -22,4 +22,5 @@ __all__ = [
     "Status",
     "Use",
     "User",
+    "Wire",
 ]

@@ -21,6 +21,7 @@ class Conversation(Base):
     system_prompt: Mapped[str | None] = mapped_column(Text)
     leaf_id: Mapped[Id | None]
     title: Mapped[str | None] = mapped_column(Text)
+    labels: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
     last_position: Mapped[int] = mapped_column(default=0)
     created_ms: Mapped[CreatedMs]
 

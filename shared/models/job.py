@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, LargeBinary, String, UniqueConstraint, text
+from sqlalchemy import ForeignKey, Index, LargeBinary, String, UniqueConstraint, text, true
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.models.base import MODEL_CHARS, WORD_CHARS, Base, CreatedMs, Id, Milliseconds, PrimaryId, word
@@ -39,6 +39,14 @@ class Kind(StrEnum):
     MODERATION = "moderation"  # A judgement of the message; the answer's text is the moderation object as JSON.
 
 
+class Wire(StrEnum):
+    """In whose words a job was asked, and so under which kind of id it is known there."""
+
+    JOB = "job"  # Our own, or a dialect's that has no jobs of its own.
+    CHAT_COMPLETION = "chat.completion"  # OpenAI's chat completions.
+    RESPONSE = "response"  # OpenAI's responses.
+
+
 class OnInterrupt(StrEnum):
     """What happens when an attempt breaks off after text was shown."""
 
@@ -51,6 +59,8 @@ class Job(Base):
 
     `attempt` fences every write: whoever claims, retries, or ends a job that it does not hold raises it by one, and every later
     write names the attempt it believes in. `answer_id` is fixed at once, so that the next turn can already name its parent.
+    `wire_request` is what the request said in its wire's own words beyond what is asked of the model; it never changes, so that
+    whatever is derived from it and from the log is the same each time. A job that is not `stored` goes soon after its end.
     """
 
     __tablename__ = "jobs"
@@ -69,6 +79,9 @@ class Job(Base):
     request: Mapped[dict[str, Any]]
     on_interrupt: Mapped[OnInterrupt] = mapped_column(word(OnInterrupt), default=OnInterrupt.RESTART)
     labels: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    wire: Mapped[Wire] = mapped_column(word(Wire), default=Wire.JOB, server_default=Wire.JOB.value)
+    wire_request: Mapped[dict[str, Any] | None]
+    stored: Mapped[bool] = mapped_column(default=True, server_default=true())
 
     # The fence and the lease
     attempt: Mapped[int] = mapped_column(default=0)
@@ -136,6 +149,12 @@ class Job(Base):
             "finished_ms",
             postgresql_where=text("NOT log_closed"),
             sqlite_where=text("NOT log_closed"),
+        ),
+        Index(
+            "ix_jobs_not_stored",
+            "finished_ms",
+            postgresql_where=text("NOT stored"),
+            sqlite_where=text("NOT stored"),
         ),
         Index("ix_jobs_user_id_created_ms", "user_id", "created_ms", "id"),
     )

@@ -142,9 +142,7 @@ def test_an_id_that_cannot_be_is_unknown(client: Client, method: str, path: str,
     assert_refused(client.http.request(method, path.replace("%s", job_id)), 404, param="job_id")
 
 
-@pytest.mark.parametrize(
-    ("method", "path"), [("GET", "/nothing"), ("POST", "/jobs/x/y"), ("DELETE", "/auth/login/x")]
-)
+@pytest.mark.parametrize(("method", "path"), [("GET", "/nothing"), ("POST", "/jobs/x/y"), ("DELETE", "/auth/login/x")])
 def test_an_unknown_path_is_refused_in_our_envelope(anybody: httpx2.Client, method: str, path: str) -> None:
     assert_refused(anybody.request(method, path), 404, code="not_found")
 

@@ -10,6 +10,7 @@ from workers import pruning
 from workers.pruning import DAY_MS, prune
 
 OLD_DAYS = 100
+UNSTORED_SECONDS = 3_600.0
 
 
 def days_ago(database: Database, days: int) -> int:
@@ -48,7 +49,7 @@ def test_old_conversations_go_whole_and_young_ones_stay(database: Database, user
     old, young = days_ago(database, OLD_DAYS), days_ago(database, 1)
     add_talk(database, user_id, old)
     kept = {add_talk(database, user_id, young), add_talk(database, user_id, old, Status.IN_PROGRESS)}
-    assert prune(database, 90) == 1
+    assert prune(database, 90, UNSTORED_SECONDS) == 1
     with database.read() as session:
         assert set(session.scalars(select(Conversation.id))) == kept
         assert {job.conversation_id for job in session.scalars(select(Job))} == kept
@@ -59,7 +60,7 @@ def test_an_old_conversation_that_is_still_spoken_in_keeps_its_messages(database
     conversation = add_talk(database, user_id, days_ago(database, OLD_DAYS))
     with database.write() as session:
         session.add(Message(id=new_id("msg"), conversation_id=conversation, role="user", body={"content": "again"}))
-    assert prune(database, 90) == 1  # its old job, which nobody looks up any more
+    assert prune(database, 90, UNSTORED_SECONDS) == 1  # its old job, which nobody looks up any more
     assert (count(database, Conversation), count(database, Message), count(database, Job)) == (1, 2, 0)
 
 
@@ -72,7 +73,7 @@ def test_zero_days_keep_for_ever_but_for_what_is_spent(database: Database, user_
         session.add(RefreshToken(id="good", family="f", user_id=user_id, expires_ms=2**60))
         session.flush()
         session.execute(update(IdempotencyKey).values(created_ms=0))
-    assert prune(database, 0) == 2
+    assert prune(database, 0, UNSTORED_SECONDS) == 2
     assert (count(database, Conversation), count(database, Job), count(database, IdempotencyKey)) == (1, 1, 0)
     with database.read() as session:
         assert session.scalars(select(RefreshToken.id)).all() == ["good"]
@@ -82,5 +83,17 @@ def test_more_than_a_batch_goes_in_batches(database: Database, user_id: str, mon
     monkeypatch.setattr(pruning, "BATCH", 2)
     for _ in range(5):
         add_talk(database, user_id, days_ago(database, OLD_DAYS))
-    assert prune(database, 90) == 5
+    assert prune(database, 90, UNSTORED_SECONDS) == 5
     assert count(database, Conversation) == 0
+
+
+def test_what_was_not_to_be_stored_goes_soon_after_its_end(database: Database, user_id: str) -> None:
+    two_hours_ago = days_ago(database, 0) - 7_200_000
+    for at_ms in (two_hours_ago, two_hours_ago, days_ago(database, 0)):
+        add_talk(database, user_id, at_ms)
+    with database.write() as session:
+        kept, *unstored = session.scalars(select(Job.id).order_by(Job.finished_ms))
+        session.execute(update(Job).where(Job.id.in_(unstored)).values(stored=False))
+    assert prune(database, 0, UNSTORED_SECONDS) == 1
+    with database.read() as session:
+        assert set(session.scalars(select(Job.id))) == {kept, unstored[-1]}

@@ -1,0 +1,85 @@
+"""The same request again is the same job: by a key of the client's own, or by what the official SDK tells of its retries."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, delete, select
+from sqlalchemy.orm import Session
+
+from shared.database import now_ms
+from shared.errors import Conflict, InvalidRequest
+from shared.models import IdempotencyKey, Job
+from shared.models.job import KEY_CHARS
+
+OWN_SECONDS = 24 * 3600.0
+"""How long a client's own key stands for its job."""
+GRACE_SECONDS = 60.0
+"""How much later than its patience ends an SDK's next try may come: it waits 8 s at most between two, and the way takes time."""
+MAX_PATIENCE_SECONDS = 3600.0
+
+
+@dataclass(frozen=True)
+class Retry:
+    """Which try of a request this is (0: the first), as the SDK counts them, and how long it waits for an answer."""
+
+    count: int
+    patience_seconds: float
+
+
+@dataclass(frozen=True)
+class Key:
+    """By what a request is known again, and for how long; `digest` tells what was asked under it.
+
+    With `renews` it is the first try of a request: what the key stood for before was another one that happened to be the same.
+    """
+
+    name: str
+    digest: str
+    seconds: float = OWN_SECONDS
+    renews: bool = False
+
+
+def own(name: str, digest: str) -> Key:
+    """Make a key of what a client sent as `Idempotency-Key`.
+
+    Raises:
+        InvalidRequest: it is empty or too long.
+    """
+    if not 0 < len(name) <= KEY_CHARS:
+        raise InvalidRequest(f"An idempotency key has 1 to {KEY_CHARS} characters.", param="Idempotency-Key")
+    return Key(name, digest)
+
+
+def of_retry(retry: Retry, digest: str) -> Key:
+    """Make a key for a request of an SDK that sends none, but tells which try it is."""
+    seconds = min(retry.patience_seconds, MAX_PATIENCE_SECONDS) + GRACE_SECONDS
+    return Key(f"sdk:{digest}", digest, seconds, renews=retry.count == 0)
+
+
+def replayed(session: Session, user_id: str, key: Key) -> Job | None:
+    """Find the job that a key stands for; a key past its time stands for nothing.
+
+    Raises:
+        Conflict: it stands for another request.
+    """
+    if key.renews:
+        return None
+    mine = IdempotencyKey.user_id == user_id, IdempotencyKey.key == key.name
+    known = session.scalar(select(IdempotencyKey).where(*mine, IdempotencyKey.created_ms >= _since(key)))
+    if known is None:
+        return None
+    if known.body_hash != key.digest:
+        raise Conflict("This key was used for another request.", param="Idempotency-Key", code="idempotency_key_reused")
+    return session.get(Job, known.job_id)
+
+
+def remember(session: Session, user_id: str, key: Key, job_id: str) -> None:
+    """Let a key stand for a job, in the transaction that saves it."""
+    former = delete(IdempotencyKey).where(IdempotencyKey.user_id == user_id, IdempotencyKey.key == key.name)
+    if not key.renews:
+        former = former.where(IdempotencyKey.created_ms < _since(key))
+    session.execute(former)
+    session.add(IdempotencyKey(user_id=user_id, key=key.name, body_hash=key.digest, job_id=job_id))
+
+
+def _since(key: Key) -> ColumnElement[int]:
+    return now_ms() - int(key.seconds * 1000)
