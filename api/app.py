@@ -7,7 +7,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from api import bodies, cors, errors, identity, limits, tracing
 from api.agents.pool import Agents
 from api.context import EXTENSION, Context
-from api.dialects import chatgpt_api_nest, chatgpt_api_server, chatgpt_proxy, chatgpt_rest_api
+from api.dialects import chatgpt_api_nest, chatgpt_api_server, chatgpt_proxy, chatgpt_rest_api, openai
 from api.following import Endings
 from api.hub import Hub
 from api.limits import Limits
@@ -19,13 +19,14 @@ from shared.database import Database
 
 VERSION = "0.1.0"
 
-DIALECTS: tuple[errors.Dialect, ...] = (chatgpt_proxy, chatgpt_api_nest, chatgpt_api_server, chatgpt_rest_api)
+DIALECTS: tuple[errors.Dialect, ...] = (chatgpt_proxy, chatgpt_api_nest, chatgpt_api_server, chatgpt_rest_api, openai)
 BLUEPRINTS = (auth.blueprint, tokens.blueprint, jobs.blueprint, events.blueprint, health.blueprint)
 DIALECT_BLUEPRINTS = (
     chatgpt_api_nest.blueprint,
     chatgpt_api_server.blueprint,
     chatgpt_rest_api.blueprint,
     chatgpt_proxy.blueprint,
+    openai.blueprint,
 )
 
 

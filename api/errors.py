@@ -59,6 +59,7 @@ def _ours(error: ChatrelayError) -> Response:
     response = dialect.refusal(error) if dialect else _native(error)
     if isinstance(error, RateLimited | Unavailable):
         response.headers["Retry-After"] = str(error.retry_after_seconds)
+        response.headers["x-should-retry"] = "true"
     elif isinstance(error, RequestError):
         response.headers["x-should-retry"] = "false"
     if isinstance(error, Unauthorized):

@@ -21,6 +21,9 @@ from shared.models import Conversation, Job, Message, Status, User
 from shared.opening import opening
 from shared.stream import Verdict, Write
 
+DETAILS = ("prompt_tokens_details", "completion_tokens_details")
+"""What a row's usage has besides, where the provider told it: how many of the tokens were cached, or thoughts."""
+
 _QUIET = {"synchronize_session": False}
 
 
@@ -139,7 +142,7 @@ def _settle(session: Session, job: Job, log: Sequence[Event], ending: Ending, pr
 
 
 def _terminal(attempt: int, seq: int, ending: Ending, usage: dict[str, Any]) -> Event:
-    fields: dict[str, Any] = {"usage": usage}
+    fields: dict[str, Any] = {"usage": {name: count for name, count in usage.items() if name not in DETAILS}}
     if ending.status is Status.FAILED:
         fields = {"error": ending.error, **fields}
     elif ending.status is not Status.CANCELLED:

@@ -225,4 +225,5 @@ def _counted(usage: dict[str, Any] | None) -> dict[str, Any] | None:
     """The provider's own count, in our fields."""
     if usage is None:
         return None
-    return {**{name: usage.get(name) or 0 for name in COUNTS}, "estimated": False}
+    details = {name: usage[name] for name in ending.DETAILS if isinstance(usage.get(name), dict)}
+    return {**{name: usage.get(name) or 0 for name in COUNTS}, **details, "estimated": False}

@@ -1,0 +1,119 @@
+"""How OpenAI words things: ids, errors, headers, events, and what a request may say besides its body.
+
+The facts are those of the official SDK (openai-python 3.52) and of openai/openai-openapi 2.3.0.
+"""
+
+import math
+import time
+from typing import Any, TypeVar
+
+import orjson
+from flask import Blueprint, Response, g, jsonify, request
+from pydantic import BaseModel, ValidationError
+
+from api import bodies, control, identity
+from api.context import context
+from api.idempotency import Retry
+from shared.errors import ChatrelayError, NotFound, Unauthorized
+from shared.models import Job, Wire
+
+PATH = "/v1"
+VERSION = "2020-10-01"
+"""The one version that OpenAI has ever told in `openai-version`."""
+DEFAULT_PATIENCE_SECONDS = 600.0
+"""How long the SDK waits for an answer where it does not say."""
+
+HEARTBEAT = b": keep-alive\n"
+"""A comment with a single newline: after a blank line the SDK would take it for an empty event (openai-python#2722)."""
+DONE = b"data: [DONE]\n\n"
+
+PREFIXES = {Wire.CHAT_COMPLETION: "chatcmpl-", Wire.RESPONSE: "resp_"}
+_JOB_PREFIX = "job_"
+
+Model = TypeVar("Model", bound=BaseModel)
+
+blueprint = Blueprint("openai", __name__, url_prefix=PATH)
+blueprint.before_request(identity.guard)
+
+
+def owns(path: str) -> bool:
+    """Tell whether this wire is spoken at a path."""
+    return path == PATH or path.startswith(PATH + "/")
+
+
+def refusal(error: ChatrelayError) -> Response:
+    """Say what went wrong, so that the SDK raises what its users expect."""
+    code = "invalid_api_key" if isinstance(error, Unauthorized) else error.reason
+    response = jsonify({"error": {"message": error.message, "type": error.type, "param": error.param, "code": code}})
+    response.status_code = error.status
+    return response
+
+
+@blueprint.after_request
+def _mark(response: Response) -> Response:
+    response.headers["openai-version"] = VERSION
+    response.headers["openai-processing-ms"] = str(math.ceil((time.monotonic() - g.begun) * 1000))
+    return response
+
+
+def read(model: type[Model]) -> Model:
+    """Read the request's body.
+
+    Raises:
+        InvalidRequest: it is no JSON object, or a field is wrong; it is named.
+    """
+    try:
+        return model.model_validate(request.get_json(silent=True))
+    except ValidationError as error:
+        bodies.refuse(error)
+
+
+def retry() -> Retry | None:
+    """Read which try of a request this is: the official SDKs tell, and send no idempotency key."""
+    count = request.headers.get("X-Stainless-Retry-Count", "")
+    if not (count.isascii() and count.isdecimal() and len(count) <= 3):
+        return None
+    return Retry(int(count), _patience_seconds())
+
+
+def _patience_seconds() -> float:
+    """Read how long the SDK waits for an answer: Python's tells the one name, Node's the other."""
+    told = request.headers.get("X-Stainless-Read-Timeout") or request.headers.get("X-Stainless-Timeout") or ""
+    try:
+        seconds = float(told)
+    except ValueError:
+        return DEFAULT_PATIENCE_SECONDS
+    return seconds if math.isfinite(seconds) and seconds > 0 else DEFAULT_PATIENCE_SECONDS
+
+
+def public_id(job: Job) -> str:
+    """Tell what a job is called on this wire."""
+    return PREFIXES[job.wire] + job.id.removeprefix(_JOB_PREFIX)
+
+
+def find(wire: Wire, public: str, *, param: str) -> Job:
+    """Find the caller's job by its id on this wire.
+
+    Raises:
+        NotFound: there is none, or it is somebody else's, or it was asked in other words; all answer alike.
+    """
+    prefix = PREFIXES[wire]
+    if public.startswith(prefix):
+        try:
+            job = control.find(context(), identity.principal().user_id, _JOB_PREFIX + public.removeprefix(prefix))
+        except NotFound:
+            pass
+        else:
+            if job.wire is wire:
+                return job
+    raise NotFound(f"No {wire} was found under the id '{public}'.", param=param)
+
+
+def chunk(fields: dict[str, Any]) -> bytes:
+    """Write one event of a chat completion's stream: they have no names."""
+    return b"data: %s\n\n" % orjson.dumps(fields)
+
+
+def event(fields: dict[str, Any]) -> bytes:
+    """Write one event of a response's stream; its name is the JSON's `type`."""
+    return b"event: %s\ndata: %s\n\n" % (fields["type"].encode(), orjson.dumps(fields))
