@@ -1,0 +1,190 @@
+"""What a response's log says, in the items and events of OpenAI's responses. Pure: the same log gives the same, each time.
+
+The shapes are openai/openai-openapi 2.3.0's; who reads them closely is the SDK's `responses.stream()`: an item is added before
+anything is said of it, each `output_index` once, and what was begun is finished before the response is.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+Fields = dict[str, Any]
+
+IN_PROGRESS = "in_progress"
+COMPLETED = "completed"
+INCOMPLETE = "incomplete"
+
+REASONING_NAMES = ("reasoning_content", "reasoning")
+"""What providers call the thoughts of a model in a chat completion's delta; OpenAI's own has no name for them."""
+
+_TEXT = "output_text"
+_REFUSAL = "refusal"
+_THOUGHT = "reasoning_text"
+_TOLD_IN = {_TEXT: "text", _REFUSAL: "refusal", _THOUGHT: "text"}
+
+
+@dataclass
+class _Part:
+    """A piece of content that grows: a text, a refusal or a thought."""
+
+    kind: str
+    index: int
+    pieces: list[str] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        return "".join(self.pieces)
+
+    def shown(self) -> Fields:
+        more: Fields = {"annotations": [], "logprobs": []} if self.kind == _TEXT else {}
+        return {"type": self.kind, _TOLD_IN[self.kind]: self.text, **more}
+
+
+@dataclass
+class _Content:
+    """A message or a reasoning item: a list of parts, the last of which may still grow."""
+
+    id: str
+    index: int
+    type: str
+    status: str = IN_PROGRESS
+    parts: list[_Part] = field(default_factory=list)
+
+    def shown(self) -> Fields:
+        item: Fields = {"id": self.id, "type": self.type, "status": self.status, "content": [part.shown() for part in self.parts]}
+        return {**item, "role": "assistant"} if self.type == "message" else {**item, "summary": []}
+
+    def add(self, kind: str, piece: str) -> Iterator[Fields]:
+        part = self.parts[-1] if self.parts else None
+        if part is None or part.kind != kind:
+            if part is not None:
+                yield from self._finish(part, is_whole=True)
+            part = _Part(kind, len(self.parts))
+            self.parts.append(part)
+            yield {"type": "response.content_part.added", **self._place(part), "part": part.shown()}
+        part.pieces.append(piece)
+        more: Fields = {"logprobs": []} if kind == _TEXT else {}
+        yield {"type": f"response.{kind}.delta", **self._place(part), "delta": piece, **more}
+
+    def end(self, status: str, *, is_whole: bool) -> Iterator[Fields]:
+        self.status = status
+        if self.parts:
+            yield from self._finish(self.parts[-1], is_whole=is_whole)
+        yield {"type": "response.output_item.done", "output_index": self.index, "item": self.shown()}
+
+    def _finish(self, part: _Part, *, is_whole: bool) -> Iterator[Fields]:
+        if is_whole:  # the SDK parses a text that is done, which half a JSON would not survive
+            more: Fields = {"logprobs": []} if part.kind == _TEXT else {}
+            yield {"type": f"response.{part.kind}.done", **self._place(part), _TOLD_IN[part.kind]: part.text, **more}
+        yield {"type": "response.content_part.done", **self._place(part), "part": part.shown()}
+
+    def _place(self, part: _Part) -> Fields:
+        return {"item_id": self.id, "output_index": self.index, "content_index": part.index}
+
+
+@dataclass
+class _Call:
+    """A function call: its arguments grow."""
+
+    id: str
+    index: int
+    call_id: str
+    name: str
+    status: str = IN_PROGRESS
+    pieces: list[str] = field(default_factory=list)
+
+    @property
+    def arguments(self) -> str:
+        return "".join(self.pieces)
+
+    def shown(self) -> Fields:
+        told: Fields = {"call_id": self.call_id, "name": self.name, "arguments": self.arguments}
+        return {"id": self.id, "type": "function_call", "status": self.status, **told}
+
+    def add(self, piece: str) -> Iterator[Fields]:
+        self.pieces.append(piece)
+        place: Fields = {"item_id": self.id, "output_index": self.index}
+        yield {"type": "response.function_call_arguments.delta", **place, "delta": piece}
+
+    def end(self, status: str, *, is_whole: bool) -> Iterator[Fields]:
+        self.status = status
+        if is_whole:
+            place: Fields = {"item_id": self.id, "output_index": self.index}
+            done: Fields = {"name": self.name, "arguments": self.arguments}
+            yield {"type": "response.function_call_arguments.done", **place, **done}
+        yield {"type": "response.output_item.done", "output_index": self.index, "item": self.shown()}
+
+
+class Output:
+    """The output of one response as it grows, delta by delta."""
+
+    def __init__(self, base: str) -> None:
+        """Begin; the items' ids are made of `base`."""
+        self._base = base
+        self._begun = 0
+        self._items: list[_Content | _Call] = []
+        self._calls: dict[int, _Call] = {}
+
+    def items(self) -> list[Fields]:
+        """Tell the items of the answer as it now stands, without those of an answer that was begun anew."""
+        return [item.shown() for item in self._items]
+
+    def add(self, delta: Fields) -> Iterator[Fields]:
+        """Take one delta of a chat completion, and tell the events that it is."""
+        for name in REASONING_NAMES:
+            if isinstance(delta.get(name), str) and delta[name]:
+                yield from self._say("reasoning", "rs", _THOUGHT, delta[name])
+        if delta.get("content"):
+            yield from self._say("message", "msg", _TEXT, delta["content"])
+        if delta.get("refusal"):
+            yield from self._say("message", "msg", _REFUSAL, delta["refusal"])
+        for piece in delta.get("tool_calls") or ():
+            yield from self._call(piece)
+
+    def end(self, status: str, *, is_whole: bool) -> Iterator[Fields]:
+        """Finish what is still growing; without `is_whole` no text is told to be done."""
+        for item in self._items:
+            if item.status == IN_PROGRESS:
+                yield from item.end(status, is_whole=is_whole)
+
+    def drop(self) -> Iterator[Fields]:
+        """Begin the answer anew, in new items: the old ones are finished as incomplete, and are no part of it any more."""
+        yield from self.end(INCOMPLETE, is_whole=False)
+        self._items, self._calls = [], {}
+
+    def _say(self, kind: str, prefix: str, part: str, piece: str) -> Iterator[Fields]:
+        item = self._growing()
+        if item is None or item.type != kind:
+            if item is not None:
+                yield from item.end(COMPLETED, is_whole=True)
+            item = _Content(self._id(prefix), self._begun, kind)
+            yield from self._begin(item)
+        yield from item.add(part, piece)
+
+    def _call(self, piece: Fields) -> Iterator[Fields]:
+        """Take a piece of a tool call. Calls stay open to the end of the answer: a provider may tell them by turns."""
+        function = piece.get("function") or {}
+        place = piece.get("index") or 0
+        call = self._calls.get(place)
+        if call is None:
+            if (open_item := self._growing()) is not None:
+                yield from open_item.end(COMPLETED, is_whole=True)
+            call = _Call(self._id("fc"), self._begun, piece.get("id") or "", function.get("name") or "")
+            self._calls[place] = call
+            yield from self._begin(call)
+        if function.get("arguments"):
+            yield from call.add(function["arguments"])
+
+    def _growing(self) -> _Content | None:
+        last = next((item for item in reversed(self._items) if isinstance(item, _Content)), None)
+        return last if last is not None and last.status == IN_PROGRESS else None
+
+    def _begin(self, item: _Content | _Call) -> Iterator[Fields]:
+        self._items.append(item)
+        self._begun += 1
+        yield {"type": "response.output_item.added", "output_index": item.index, "item": item.shown()}
+
+    def _id(self, prefix: str) -> str:
+        """Name an item: the first message as its row in the database, all others by their place too."""
+        first_message = prefix == "msg" and self._begun == 0
+        return f"{prefix}_{self._base}" if first_message else f"{prefix}_{self._base}_{self._begun}"
