@@ -4,6 +4,7 @@ The protocol (ChatGPT-API-server's): text frames, one JSON object of three strin
 tells which reply belongs to what. Each question is a `ping`, and then a `ChatGptRequest`.
 """
 
+import contextlib
 import json
 import queue
 import threading
@@ -152,14 +153,14 @@ class Session:
         assert self._replies is not None
         until = time.monotonic() + seconds
         try:
-            while True:
-                reply = self._replies.get(timeout=max(until - time.monotonic(), 0))
-                if isinstance(reply, Exception):
-                    raise reply
-                if reply.id not in self._spent:
-                    return reply
-        except queue.Empty:
-            raise Silence(f"i/o timeout: nothing came in {seconds:g} s") from None
+            while (left_seconds := until - time.monotonic()) > 0:
+                with contextlib.suppress(queue.Empty):
+                    reply = self._replies.get(timeout=left_seconds)
+                    if isinstance(reply, Exception):
+                        raise reply
+                    if reply.id not in self._spent:
+                        return reply
+            raise Silence(f"i/o timeout: nothing came in {seconds:g} s")
         finally:
             self._spent.append(to)
 

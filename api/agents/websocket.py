@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
+from io import BytesIO, StringIO
 from typing import Any, Self
 
 from wsproto.connection import Connection, ConnectionType
@@ -63,10 +64,12 @@ class WebSocket:
         self._frames = Connection(ConnectionType.SERVER)
         self._sending = threading.Lock()
         self._messages: deque[str | bytes] = deque()
-        self._parts: list[Any] = []
+        self._text = StringIO()
+        self._bytes = BytesIO()
         self._size = 0
         self._heard = time.monotonic()
         self._leaving: Closed | None = None
+        self._over: Closed | None = None
 
     @classmethod
     def accept(cls, environ: Mapping[str, Any], silence_seconds: float) -> Self:
@@ -85,13 +88,18 @@ class WebSocket:
         return cls(sock, silence_seconds)
 
     def receive(self) -> str | bytes:
-        """Wait for a message. For the one thread that reads.
+        """Wait for a message. For the one thread that reads. What was said before a goodbye, or before what is no frame, counts.
 
         Raises:
             Closed: there will be no more.
         """
         while not self._messages:
-            self._read()
+            if self._over is not None:
+                raise self._over
+            try:
+                self._read()
+            except Closed as closed:
+                self._over = closed
         return self._messages.popleft()
 
     def send(self, text: str) -> None:
@@ -135,6 +143,7 @@ class WebSocket:
         self._frames.receive_data(data)
         for event in self._frames.events():
             self._take(event)
+        time.sleep(0)  # a peer that never pauses must not keep the others of this process from their turn
         return None
 
     def _wonder(self) -> None:
@@ -159,10 +168,13 @@ class WebSocket:
         if self._size > MAX_MESSAGE_BYTES:
             self._leaving = Closed(CloseReason.MESSAGE_TOO_BIG, "read limit exceeded")
             raise self._leaving
-        self._parts.append(event.data)
+        if isinstance(event, TextMessage):
+            self._text.write(event.data)
+        else:
+            self._bytes.write(event.data)
         if event.message_finished:
-            self._messages.append("".join(self._parts) if isinstance(event, TextMessage) else b"".join(self._parts))
-            self._parts, self._size = [], 0
+            self._messages.append(self._text.getvalue() if isinstance(event, TextMessage) else self._bytes.getvalue())
+            self._text, self._bytes, self._size = StringIO(), BytesIO(), 0
 
     def _send(self, event: Event) -> None:
         with self._sending:

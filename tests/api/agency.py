@@ -12,6 +12,8 @@ from tests.api.site import Site
 from tests.stack import wait_until
 
 ADMIN_KEY = "the-key-of-the-admin-of-all-tests-0123456789"
+JSON = "application/json; charset=utf-8"
+PLAIN = "text/plain; charset=utf-8"
 ANSWER_FIELDS = ["id", "response_id", "conversation_id", "content", "error"]
 
 
@@ -53,6 +55,19 @@ class Agency:
     def wait_for_nobody(self) -> None:
         """Wait until no agent is there."""
         wait_until(lambda: not self.ids(), "the agents to be gone")
+
+
+def said(response: httpx2.Response, status: int = 200, kind: str = JSON) -> Any:
+    """Read an answer that is what every answer of this wire is."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == kind
+    assert response.headers["access-control-allow-origin"] == "*"
+    return response.json() if kind == JSON else response.text
+
+
+def post(client: httpx2.Client, path: str, **body: Any) -> httpx2.Response:
+    """Send a JSON object."""
+    return client.post(path, json=body)
 
 
 def admin(site: Site, **options: Any) -> httpx2.Client:

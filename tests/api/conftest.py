@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from dev.postgres_server import PostgresServer
-from tests.api.agency import ADMIN_KEY, Agency, meet
+from tests.api.agency import ADMIN_KEY, Agency, meet, post
 from tests.api.site import Site, site
 from tests.client import Client
 
@@ -118,7 +118,29 @@ def anybody(works: Site) -> Iterator[httpx2.Client]:
         yield http
 
 
-@pytest.fixture
-def agency(agency_sites: Sites) -> Iterator[Agency]:
+@pytest.fixture(params=BOTH)
+def agency(request: pytest.FixtureRequest, agency_sites: Sites) -> Iterator[Agency]:
     """A user who asks agents, and the agents that a test connects."""
-    yield from meet(agency_sites.on("sqlite"))
+    yield from meet(agency_sites.on(request.param))
+
+
+@pytest.fixture
+def nobody(agency: Agency) -> Iterator[httpx2.Client]:
+    """Somebody without a token, where agents are."""
+    with httpx2.Client(base_url=agency.url, timeout=30, verify=False) as http:
+        yield http
+
+
+@pytest.fixture
+def elsewhere(agency: Agency) -> Iterator[Client]:
+    """Who asks agents, at our own API."""
+    client = Client(agency.url, agency.user.headers["Authorization"])
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def agent_token(nobody: httpx2.Client) -> str:
+    """A token for an agent."""
+    token: str = post(nobody, "/admin/agents/add", admin_key=ADMIN_KEY).json()["token"]
+    return token

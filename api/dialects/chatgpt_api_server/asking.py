@@ -91,7 +91,7 @@ def _is_known() -> bool:
     token = identity.credentials()
     try:
         return token is not None and bool(identity.authenticate(token))
-    except Unauthorized:
+    except (Unauthorized, DatabaseUnavailable):
         return False
 
 
@@ -121,8 +121,16 @@ def _told(job: Job) -> Response:
         return _trouble(job)
     said = {**_origin(job), "content": text_of(job.message)}
     if job.conversation_id and said.get("conversation_id"):
-        conversations.add_name(context(), job.user_id, job.conversation_id, said["conversation_id"])
+        said["conversation_id"] = _name(job.user_id, job.conversation_id, said["conversation_id"])
     return wire.answer({name: said.get(name, "") for name in ANSWER_FIELDS})
+
+
+def _name(user_id: str, conversation_id: str, agents_name: str) -> str:
+    """Name a conversation as its agent does; by its id where that cannot be a name, or another conversation is called so."""
+    conversations.add_name(context(), user_id, conversation_id, agents_name)
+    with context().database.read() as session:
+        known = conversations.find(session, user_id, agents_name)
+    return agents_name if known is not None and known.id == conversation_id else conversation_id
 
 
 def _origin(job: Job) -> dict[str, Any]:

@@ -1,0 +1,290 @@
+"""What ChatGPT-API-server and its agents are known to do wrong, by their issues and their code: none of it happens here.
+
+Each test is named after the defect, not after what happens instead; a number is that of the issue.
+"""
+
+import json
+import re
+import secrets
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from sqlalchemy import select
+
+from shared.models import ApiToken
+from tests.agent import Agent
+from tests.api.agency import ADMIN_KEY, Agency, post, said
+from tests.client import Client
+from tests.stack import BIN, ROOT, SECRET_KEY, wait_until
+
+ADMIN_LISTS = ["/admin/users", "/admin/agents"]
+SOON_SECONDS = 5.0
+"""Longer than every time-out of these sites together; shorter than what hangs."""
+
+# Who may do what
+
+
+def test_unauthenticated_agent_registration(agency: Agency) -> None:
+    ways: list[dict[str, Any]] = [
+        {},
+        {"token": "wrong"},
+        {"token": agency.user.headers["Authorization"]},  # a user's token lets nobody in as an agent
+        {"path": "/client/register?token=wrong"},
+        {"path": "/agents/wrong/client/register"},
+        {"path": f"/client/register?token={ADMIN_KEY}"},  # not where it would be logged
+    ]
+    assert [Agent(agency.url, **way).refused for way in ways] == [401] * len(ways)
+    assert agency.ids() == []
+
+
+def test_the_unauthenticated_list_of_connections_gives_nobody_an_id(agency: Agency, nobody: httpx2.Client) -> None:
+    agent = agency.agent()
+    for headers in ({}, {"Authorization": "wrong"}):
+        response = nobody.get("/api/connections", headers=headers)
+        (listed,) = said(response)["connections"]
+        assert listed["Ws"] == {}
+        assert str(agent.id) not in response.text
+        assert re.fullmatch(r"[0-9a-f-]{7}…[0-9a-f-]{4}", listed["Id"])
+
+
+def test_the_admin_key_disclosed_on_a_wrong_guess(nobody: httpx2.Client) -> None:
+    for path in ADMIN_LISTS:
+        for params in ({}, {"admin_key": "wrong"}):
+            response = nobody.get(path, params=params)
+            assert said(response, 401) == {"error": "Invalid admin key"}
+            assert ADMIN_KEY not in response.text
+
+
+def test_admin_key_and_tokens_in_the_log(agency: Agency, nobody: httpx2.Client, agent_token: str) -> None:
+    nobody.get("/admin/users", params={"admin_key": ADMIN_KEY})
+    user_token = agency.user.headers["Authorization"]
+    agency.agent(token=None, path=f"/agents/{agent_token}/client/register").close()
+    agency.agent(token=None, path=f"/client/register?token={agent_token}").close()
+    nobody.get(f"/agents/{agent_token}/client/other")
+    nobody.get(f"//agents//{agent_token}/client/other")
+    agency.ask()
+    processes = [*agency.site.stack.webs, *agency.site.stack.workers]
+    wait_until(lambda: "/agents/\\u2026/client/register" in processes[0].log(), "the request to be logged")
+    told = [line for process in processes for line in process.log().splitlines()]
+    assert [line for line in told if ADMIN_KEY in line or agent_token in line or user_token in line] == []
+
+
+def test_questions_in_the_log(agency: Agency) -> None:
+    agency.agent()
+    secret = secrets.token_hex(16)
+    for content in (secret, f"no json {secret}", f"bad data {secret}", f"wrong id {secret}"):
+        agency.ask(content)
+    processes = [*agency.site.stack.webs, *agency.site.stack.workers]
+    assert not [process.name for process in processes if secret in process.log()]
+
+
+def test_tokens_in_clear(agency: Agency, nobody: httpx2.Client) -> None:
+    token = agency.user.headers["Authorization"]
+    response = nobody.get("/admin/users", params={"admin_key": ADMIN_KEY})
+    assert token not in response.text
+    assert f'"{token[:7]}…{token[-4:]}"' in response.text
+    with agency.site.database.read() as session:
+        for row in session.scalars(select(ApiToken)):
+            assert token not in str(vars(row))
+
+
+def test_conversations_of_other_users(agency: Agency, nobody: httpx2.Client) -> None:
+    agency.agent()
+    conversation = agency.told()["conversation_id"]
+    other = post(nobody, "/admin/users/add", admin_key=ADMIN_KEY).json()["token"]
+    responses = [
+        nobody.post("/api/ask", json={"conversation_id": each}, headers={"Authorization": other})
+        for each in (conversation, "unknown")
+    ]
+    for response in responses:
+        assert said(response, 500) == {"error": "Conversation doesn't exists"}
+    assert responses[0].content == responses[1].content
+    assert set(responses[0].headers) == set(responses[1].headers)
+
+
+@pytest.mark.parametrize("path", ["/api/ask", "/api/connections", "/admin/users", "/admin/users/add", "/health"])
+def test_preflights_are_not_answered(nobody: httpx2.Client, path: str) -> None:
+    asked = {
+        "Origin": "https://page.example",
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization",
+    }
+    response = nobody.options(path, headers=asked)
+    assert response.status_code == 204
+    assert response.headers["access-control-allow-origin"] == "*"
+    assert "Authorization" in response.headers["access-control-allow-headers"]
+    assert {"GET", "POST"} <= {method.strip() for method in response.headers["access-control-allow-methods"].split(",")}
+
+
+def test_lock_leak_after_an_empty_pool(agency: Agency) -> None:
+    # The fatal one: there the pool stayed locked, and every later request hung for ever
+    for _ in range(3):
+        assert agency.ask().json() == {"error": "No available clients"}
+    agency.agent()
+    began = time.monotonic()
+    assert agency.told()["content"]
+    assert len(agency.ids()) == 1
+    assert time.monotonic() - began < 5
+
+
+def test_issues_17_and_38_a_request_hangs_for_ever(agency: Agency) -> None:
+    began = time.monotonic()
+    # With nobody there
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda _: agency.ask(), range(8)))
+    assert {(answer.status_code, answer.text) for answer in answers} == {(503, '{"error":"No available clients"}')}
+    assert time.monotonic() - began < SOON_SECONDS
+    # With somebody who is silent, and others behind him
+    agency.agent()
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(agency.ask, ["silent"] * 4))
+    assert {answer.status_code for answer in answers} <= {500, 503}
+    # With somebody whose pings are not answered
+    agency.agent(pong="silent")
+    assert agency.user.get("/api/connections").status_code == 200
+    assert agency.ask().status_code in {200, 503}
+    assert time.monotonic() - began < 3 * SOON_SECONDS
+
+
+@pytest.mark.parametrize("how", ["silent", "close", "wrong id"])
+def test_issues_3_6_10_and_22_no_available_clients_until_all_is_restarted(agency: Agency, how: str) -> None:
+    # A stale agent does not answer its ping: with it alone nobody is there
+    stale = agency.agent(pong=how)
+    for _ in range(2):
+        assert agency.ask().json() == {"error": "No available clients"}
+    # A better one, or the same one come again, is asked at once; nothing was restarted
+    assert agency.agent().id == agency.told()["content"].split()[0]
+    again = agency.agent(agent_id=stale.id)
+    assert {agency.told()["content"].split()[0] for _ in range(2)} >= {again.id}
+
+
+def test_issue_3_nothing_tells_why_no_client_is_available(agency: Agency, elsewhere: Client) -> None:
+    def cause() -> str:
+        assert agency.ask().json() == {"error": "No available clients"}
+        message: str = elsewhere.http.get("/jobs").json()["data"][0]["error"]["message"]
+        return message
+
+    assert cause() == "No agent is connected."
+    agency.agent()
+    with ThreadPoolExecutor(3) as threads:
+        answers = list(threads.map(agency.ask, ["slow 0.9"] * 3))
+    assert sorted(answer.status_code for answer in answers) == [200, 200, 503]
+    errors = [job["error"]["message"] for job in elsewhere.http.get("/jobs").json()["data"] if job["error"]]
+    assert "No agent was idle within 1.5 s." in errors
+
+
+def test_issue_10_and_pull_26_a_conversation_needs_both_ids(agency: Agency) -> None:
+    agent = agency.agent()
+    first = agency.told("One")
+    # The conversation's id alone goes on behind its last answer, not behind a parent that was made up
+    second = agency.told("Two", conversation_id=first["conversation_id"])
+    assert agent.requests[1]["parent_id"] == first["response_id"]
+    # Both go on where they say
+    agency.told("Three", conversation_id=first["conversation_id"], parent_id=second["response_id"])
+    assert agent.requests[2]["parent_id"] == second["response_id"]
+    # A parent alone begins a conversation, and is passed on
+    third = agency.told("Four", parent_id=second["response_id"])
+    assert (agent.requests[3]["conversation_id"], agent.requests[3]["parent_id"]) == ("", second["response_id"])
+    assert third["conversation_id"] != first["conversation_id"]
+
+
+def test_issues_20_and_34_the_database_fails_for_want_of_its_directory(tmp_path: Path) -> None:
+    folder = tmp_path / "not" / "there"
+    environment = {"SECRET_KEY": SECRET_KEY, "DATA_DIR": str(folder), "PATH": str(BIN)}
+    subprocess.run(
+        [str(BIN / "alembic"), "upgrade", "head"], cwd=ROOT, env=environment, check=True, capture_output=True, timeout=60
+    )
+    assert list(folder.glob("*.db"))
+
+
+@pytest.mark.parametrize("content", ["error", "bad data", "wrong id", "no json", "number", "silent"])
+def test_one_failed_question_makes_an_agent_unusable(agency: Agency, content: str) -> None:
+    agency.agent()
+    assert agency.ask(content).status_code == 500
+    assert agency.told()["content"]
+
+
+@pytest.mark.parametrize("how", ["silent", "wrong id", "late 0.9"])
+def test_an_agent_that_missed_one_ping_stays_dead(agency: Agency, how: str) -> None:
+    # There every later question in its conversations was `Ping failed`, though it had recovered
+    agent = agency.agent()
+    conversation = agency.told()["conversation_id"]
+    agent.pong = how
+    assert agency.ask(conversation_id=conversation).json() == {"error": "Ping failed"}
+    agent.pong = "pong"
+    assert agency.told(conversation_id=conversation)["conversation_id"] == conversation
+
+
+def test_a_busy_pool_is_an_immediate_503(agency: Agency) -> None:
+    agent = agency.agent()
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(agency.told, ["slow 0.3 a", "slow 0.3 b", "slow 0.3 c", "slow 0.3 d"]))
+    assert {answer["content"].removeprefix(f"{agent.id} heard slow 0.3 ") for answer in answers} == set("abcd")
+
+
+def test_an_unsolicited_message_is_taken_for_the_next_reply(agency: Agency) -> None:
+    agent = agency.agent()
+    agent.do(agent.say("unasked", "ChatGptResponse", json.dumps({"content": "never"})))
+    agent.do(agent.say("unasked", "hello"))
+    assert agency.told()["content"] == f"{agent.id} heard Hello"
+
+
+@pytest.mark.parametrize("agents", [1, 2])
+def test_eight_asks_at_once_get_in_each_others_way(agency: Agency, agents: int) -> None:
+    connected = [agency.agent() for _ in range(agents)]
+    questions = [f"question {number}" for number in range(8)]
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(agency.told, questions))
+    assert [answer["content"].split(" heard ")[1] for answer in answers] == questions
+    assert all(agent.requests for agent in connected)
+
+
+def test_two_asks_at_once_in_one_conversation(agency: Agency) -> None:
+    agent = agency.agent()
+    first = agency.told()
+    with ThreadPoolExecutor(2) as threads:
+        asked = [threads.submit(agency.told, f"slow 0.2 {name}", conversation_id=first["conversation_id"]) for name in "ab"]
+        answers = [each.result() for each in asked]
+    assert {answer["content"] for answer in answers} == {f"{agent.id} heard slow 0.2 {name}" for name in "ab"}
+    # The second goes on where the first ended
+    assert agent.requests[1]["parent_id"] == first["response_id"]
+    assert agent.requests[2]["parent_id"] in {answer["response_id"] for answer in answers}
+
+
+def test_a_bearer_token_is_rejected(agency: Agency, nobody: httpx2.Client) -> None:
+    agency.agent()
+    headers = {"Authorization": f"Bearer {agency.user.headers['Authorization']}"}
+    assert said(nobody.post("/api/ask", json={}, headers=headers))["content"]
+
+
+def test_ping_frames_are_not_answered_while_idle(agency: Agency) -> None:
+    agent = agency.agent(heartbeat_seconds=0.2)
+    time.sleep(1)  # the line would be cut after half a heartbeat
+    assert not agent.is_over
+    assert agency.told()["content"]
+
+
+def test_a_closed_agent_stays_listed(agency: Agency) -> None:
+    for leave in (Agent.close, Agent.vanish):
+        leave(agency.agent())
+        wait_until(lambda: agency.ids() == [], "the agent to be gone", 2)
+
+
+def test_issue_32_the_cause_of_an_agents_error_is_lost(agency: Agency, elsewhere: Client) -> None:
+    agency.agent()
+    agency.ask("error")
+    (job,) = elsewhere.http.get("/jobs").json()["data"]
+    assert job["error"]["code"] == "agent_bad_answer"
+    assert job["error"]["message"] == "The agent reported: Unknown error"
+
+
+def test_a_handshake_that_is_no_json_leaks_its_socket(agency: Agency) -> None:
+    agent = agency.agent(agent_id=None, greeting="this is no JSON")
+    wait_until(lambda: agent.is_over, "the connection to be closed")
+    assert agent.close_code == 1007
+    assert agency.ids() == []
