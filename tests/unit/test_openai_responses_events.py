@@ -14,6 +14,7 @@ from api.dialects.openai.wire import DONE, HEARTBEAT
 from shared import events
 from shared.events import Event
 from shared.models import Job, Status
+from tests.open_responses import check_event
 
 HEX = "0123456789abcdef0123456789abcdef"
 USAGE = {"prompt_tokens": 4, "completion_tokens": 2, "total_tokens": 6, "estimated": False}
@@ -60,6 +61,8 @@ def told(*said: Said, row: Job | None = None) -> list[dict[str, Any]]:
     for event in log(*said):
         whole += translation.said(event, lambda: ending(event.type))  # noqa: B023 - called at once
     assert [fields["sequence_number"] for fields in whole] == list(range(len(whole)))
+    for fields in whole:
+        check_event(orjson.loads(orjson.dumps(fields)))
     return whole
 
 
