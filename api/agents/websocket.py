@@ -23,7 +23,9 @@ from wsproto.utilities import LocalProtocolError, generate_accept_token
 
 VERSION = "13"
 NONCE_BYTES = 16
-READ_BYTES = 64 * 1024
+READ_BYTES = 16 * 1024
+FRAMES_PER_SECOND = 10_000
+"""A peer that sends more is held up, so that it cannot keep the others of this process from their turn."""
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 """A longer message ends the connection."""
 PING_SECONDS = 20.0
@@ -141,9 +143,11 @@ class WebSocket:
             raise Closed(CloseReason.ABNORMAL_CLOSURE, "unexpected EOF")
         self._heard = time.monotonic()
         self._frames.receive_data(data)
+        frames = 0
         for event in self._frames.events():
             self._take(event)
-        time.sleep(0)  # a peer that never pauses must not keep the others of this process from their turn
+            frames += 1
+        time.sleep(max(frames - 1, 0) / FRAMES_PER_SECOND)  # also of 0 s: then it is only the others' turn
         return None
 
     def _wonder(self) -> None:

@@ -1,6 +1,7 @@
 """Agents and those who ask them, by ChatGPT-API-server's wire alone, across processes that are stopped, killed and frozen."""
 
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,20 @@ ANSWER_SECONDS = 2.0
 PRESENCE_SECONDS = 5.0
 SLACK_SECONDS = 5.0
 SETTINGS = {"AGENT_PING_SECONDS": "0.5", "AGENT_ANSWER_SECONDS": f"{ANSWER_SECONDS}", "AGENT_WAIT_SECONDS": "3", "ADMIN_KEY": KEY}
+
+
+AGENT_PROGRAM = """
+import sys
+import time
+from tests.agent import Agent
+
+url, token, name = sys.argv[1:]
+agent = Agent(url, token=token, agent_id=name)
+while not agent.is_over:
+    time.sleep(0.02)
+    if any(request["content"].startswith("slow") for request in agent.requests):
+        print("asked", flush=True)
+"""
 
 
 @dataclass(frozen=True)
@@ -127,6 +142,63 @@ def test_killing_an_agent_in_the_middle_of_an_answer(meeting: Meeting) -> None:
     assert response.json()["error"] == "Failed to read response from the client"
     assert response.json()["err"].startswith("websocket: close 1006")
     assert meeting.ask("Hello", conversation_id=conversation).json() == {"error": "Connection no longer exists"}
+
+
+class AgentProcess:
+    """An agent in a process of its own."""
+
+    def __init__(self, stack: Stack, web: int, name: str) -> None:
+        self.id = name
+        command = [sys.executable, "-c", AGENT_PROGRAM, stack.urls[web], KEY, name]
+        self.process = stack.start(f"agent-{name}", command)
+
+    def is_asked(self) -> bool:
+        return "asked" in self.process.log()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_an_agents_process_is_killed_or_freezes_in_the_middle_of_an_answer(meeting: Meeting, number: signal.Signals) -> None:
+    # Given a conversation with the only agent there is
+    agent = AgentProcess(meeting.stack, 0, f"{number.name} 1")
+    wait_until(lambda: meeting.ids() == [agent.id], "the agent to be there")
+    conversation = meeting.told("Hello", web=1)["conversation_id"]
+    with ThreadPoolExecutor(1) as threads:
+        # When its process ends while it is asked
+        asked = threads.submit(meeting.ask, "slow 1.5", 1, conversation_id=conversation)
+        wait_until(agent.is_asked, "the question to arrive")
+        began = time.monotonic()
+        agent.process.signal(number)
+        # Then the error is told: at once, or when its time is up
+        response = asked.result()
+    assert time.monotonic() - began < (1 if number is signal.SIGKILL else ANSWER_SECONDS + 1)
+    assert (response.status_code, response.json()["error"]) == (500, "Failed to read response from the client")
+    err = "websocket: close 1006" if number is signal.SIGKILL else "i/o timeout: nothing came in 2 s"
+    assert response.json()["err"].startswith(err)
+
+    # And one that is dead or frozen keeps no question from another
+    good = meeting.agent(web=1)
+    began = time.monotonic()
+    assert [meeting.told("Hello", web)["content"] for web in (0, 1)] == [f"{good.id} heard Hello"] * 2
+    assert time.monotonic() - began < SLACK_SECONDS
+    agent.process.kill()
+    wait_until(lambda: meeting.ids() == [good.id], "the agent to be gone", SLACK_SECONDS)
+
+
+def test_the_conversations_are_lost_with_a_server_restart(meeting: Meeting, agency: Agency) -> None:
+    # There every known conversation was `Conversation doesn't exists` from then on
+    agent = meeting.agent(web=0)
+    first = meeting.told("One")
+    for process in [*agency.stack.webs, *agency.stack.workers]:
+        process.stop()
+    for web in (0, 1):
+        agency.stack.restart_web(web)
+    agency.stack.workers.clear()
+    for _ in range(2):
+        agency.stack.start_worker()
+    wait_until(lambda: agent.is_over, "the agent to be sent away")
+    again = meeting.agent(web=1, agent_id=agent.id)
+    assert meeting.told("Two", conversation_id=first["conversation_id"])["content"] == f"{again.id} heard Two"
+    assert [request["parent_id"] for request in again.requests] == [first["response_id"]]
 
 
 def test_an_agent_comes_again_at_another_process(meeting: Meeting) -> None:

@@ -4,11 +4,21 @@ from typing import Any
 
 import httpx2
 import orjson
+import pytest
 
+from tests.agent import Agent
 from tests.client import Client
+from tests.stack import Stack, wait_until
 
 ECHO = "demo?echo=1&first_ms=0&gap_ms=0"
 """A model that answers with the messages that it was shown."""
+
+
+@pytest.fixture(scope="module")
+def agents_door(stack: Stack) -> str:
+    """The address of an API process that lets in every agent."""
+    stack.start_web(AGENT_REGISTRATION="open")
+    return stack.urls[-1]
 
 
 def texts(echoed: str) -> list[str]:
@@ -51,6 +61,53 @@ def test_a_conversation_goes_on_through_every_door(client: Client) -> None:
     assert sorted(message["content"]["parts"][0] for message in asked) == sorted(said)
     assert here in [session["id"] for session in answered(http.get("/chat/sessions"), 200)]
     assert here in [listed["id"] for listed in answered(http.get("/conversations"), 200)]
+
+
+def test_a_conversation_goes_on_at_an_agent_and_back(client: Client, agents_door: str) -> None:
+    http = client.http
+    answered(http.post("/user/config", json={"model": ECHO}), 201)
+    with Agent(agents_door) as agent:
+        wait_until(lambda: http.get("/api/connections").json()["connections"], "the agent to be there")
+
+        # Given a conversation that begins with a model, at two doors
+        here = client.submit("one")["conversation_id"]
+        answered(http.post("/chat/process", json={"session_id": here, "message": "two"}), 201)
+
+        # When an agent is asked next, it is told all that was said; what it says then is told to the model in its turn
+        first = answered(http.post("/api/ask", json={"content": "three", "conversation_id": here}), 200)
+        told = agent.requests[0]["content"]
+        assert [line for line in told.split("\n\n") if line.startswith("User: ")] == ["User: one", "User: two", "User: three"]
+        proxy = answered(http.post(f"/{here}/chat", json={"content": "four"}), 200)
+        assert texts(proxy["content"]) == ["one", "two", "three", "four"]
+        assert first["content"] in [message["content"] for message in orjson.loads(proxy["content"])]
+
+        # And by the name that the agent gave, each door knows the conversation
+        name = first["conversation_id"]
+        rest = answered(http.post(f"/conversations/{name}/ask", data={"prompt": "five"}), 201)["response"]
+        assert (rest["conversation_id"], texts(rest["message"])) == (name, ["one", "two", "three", "four", "five"])
+        last = client.finished(client.submit("six", conversation_id=name)["id"])
+        said = ["one", "two", "three", "four", "five", "six"]
+        assert texts(last["text"]) == said
+        back = answered(http.post("/api/ask", json={"content": "seven", "conversation_id": name}), 200)
+        assert back["content"].endswith("User: seven") or back["content"].endswith("heard seven")
+        chat = answered(http.get(f"/{here}/chat"), 200)
+        assert [message["content"] for message in chat if message["role"] == "user"] == [*said, "seven"]
+
+
+def test_a_conversation_that_begins_at_an_agent_goes_on_at_every_door(client: Client, agents_door: str) -> None:
+    http = client.http
+    answered(http.post("/user/config", json={"model": ECHO}), 201)
+    with Agent(agents_door) as agent:
+        wait_until(lambda: http.get("/api/connections").json()["connections"], "the agent to be there")
+        name = answered(http.post("/api/ask", json={"content": "one"}), 200)["conversation_id"]
+        assert agent.requests[0]["content"] == "one"
+
+    # Though the agent is gone
+    nest = answered(http.post("/chat/process", json={"session_id": name, "message": "two"}), 201)
+    assert texts(nest["content"]) == ["one", "two"]
+    assert texts(answered(http.post(f"/{name}/chat", json={"content": "three"}), 200)["content"]) == ["one", "two", "three"]
+    last = client.finished(client.submit("four", conversation_id=name)["id"])
+    assert texts(last["text"]) == ["one", "two", "three", "four"]
 
 
 def test_what_begins_at_another_door_goes_on_at_ours(client: Client) -> None:

@@ -1,0 +1,396 @@
+"""Agents and callers that mean harm, or are broken: what they do hurts nobody else, and holds up nothing."""
+
+import json
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import httpx2
+import pytest
+from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
+
+from tests.agent import Agent
+from tests.api.agency import ADMIN_KEY, Agency
+from tests.raw_agent import RawAgent
+from tests.stack import wait_until
+
+ANSWER_SECONDS = 1.0
+SLACK_SECONDS = 2.0
+MIB = 1024 * 1024
+MAX_MESSAGE_BYTES = 16 * MIB
+MASK = b"\0\0\0\0"
+TEXT = 0x81
+ENDLESS = struct.pack("!BBQ", TEXT, 0xFF, 2**62) + MASK
+"""The head of a frame that says it is longer than anything."""
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(8) as pool:
+        yield pool
+
+
+@pytest.fixture
+def raw(agency: Agency) -> Callable[..., RawAgent]:
+    """Connects agents that speak in bytes."""
+
+    def connect(agent_id: str | None = None) -> RawAgent:
+        agent = agency.ends.enter_context(RawAgent(agency.url, ADMIN_KEY, agent_id))
+        wait_until(lambda: not agent.id or agent.id in agency.ids(), "the agent to be there")
+        return agent
+
+    return connect
+
+
+def _trouble(asked: "Future[httpx2.Response]") -> Any:
+    response = asked.result(30)
+    assert response.status_code == 500, response.text
+    return response.json()
+
+
+# What is no frame
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b"\xff\xff\xff\xff", 1002),
+        (b"\x81\x01a", 1002),
+        (b"\x81\x81" + MASK + b"\xff", 1007),
+        (b"\x83\x80" + MASK, 1002),
+        (b"\x09\x80" + MASK, 1002),
+        (b"\x80\x80" + MASK, 1002),
+        (b"\x88\x81" + MASK + b"a", 1002),
+        (struct.pack("!BBQ", TEXT, 0xFF, 2**63) + MASK, 1002),
+    ],
+    ids=["rubbish", "unmasked", "no UTF-8", "unknown opcode", "ping in parts", "part of nothing", "half a code", "negative length"],
+)
+def test_what_is_no_frame_is_told_and_ends_the_connection(
+    agency: Agency, raw: Callable[..., RawAgent], threads: ThreadPoolExecutor, data: bytes, code: int
+) -> None:
+    # In the middle of an answer
+    agent = raw()
+    asked = threads.submit(agency.ask)
+    agent.asked()
+    agent.write(data)
+    told = _trouble(asked)
+    assert told["error"] == "Failed to read response from the client"
+    assert told["err"].startswith(f"websocket: close {code}")
+    assert agent.closed() in {code, 0}
+    # Instead of a greeting, and of a pong
+    greeting = raw("")
+    greeting.hear()
+    greeting.write(data)
+    assert greeting.closed() in {code, 0}
+    again = raw()
+    asked = threads.submit(agency.ask)
+    again.hear("ping")
+    again.write(data)
+    assert asked.result().json() == {"error": "No available clients"}
+    agency.wait_for_nobody()
+
+
+@pytest.mark.parametrize(
+    "greeting", ["", "[]", "5", '"text"', '{"id": 5}', '{"id": ["a"]}', "{", "[" * 100_000, '{"id": ' + "9" * 10_000 + "}"]
+)
+def test_a_greeting_that_is_no_message(agency: Agency, raw: Callable[..., RawAgent], greeting: str) -> None:
+    agent = raw("")
+    agent.hear()
+    agent.send(TextMessage(greeting))
+    assert agent.closed() == 1007
+    assert agency.ids() == []
+
+
+@pytest.mark.parametrize("greeting", ["null", "{}", '{"message": "anything", "more": [1]} and more', '{"ID": "", "data": null}'])
+def test_a_greeting_without_an_id_is_the_empty_one(agency: Agency, raw: Callable[..., RawAgent], greeting: str) -> None:
+    agent = raw("")
+    agent.hear()
+    agent.send(BytesMessage(greeting.encode()))
+    wait_until(lambda: agency.ids() == [""], "the agent to be there")
+
+
+# What is too large, too small, too slow, too much
+
+
+def test_a_message_that_is_too_large(agency: Agency, raw: Callable[..., RawAgent], threads: ThreadPoolExecutor) -> None:
+    agent = raw()
+    asked = threads.submit(agency.ask)
+    agent.asked()
+    flood = threads.submit(_write_all, agent, ENDLESS + b"a" * (MAX_MESSAGE_BYTES + MIB))
+    assert _trouble(asked)["err"] == "websocket: close 1009: read limit exceeded"
+    flood.result(30)
+    agency.wait_for_nobody()
+
+
+def _write_all(agent: RawAgent, data: bytes) -> None:
+    try:
+        agent.write(data)
+    except OSError:
+        return  # it was cut off
+
+
+def test_an_answer_as_large_as_may_be(agency: Agency, raw: Callable[..., RawAgent], threads: ThreadPoolExecutor) -> None:
+    agent = raw()
+    asked = threads.submit(agency.told)
+    question = agent.asked()
+    agent.answer(question, content="a" * (4 * MIB))
+    assert len(asked.result()["content"]) == 4 * MIB
+
+
+def test_an_answer_in_parts_of_one_byte(agency: Agency, raw: Callable[..., RawAgent], threads: ThreadPoolExecutor) -> None:
+    agent = raw()
+    asked = threads.submit(agency.told)
+    question = agent.asked()
+    payload = json.dumps({"content": "in small pieces ü", "conversation_id": "c"}, ensure_ascii=False)
+    text = json.dumps({"id": question["id"], "data": payload}, ensure_ascii=False)
+    parts = [TextMessage(character, message_finished=False) for character in text]
+    for index, part in enumerate([*parts, TextMessage("")]):
+        agent.send(part)
+        if index % 10 == 0:
+            agent.send(Ping(b"between"), TextMessage("", message_finished=False))
+    assert asked.result()["content"] == "in small pieces ü"
+
+
+def test_an_agent_that_says_a_byte_now_and_then(agency: Agency, raw: Callable[..., RawAgent], threads: ThreadPoolExecutor) -> None:
+    agent = raw()
+    began = time.monotonic()
+    asked = threads.submit(agency.ask)
+    question = agent.asked()
+    late = agent.frames.send(agent.framed(question["id"], "ChatGptResponse", '{"content": "late"}'))
+    sent = 0
+    while not asked.done():
+        agent.write(late[sent : sent + 1])
+        sent += 1
+        time.sleep(0.1)
+    # It is given up in time, whatever it says meanwhile
+    assert _trouble(asked)["err"] == "i/o timeout: nothing came in 1 s"
+    assert time.monotonic() - began < ANSWER_SECONDS + SLACK_SECONDS
+    # And may answer the next question, when it has said what it had to say
+    agent.write(late[sent:])
+    asked = threads.submit(agency.ask)
+    agent.answer(agent.asked(), content="in time")
+    assert asked.result().json()["content"] == "in time"
+
+
+@pytest.mark.parametrize("kind", ["messages", "pings", "parts"])
+def test_an_agent_that_never_pauses(agency: Agency, raw: Callable[..., RawAgent], nobody: httpx2.Client, kind: str) -> None:
+    agent, good = raw(), agency.agent()
+    flooding = {
+        "messages": agent.framed("unasked", "hello"),
+        "pings": Ping(b"a"),
+        "parts": TextMessage("", message_finished=False),
+    }[kind]
+    data = agent.frames.send(flooding) * 2_000
+    is_enough = threading.Event()
+
+    def flood() -> None:
+        agent.socket.settimeout(0.1)
+        while not is_enough.is_set():
+            try:
+                agent.socket.send(data)
+            except TimeoutError:
+                continue
+            except OSError:
+                return
+
+    flooding_thread = threading.Thread(target=flood)
+    flooding_thread.start()
+    try:
+        # Others are answered meanwhile
+        until = time.monotonic() + 2
+        while time.monotonic() < until:
+            began = time.monotonic()
+            assert nobody.get("/health").status_code == 200
+            assert time.monotonic() - began < 1
+        assert good.id in agency.ids()
+        began = time.monotonic()
+        answers = [agency.ask() for _ in range(2)]
+        assert time.monotonic() - began < 2 * (ANSWER_SECONDS + SLACK_SECONDS)
+        assert good.id in {answer.json().get("content", "").split(" ")[0] for answer in answers}
+    finally:
+        is_enough.set()
+        flooding_thread.join()
+
+
+# Who answers what was not asked of him
+
+
+def test_an_agent_that_answers_twice(agency: Agency, raw: Callable[..., RawAgent], threads: ThreadPoolExecutor) -> None:
+    agent = raw()
+    for number in range(3):
+        asked = threads.submit(agency.told)
+        ping = agent.hear("ping")["id"]
+        agent.say(ping, "pong")
+        agent.say(ping, "pong")
+        question = agent.hear("ChatGptRequest")
+        agent.answer(question, content=f"first {number}")
+        agent.answer(question, content=f"second {number}")
+        assert asked.result()["content"] == f"first {number}"
+
+
+def test_an_agent_that_answers_anothers_question(agency: Agency, raw: Callable[..., RawAgent], threads: ThreadPoolExecutor) -> None:
+    agents = [raw(), raw()]
+    asked = [threads.submit(agency.ask, f"question {number}") for number in range(2)]
+    questions = [agent.asked() for agent in agents]
+    # One says what was asked of the other: that is an error of his own, and nobody else's
+    agents[1].answer(questions[0], content="forged")
+    agents[0].answer(questions[0], content="true")
+    answers = {response.result().status_code: response.result().json() for response in asked}
+    assert answers[200]["content"] == "true"
+    assert answers[500] == {"error": "Failed to find response from the client"}
+    # While he is asked nothing it is heard by nobody
+    agents[1].answer(questions[0], content="forged again")
+    again = threads.submit(agency.told)
+    agents[0].answer(agents[0].asked(), content="true again")
+    assert again.result()["content"] == "true again"
+
+
+def test_only_the_id_tells_what_a_reply_belongs_to(
+    agency: Agency, raw: Callable[..., RawAgent], threads: ThreadPoolExecutor
+) -> None:
+    agent = raw()
+    asked = threads.submit(agency.told)
+    agent.say(agent.hear("ping")["id"], "ChatGptResponse", "whatever")
+    question = agent.hear("ChatGptRequest")
+    answer = {"id": question["id"], "message": "error", "data": '{"content": "good"}', "error": {}, "more": [1]}
+    agent.send(TextMessage(json.dumps(answer)))
+    assert asked.result()["content"] == "good"
+
+
+def test_an_answer_right_before_goodbye_counts(agency: Agency, raw: Callable[..., RawAgent], threads: ThreadPoolExecutor) -> None:
+    agent = raw()
+    asked = threads.submit(agency.told)
+    question = agent.asked()
+    agent.send(agent.framed(question["id"], "", '{"content": "the last words"}'), CloseConnection(1000))
+    assert asked.result()["content"] == "the last words"
+    agency.wait_for_nobody()
+
+
+def test_an_agent_that_leaves_with_its_pong(agency: Agency, raw: Callable[..., RawAgent], threads: ThreadPoolExecutor) -> None:
+    agent = raw()
+    asked = threads.submit(agency.ask)
+    agent.send(agent.framed(agent.hear("ping")["id"], "pong"), CloseConnection(1000))
+    assert _trouble(asked) == {"error": "Failed to send request to the client"}
+    agency.wait_for_nobody()
+
+
+def test_an_agent_that_resets_its_connection(agency: Agency, raw: Callable[..., RawAgent], threads: ThreadPoolExecutor) -> None:
+    # Alone: the error is told at once
+    agent = raw()
+    asked = threads.submit(agency.ask)
+    agent.asked()
+    began = time.monotonic()
+    agent.reset()
+    told = _trouble(asked)
+    assert (told["error"], told["err"][:22]) == ("Failed to read response from the client", "websocket: close 1006 ")
+    assert time.monotonic() - began < ANSWER_SECONDS
+    agency.wait_for_nobody()
+    # With another beside it: that one answers
+    agent, other = raw(), agency.agent()
+    asked = threads.submit(agency.ask)
+    try:
+        agent.socket.settimeout(0.5)
+        agent.asked()
+        agent.reset()
+    except TimeoutError:
+        pass  # the other was asked at once
+    assert asked.result().json()["content"] == f"{other.id} heard Hello"
+
+
+# Whose id it is
+
+
+def test_an_id_that_is_taken_in_the_middle_of_an_answer(
+    agency: Agency, raw: Callable[..., RawAgent], threads: ThreadPoolExecutor
+) -> None:
+    older = raw()
+    conversation = threads.submit(agency.told)
+    older.answer(older.asked(), content="a", conversation_id="c", response_id="r")
+    assert conversation.result()["conversation_id"] == "c"
+    # Where the conversation goes on, the question is lost with the connection
+    asked = threads.submit(agency.ask, conversation_id="c")
+    older.asked()
+    newer = raw(older.id)
+    assert _trouble(asked)["error"] == "Failed to read response from the client"
+    assert older.closed() == 1000
+    # Where it begins, whoever is there now is asked
+    asked = threads.submit(agency.ask)
+    newer.asked()
+    newest = Agent(agency.url, token=ADMIN_KEY, agent_id=older.id)
+    agency.ends.enter_context(newest)
+    assert asked.result().json()["content"] == f"{older.id} heard Hello"
+    assert agency.ids() == [older.id]
+
+
+def test_many_that_fight_for_one_id(agency: Agency, threads: ThreadPoolExecutor) -> None:
+    agents = list(threads.map(lambda _: Agent(agency.url, token=ADMIN_KEY, agent_id="one"), range(16)))
+    for agent in agents:
+        agency.ends.enter_context(agent)
+    wait_until(lambda: sum(not agent.is_over for agent in agents) == 1, "all but one to be sent away")
+    assert agency.ids() == ["one"]
+    assert agency.told()["content"] == "one heard Hello"
+
+
+# What they say
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"content": "nul \0", "response_id": "r\0", "conversation_id": "c\0"},
+        {"content": "half \ud800 a character", "response_id": "\udfff", "conversation_id": "\ud800"},
+        {"content": "long ids", "response_id": "r" * 100_000, "conversation_id": "c" * 100_000, "id": "i" * 100_000},
+        {"content": "</script>", "conversation_id": "' OR 1=1 --", "response_id": "../../etc"},
+    ],
+    ids=["nul", "half", "long", "quotes"],
+)
+def test_answers_that_no_database_likes(
+    agency: Agency, raw: Callable[..., RawAgent], threads: ThreadPoolExecutor, payload: dict[str, str]
+) -> None:
+    agent = raw()
+    asked = threads.submit(agency.told)
+    agent.answer(agent.asked(), **payload)
+    told = asked.result()
+    # By what it says, the conversation can be gone on with
+    asked = threads.submit(agency.told, conversation_id=told["conversation_id"], parent_id=told["response_id"])
+    question = agent.asked()
+    assert json.loads(question["data"])["conversation_id"]
+    agent.answer(question, content="more", conversation_id=payload["conversation_id"])
+    assert asked.result()["content"] == "more"
+
+
+def test_two_conversations_that_agents_call_alike(
+    agency: Agency, raw: Callable[..., RawAgent], threads: ThreadPoolExecutor
+) -> None:
+    agents = [raw("a"), raw("b")]
+    names = []
+    for agent, content in zip(agents, ("one", "two"), strict=True):
+        asked = threads.submit(agency.told, content)
+        agent.answer(agent.asked(), content=content, conversation_id="same", response_id=content)
+        names.append(asked.result()["conversation_id"])
+    assert names[0] == "same" != names[1]
+    # Each goes on with its own agent
+    for agent, name, content in zip(agents, names, ("one", "two"), strict=True):
+        asked = threads.submit(agency.told, "more", conversation_id=name)
+        question = agent.asked()
+        assert json.loads(question["data"])["parent_id"] == content
+        agent.answer(question, content="more", conversation_id="same", response_id="later")
+        assert asked.result()["conversation_id"] == name
+
+
+@pytest.mark.parametrize("odd", ["nul \0", "half \ud800", "a" * 100_000, "' OR 1=1 --", "\u202e"])
+def test_questions_that_no_database_likes(agency: Agency, odd: str) -> None:
+    agent = agency.agent()
+
+    def ask(**ids: str) -> httpx2.Response:
+        return agency.user.post("/api/ask", content=json.dumps({"content": odd, **ids}))
+
+    first = ask(message_id=odd, parent_id=odd)
+    assert first.status_code == 200
+    again = ask(conversation_id=first.json()["conversation_id"], message_id=odd, parent_id=odd)
+    assert again.status_code == 200
+    assert len(agent.requests) == 2
+    assert ask(conversation_id=odd).json() == {"error": "Conversation doesn't exists"}

@@ -1,0 +1,117 @@
+"""An agent that speaks in bytes: what no library would send."""
+
+import base64
+import json
+import secrets
+import socket
+import struct
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from wsproto.connection import Connection, ConnectionType
+from wsproto.events import CloseConnection, Event, TextMessage
+
+READ_BYTES = 65536
+WAIT_SECONDS = 20.0
+PATH = "/client/register"
+LINGER_NOT = struct.pack("ii", 1, 0)
+
+Frame = dict[str, Any]
+
+
+class RawAgent:
+    """One connection, read and written by the test itself."""
+
+    def __init__(self, url: str, token: str, agent_id: str | None = None) -> None:
+        """Connect, and say who it is, unless `agent_id` is empty."""
+        place = urlsplit(url)
+        assert place.hostname is not None
+        self.socket = socket.create_connection((place.hostname, place.port or 80), WAIT_SECONDS)
+        key = base64.b64encode(secrets.token_bytes(16)).decode()
+        request = (
+            f"GET {PATH} HTTP/1.1\r\nHost: {place.netloc}\r\nAuthorization: {token}\r\nUpgrade: websocket\r\n"
+            f"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
+        )
+        self.write(request.encode())
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += self.socket.recv(1)
+        assert head.startswith(b"HTTP/1.1 101 "), head
+        self.frames = Connection(ConnectionType.CLIENT)
+        self.close_code: int | None = None
+        self._events: list[Event] = []
+        self._text = ""
+        self.id = str(self.hear()["id"]) if agent_id is None else agent_id
+        if self.id:
+            self.say(self.id)
+
+    def write(self, data: bytes) -> None:
+        """Send bytes as they are."""
+        self.socket.sendall(data)
+
+    def send(self, *events: Event) -> None:
+        """Send frames, all at once."""
+        self.write(b"".join(self.frames.send(event) for event in events))
+
+    def framed(self, frame_id: str, message: str = "", data: str = "") -> TextMessage:
+        """Make a message of the agents' protocol."""
+        return TextMessage(json.dumps({"id": frame_id, "message": message, "data": data}))
+
+    def say(self, frame_id: str, message: str = "", data: str = "") -> None:
+        """Send a message of the agents' protocol."""
+        self.send(self.framed(frame_id, message, data))
+
+    def hear(self, message: str | None = None) -> Frame:
+        """Wait for the next message, or for the next one of a kind; what comes between is left unanswered."""
+        while True:
+            event = self._event()
+            assert isinstance(event, TextMessage), event
+            self._text += event.data
+            if not event.message_finished:
+                continue
+            frame: Frame = json.loads(self._text)
+            self._text = ""
+            if message in {None, frame["message"]}:
+                return frame
+
+    def asked(self) -> Frame:
+        """Answer the next ping, and wait for the question behind it."""
+        self.say(self.hear("ping")["id"], "pong")
+        return self.hear("ChatGptRequest")
+
+    def answer(self, question: Frame, **payload: str) -> None:
+        """Answer a question."""
+        self.say(question["id"], "ChatGptResponse", json.dumps(payload))
+
+    def closed(self) -> int:
+        """Wait until the server has said goodbye; tells its code (0: it said none)."""
+        while True:
+            event = self._event()
+            if event is None or isinstance(event, CloseConnection):
+                return event.code if event else 0
+
+    def _event(self) -> Event | None:
+        while not self._events:
+            try:
+                data = self.socket.recv(READ_BYTES)
+            except ConnectionError:
+                data = b""
+            if not data:
+                return None
+            self.frames.receive_data(data)
+            self._events += self.frames.events()
+        return self._events.pop(0)
+
+    def reset(self) -> None:
+        """Drop the connection with a TCP reset."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NOT)
+        self.socket.close()
+
+    def __enter__(self) -> Self:
+        """Stay for a block."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Leave."""
+        self.socket.close()
