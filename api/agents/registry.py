@@ -70,8 +70,8 @@ class Registry:
     def _seat(self, session: Session) -> None:
         """Let workers find an agent; who sat there under its id before is sent away, wherever that is."""
         with self._speaking:
-            if self.find(session.connection) is None:
-                return  # it has just left
+            if self.find(session.connection) is None or session.left_out_at is not None:
+                return  # it has just left, or was left out meanwhile
             try:
                 reply = self._redis.execute_command(*agents.join_command(self._member(session)))
             except RedisError as error:
@@ -85,8 +85,9 @@ class Registry:
     def leave_out(self, session: Session) -> None:
         """Let workers find an agent no more, until it says something."""
         log.warning("agent.left_out", agent=session.agent_id)
-        session.left_out_at = time.monotonic()  # first: who is not seated for no such reason is seated by the next look
-        session.is_seated = False
+        with self._speaking:
+            session.left_out_at = time.monotonic()  # first: who is not seated for no such reason is seated by the next look
+            session.is_seated = False
         self._unseat(session)
 
     def bring_back(self, session: Session) -> None:

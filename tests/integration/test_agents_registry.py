@@ -1,11 +1,16 @@
 """What one API process tells Redis of its agents, and which connections it closes."""
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent import futures
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 import pytest
+from wsproto.connection import Connection, ConnectionType
+from wsproto.events import TextMessage
 
 from api.agents import registry as registries
 from api.agents.registry import Registry
@@ -132,6 +137,14 @@ def test_an_agent_that_failed_a_ping_is_left_out_until_it_says_something(process
     wait_until(lambda: process.seated() == [session.connection], "the agent to be back")
 
 
+def test_a_look_that_was_about_to_seat_it_does_not_bring_it_back(process: Process) -> None:
+    # Given a look that found an agent not seated yet, and did not come to seat it before it was left out
+    session = process.agent()
+    process.registry.leave_out(session)
+    process.registry._seat(session)
+    assert process.seated() == []
+
+
 def test_or_for_a_while(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
     session = process.agent()
     process.registry.leave_out(session)
@@ -160,11 +173,28 @@ def test_an_outcome_lets_the_agent_go_for_good(process: Process) -> None:
     assert process.take("ask") is Verdict.TAKEN
 
 
-def test_who_does_not_say_who_he_is_is_sent_away(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_handshake_without_a_time_out(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registries, "ARRIVE_SECONDS", 0.1)
     session = process.session()
     with process.registry.arrival(session.websocket):
         wait_until(lambda: code(session) == 1008, "the connection to be closed")
+
+
+def test_a_newcomer_that_says_a_byte_now_and_then(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registries, "ARRIVE_SECONDS", 0.5)
+    ours, theirs = socket.socketpair()
+    greeting = Connection(ConnectionType.CLIENT).send(TextMessage('{"id": "a"}' * 10))
+    with ours, theirs, ThreadPoolExecutor(1) as threads:
+        websocket = WebSocket(ours, silence_seconds=60)
+        began = time.monotonic()
+        with process.registry.arrival(websocket):
+            reading = threads.submit(websocket.receive)
+            for byte in greeting:
+                theirs.send(bytes([byte]))
+                if futures.wait([reading], 0.05).done:
+                    break
+            assert str(reading.exception()).startswith("websocket: close 1008")
+    assert time.monotonic() - began < 2
 
 
 def test_everybody_is_sent_away_when_the_process_stops(process: Process) -> None:
