@@ -220,7 +220,7 @@ def test_an_emptied_redis(meeting: Meeting, agency: Agency) -> None:
         asked = threads.submit(meeting.told, "slow 1.5", conversation_id=conversation)
         wait_until(lambda: sum(len(agent.requests) for agent in agents) == 2, "the question to arrive")
         agency.redis.client.flushall()
-        wait_until(lambda: len(meeting.ids()) == 2, "the agents to be back", SLACK_SECONDS)
+        wait_until(lambda: len(meeting.ids()) == 2, "the agents to be back", PRESENCE_SECONDS)
         assert asked.result()["conversation_id"] == conversation
     assert meeting.told("Two", conversation_id=conversation)["conversation_id"] == conversation
 

@@ -126,6 +126,17 @@ def test_a_peer_that_says_goodbye(ends: tuple[WebSocket, Peer]) -> None:
         ours.send("too late")
 
 
+def test_what_was_said_before_the_end_is_heard(ends: tuple[WebSocket, Peer]) -> None:
+    ours, peer = ends
+    peer.socket.sendall(
+        b"".join(peer.frames.send(event) for event in (TextMessage("last"), TextMessage("words"), CloseConnection(1000)))
+    )
+    assert [ours.receive(), ours.receive()] == ["last", "words"]
+    for _ in range(2):
+        with pytest.raises(Closed, match="close 1000"):
+            ours.receive()
+
+
 def test_a_peer_that_is_gone(ends: tuple[WebSocket, Peer]) -> None:
     ours, peer = ends
     peer.socket.close()
