@@ -188,8 +188,10 @@ def test_the_conversations_are_lost_with_a_server_restart(meeting: Meeting, agen
     # There every known conversation was `Conversation doesn't exists` from then on
     agent = meeting.agent(web=0)
     first = meeting.told("One")
-    for process in [*agency.stack.webs, *agency.stack.workers]:
-        process.stop()
+    processes = [*agency.stack.webs, *agency.stack.workers]
+    for process in processes:
+        process.signal(signal.SIGTERM)
+    wait_until(lambda: not any(process.is_running() for process in processes), "all to stop")
     for web in (0, 1):
         agency.stack.restart_web(web)
     agency.stack.workers.clear()
