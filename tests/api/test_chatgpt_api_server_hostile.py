@@ -9,9 +9,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import httpx2
+import psycopg
 import pytest
 from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
 
+from shared.database import STATEMENT_MS
 from tests.agent import Agent
 from tests.api.agency import ADMIN_KEY, Agency
 from tests.raw_agent import RawAgent
@@ -394,3 +396,21 @@ def test_questions_that_no_database_likes(agency: Agency, odd: str) -> None:
     assert again.status_code == 200
     assert len(agent.requests) == 2
     assert ask(conversation_id=odd).json() == {"error": "Conversation doesn't exists"}
+
+
+def test_an_answer_that_comes_while_the_database_is_too_busy(
+    agency: Agency, raw: Callable[..., RawAgent], threads: ThreadPoolExecutor
+) -> None:
+    if agency.site.database.is_sqlite:
+        pytest.skip("a reader of SQLite waits for nobody")
+    agent = raw()
+    asked = threads.submit(agency.told)
+    question = agent.asked()
+    # Given that nobody can be asked how conversations are called, for longer than a statement may take
+    address = agency.site.database.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(address) as connection:
+        connection.execute("LOCK TABLE conversation_names")
+        agent.answer(question, content="patience", conversation_id="patience")
+        time.sleep(STATEMENT_MS / 1000 + 1)
+        assert not asked.done()
+    assert asked.result()["conversation_id"] == "patience"

@@ -1,5 +1,6 @@
 """`/api/ask`: a question for an agent, answered when the answer is there. `/api/connections`: which agents there are. `/health`."""
 
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,6 +24,8 @@ ASK_FIELDS = ("content", "conversation_id", "parent_id", "message_id")
 WISHES = ("message_id", "parent_id")
 NEVER = "0001-01-01T00:00:00Z"
 MICROSECONDS = 1_000_000
+PATIENCE_SECONDS = 60.0
+AGAIN_SECONDS = 0.5
 FLAGGED = "content_flagged"
 
 TROUBLES: dict[str, tuple[int, str]] = {
@@ -58,7 +61,7 @@ def ask() -> Response:
         job = submission.submit(context(), identity.principal().user_id, _ask(asked))
     except NotFound:
         return wire.answer({"error": "Conversation doesn't exists"}, wire.INTERNAL_ERROR)
-    return _told(waiting.finished(context(), job))
+    return _answered(job)
 
 
 @blueprint.get("/api/connections")
@@ -114,6 +117,18 @@ def _place(conversation_id: str, response_id: str) -> str | None:
             return None
         is_it = Message.origin["response_id"].as_string() == response_id
         return session.scalar(select(Message.id).where(Message.conversation_id == conversation.id, is_it).limit(1))
+
+
+def _answered(job: Job) -> Response:
+    """Wait for the answer, and tell it. A database that is away for a moment costs no answer that is there, or is on its way."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return _told(waiting.finished(context(), job))
+        except DatabaseUnavailable:
+            if time.monotonic() > until:
+                raise
+            time.sleep(AGAIN_SECONDS)
 
 
 def _told(job: Job) -> Response:
