@@ -83,9 +83,15 @@ def _context(config: Settings) -> Context:
 
 
 def _document(app: OpenAPI) -> None:
-    """Serve the description where it is looked for; `/docs` shows it without the internet."""
-    app.add_url_rule("/openapi.json", "openapi_json", lambda: jsonify(app.api_doc))
-    app.add_url_rule("/docs", "docs", _to_swagger)
+    """Serve the description where it is looked for, also by clients of other projects; `/docs` shows it without the internet."""
+
+    def description() -> Response:
+        return jsonify(app.api_doc)
+
+    for path in ("/openapi.json", "/swagger-json"):
+        app.add_url_rule(path, "openapi_json", description)
+    for path in ("/docs", "/swagger"):
+        app.add_url_rule(path, "docs", _to_swagger)
 
 
 def _to_swagger() -> Response:

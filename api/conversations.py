@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from api import control
 from api.context import Context
+from shared.answer import text_of
 from shared.errors import InvalidRequest, NotFound
 from shared.ids import new_id
 from shared.models import UNFINISHED, Conversation, ConversationName, Job, Message, User
@@ -216,16 +217,35 @@ def remove(context: Context, conversation: Conversation) -> None:
 
 
 def remove_message(context: Context, conversation: Conversation, message_id: str) -> bool:
-    """Take one message out of the tree; what followed it follows its parent. Tells whether there was such a message."""
-    with context.database.write() as session:
+    """Take one message out of the tree; what followed it follows its parent. Tells whether there was such a message.
+
+    A question that is not answered yet is cancelled first; where nothing was said to it, its empty answer goes with it.
+    """
+    with context.database.read() as session:
         message = session.get(Message, message_id)
         if message is None or message.conversation_id != conversation.id:
             return False
-        session.execute(update(Message).where(Message.parent_id == message.id).values(parent_id=message.parent_id))
-        session.execute(
-            update(Conversation)
-            .where(Conversation.id == conversation.id, Conversation.leaf_id == message.id)
-            .values(leaf_id=message.parent_id)
-        )
-        session.delete(message)
+        asked = select(Job).where(Job.conversation_id == conversation.id, Job.user_message_id == message_id)
+        jobs = list(session.scalars(asked))
+    for job in jobs:
+        if not job.status.is_terminal:
+            control.stop(context, conversation.user_id, job.id)
+    with context.database.write() as session:
+        for answer_id in (job.answer_id for job in jobs):
+            answer = session.get(Message, answer_id)
+            if answer is not None and not answer.body.get("tool_calls") and not text_of(answer.body):
+                _take_out(session, answer)
+        if (message := session.get(Message, message_id)) is not None:
+            _take_out(session, message)
     return True
+
+
+def _take_out(session: Session, message: Message) -> None:
+    session.execute(update(Message).where(Message.parent_id == message.id).values(parent_id=message.parent_id))
+    session.execute(
+        update(Conversation)
+        .where(Conversation.id == message.conversation_id, Conversation.leaf_id == message.id)
+        .values(leaf_id=message.parent_id)
+    )
+    session.delete(message)
+    session.flush()

@@ -12,10 +12,11 @@ from api.tokens import masked
 from shared.errors import Unauthorized
 from shared.models import User
 from shared.models.base import MODEL_CHARS
-from shared.vault import Vault
+from shared.vault import SealBroken, Vault
 
 FIELDS = ("model", "openai_key")
 KEY_CHARS = 1024
+MASK = "…"
 
 
 @blueprint.get("/user/config")
@@ -64,7 +65,7 @@ def _check(body: dict[str, Any]) -> None:
 
 def _is_mask(key: str) -> bool:
     """Tell whether this is what we showed in place of a key; no key has that character."""
-    return "…" in key
+    return MASK in key
 
 
 def _user(session: Session) -> User:
@@ -75,8 +76,17 @@ def _user(session: Session) -> User:
 
 
 def _config(user: User) -> dict[str, str]:
-    key = masked(_vault().open(user.provider_key)) if user.provider_key else ""
-    return {"model": user.model or context().config.default_model, "openai_key": key}
+    return {"model": user.model or context().config.default_model, "openai_key": _mask(user.provider_key)}
+
+
+def _mask(sealed: str | None) -> str:
+    """Show a sealed key so that its owner knows it; one that cannot be opened any more, since SECRET_KEY is another, as a mask."""
+    if not sealed:
+        return ""
+    try:
+        return masked(_vault().open(sealed))
+    except SealBroken:
+        return MASK
 
 
 def _vault() -> Vault:

@@ -56,8 +56,10 @@ def process() -> tuple[Response, int]:
         complaints.append("sessionId must be a UUID")
     if complaints:
         raise Invalid(*complaints)
-    name = session_id or str(uuid.uuid4())
-    job = submit(context(), user_id, Ask(message={"role": "user", "content": message}, conversation_id=name, opens=True))
+    key = request.headers.get("Idempotency-Key")
+    name = session_id or _new_id(user_id, key)
+    ask = Ask(message={"role": "user", "content": message}, conversation_id=name, opens=True)
+    job = submit(context(), user_id, ask, key)
     if _wants_stream(body):
         return jsonify(session_id=name, request_id=job.id), CREATED
     return jsonify(session_id=name, **_answer(_completed(finished(context(), job)))), CREATED
@@ -155,6 +157,11 @@ def _session_id(body: dict[str, Any]) -> str | None:
     if given and not isinstance(given, str):
         raise Invalid("sessionId must be a UUID")
     return given or None
+
+
+def _new_id(user_id: str, key: str | None) -> str:
+    """Make a session's id; of a request that may come again, always the same."""
+    return str(uuid.uuid4() if key is None else uuid.uuid5(uuid.NAMESPACE_OID, f"{user_id} {key}"))
 
 
 def _can_open(user_id: str, session_id: str) -> bool:
