@@ -4,7 +4,7 @@ from flask import Flask, Response, jsonify, redirect, url_for
 from flask_openapi import Info, OpenAPI
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from api import bodies, cors, errors, identity, limits, tracing
+from api import administration, bodies, cors, errors, identity, limits, tracing
 from api.agents.pool import Agents
 from api.context import EXTENSION, Context
 from api.dialects import chatgpt_api_nest, chatgpt_api_server, chatgpt_proxy, chatgpt_rest_api, openai
@@ -49,7 +49,7 @@ def create_app(config: Settings | None = None) -> Flask:
     _configure(app, config)
     app.extensions[EXTENSION] = _context(config)
     errors.install(app, DIALECTS)
-    for install in (tracing.install, limits.install):
+    for install in (tracing.install, limits.install, administration.install):
         install(app)
     cors.install(app, config.cors_origins)
     for blueprint in BLUEPRINTS:

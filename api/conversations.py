@@ -233,7 +233,7 @@ def remove_message(context: Context, conversation: Conversation, message_id: str
     with context.database.write() as session:
         for answer_id in (job.answer_id for job in jobs):
             answer = session.get(Message, answer_id)
-            if answer is not None and not answer.body.get("tool_calls") and not text_of(answer.body):
+            if answer is not None and (answer.failed_turn or not (answer.body.get("tool_calls") or text_of(answer.body))):
                 _take_out(session, answer)
         if (message := session.get(Message, message_id)) is not None:
             _take_out(session, message)

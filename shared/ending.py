@@ -134,6 +134,8 @@ def _settle(session: Session, job: Job, log: Sequence[Event], ending: Ending, pr
         body = {name: part for name, part in message.items() if name != "role"}
         answer = Message(id=job.answer_id, conversation_id=job.conversation_id, parent_id=job.user_message_id)
         answer.role, answer.body, answer.origin = "assistant", body, ending.origin
+        if ending.status is Status.FAILED and not text_of(message):
+            answer.failed_turn = job.request.get("turn_messages", 1)
         session.add(answer)
     if ending.usage or text_of(message):
         spent = User.used_tokens + usage["total_tokens"]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
-from itertools import islice, takewhile
+from itertools import chain, islice, takewhile
 from typing import Any
 
 from sqlalchemy import literal, select
@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, aliased
 from shared.answer import text_of
 from shared.asks import AGENT_MODEL
 from shared.config import Settings
-from shared.models import Conversation, Job, Message, Status, User
+from shared.models import Conversation, Job, Message, User
 from shared.vault import SealBroken, Vault
 from workers import tokens
 from workers.providers.base import ProviderError, Question, Thread
@@ -42,7 +42,14 @@ def question(session: Session, job: Job, config: Settings) -> Question:
         api_key=key,
         thread=_thread(session, job),
         unaskable=unaskable,
+        said=_said(job, messages),
     )
+
+
+def _said(job: Job, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Tell what of a prompt comes from the user with this job: of a turn its own messages, of a whole context all of his."""
+    count = len(job.request["messages"]) if "messages" in job.request else job.request.get("turn_messages", 1)
+    return [message for message in messages[-count:] if message["role"] == "user"]
 
 
 def _own_key(session: Session, job: Job, config: Settings) -> str | None:
@@ -64,7 +71,7 @@ def shown(session: Session, job: Job, budget_tokens: int, vision_models: Sequenc
     """Put together a job's prompt.
 
     A job that brings its whole context is shown that and nothing else. A turn of a conversation is shown the path from it up the
-    tree of messages, newest first until the budget is spent; the turn itself is always shown.
+    tree of messages, newest first until the budget is spent; the turn itself is always shown, whole.
 
     Args:
         session: an open transaction.
@@ -77,12 +84,23 @@ def shown(session: Session, job: Job, budget_tokens: int, vision_models: Sequenc
     conversation = session.get(Conversation, job.conversation_id)
     system = job.request.get("system") or (conversation.system_prompt if conversation else None)
     path = _path(session, job)
-    turn = _message(next(path))
-    history: Iterable[dict[str, Any]] = map(_message, _without_failures(session, job, path))
+    turn, path = _turn(job.request.get("turn_messages", 1), path)
+    history: Iterable[dict[str, Any]] = map(_message, _without_failures(path))
     if not any(fnmatchcase(job.model, pattern) for pattern in vision_models):
         history = map(_without_images, history)
-    left = budget_tokens - tokens.of_text(system or "", job.model) - tokens.of_message(turn, job.model)
-    return _with_system(system, [*_whole(_fitting(history, left, job.model)), turn])
+    left = budget_tokens - tokens.of_text(system or "", job.model) - sum(tokens.of_message(said, job.model) for said in turn)
+    return _with_system(system, [*_whole(_fitting(history, left, job.model)), *turn])
+
+
+def _turn(count: int, path: Iterator[Message]) -> tuple[list[dict[str, Any]], Iterator[Message]]:
+    """Part what is asked from what was said before: the newest messages, and where tools' answers begin them, the calls as well."""
+    rows = list(islice(path, count))
+    for row in path:
+        if rows[-1].role != "tool" or not (row.role == "tool" or row.body.get("tool_calls")):
+            path = chain([row], path)
+            break
+        rows.append(row)
+    return [_message(row) for row in reversed(rows)], path
 
 
 def _with_system(system: str | None, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -115,16 +133,15 @@ def _ids(session: Session, job: Job) -> Iterable[str]:
     return session.scalars(select(steps.c.id).order_by(steps.c.depth))
 
 
-def _without_failures(session: Session, job: Job, path: Iterable[Message]) -> Iterator[Message]:
+def _without_failures(path: Iterable[Message]) -> Iterator[Message]:
     """Leave out earlier turns that failed without a text: what was refused once must not be asked with every later turn."""
-    jobs = select(Job.user_message_id).where(Job.conversation_id == job.conversation_id, Job.status == Status.FAILED)
-    failed = set(session.scalars(jobs))
+    skipped = 0
     for row in path:
-        if row.role == "assistant" and row.parent_id in failed:
-            if not text_of(row.body):
-                continue
-            failed.discard(row.parent_id)  # it failed in the middle of its answer, or was answered when it was asked again
-        if row.id not in failed:
+        if row.failed_turn:
+            skipped = row.failed_turn
+        elif skipped:
+            skipped -= 1
+        else:
             yield row
 
 

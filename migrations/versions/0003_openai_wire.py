@@ -1,4 +1,4 @@
-"""What OpenAI's wire says of a job and of a conversation besides what is asked."""
+"""What OpenAI's wire says of a job and of a conversation besides what is asked; which turns failed."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -13,6 +13,9 @@ depends_on = None
 def upgrade() -> None:
     with op.batch_alter_table("conversations", schema=None) as batch_op:
         batch_op.add_column(sa.Column("labels", sa.JSON(), server_default="{}", nullable=False))
+
+    with op.batch_alter_table("messages", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("failed_turn", sa.Integer(), nullable=True))
 
     with op.batch_alter_table("jobs", schema=None) as batch_op:
         batch_op.add_column(sa.Column("wire", sa.String(length=32), server_default="job", nullable=False))
@@ -33,6 +36,9 @@ def downgrade() -> None:
         batch_op.drop_column("stored")
         batch_op.drop_column("wire_request")
         batch_op.drop_column("wire")
+
+    with op.batch_alter_table("messages", schema=None) as batch_op:
+        batch_op.drop_column("failed_turn")
 
     with op.batch_alter_table("conversations", schema=None) as batch_op:
         batch_op.drop_column("labels")

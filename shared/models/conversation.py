@@ -40,7 +40,8 @@ class ConversationName(Base):
 class Message(Base):
     """One turn. `body` is the message as OpenAI writes it, without its role; `parent_id` makes the tree.
 
-    `origin` is what an agent said about its answer besides the text, by which it can be asked to go on from there.
+    `origin` is what an agent said about its answer besides the text, by which it can be asked to go on from there. The empty answer
+    of a turn that failed has in `failed_turn` how many messages that turn had: later turns are not shown them.
     """
 
     __tablename__ = "messages"
@@ -51,4 +52,5 @@ class Message(Base):
     role: Mapped[str] = mapped_column(String(ROLE_CHARS))
     body: Mapped[dict[str, Any]]
     origin: Mapped[dict[str, Any] | None]
+    failed_turn: Mapped[int | None]
     created_ms: Mapped[CreatedMs]

@@ -91,6 +91,23 @@ def test_what_was_flagged_does_not_haunt_the_conversation(user: Client) -> None:
     assert "flagme" not in seen["text"]
 
 
+def test_what_was_flagged_is_not_shown_again_when_its_job_is_deleted(user: Client) -> None:
+    conversation = user.submit(model=QUICK)["conversation_id"]
+    flagged = done(user, FLAGGED, conversation_id=conversation)
+    assert user.http.delete(f"/jobs/{flagged['id']}").status_code == 204
+    assert "flagme" not in done(user, "And now?", conversation_id=conversation, model="demo?echo=1")["text"]
+
+
+@pytest.mark.parametrize("at", [0, 2])
+def test_all_that_a_user_says_in_a_whole_context_is_judged(user: Client, at: int) -> None:
+    said = [("user", "Hello"), ("assistant", FLAGGED), ("user", "And now?")]
+    messages = [{"role": role, "content": FLAGGED if place == at else text} for place, (role, text) in enumerate(said)]
+    refused = user.finished(user.http.post("/jobs", json={"messages": messages, "model": QUICK}).json()["id"])
+    assert refused["error"]["code"] == "content_flagged"
+    messages[at]["content"] = "Hello"
+    assert user.finished(user.http.post("/jobs", json={"messages": messages, "model": QUICK}).json()["id"])["status"] == "completed"
+
+
 def test_a_users_own_key_is_what_the_provider_gets(careful: Site, user: Client) -> None:
     give_key(careful, user, Vault(SECRET_KEY).seal(BAD_API_KEY))
     refused = done(user)

@@ -122,6 +122,23 @@ def test_what_is_over_is_not_ended_again(jobs: Jobs) -> None:
     assert jobs.row(job.id).status is Status.COMPLETED
 
 
+@pytest.mark.parametrize(
+    ("how", "shown", "failed_turn"),
+    [
+        (ending.failed("x", "No."), 1, 2),
+        (ending.failed("x", "No."), 3, None),  # what it said before it failed is an answer
+        (ending.CANCELLED, 1, None),
+    ],
+)
+def test_an_empty_answer_tells_that_its_turn_failed(jobs: Jobs, how: Ending, shown: int, failed_turn: int | None) -> None:
+    job = jobs.claimed(conversation=jobs.conversation(), request={"turn_messages": 2})
+    end_held(jobs, job, begun(shown), how)
+
+    answer = message(jobs, job.id)
+    assert answer is not None
+    assert answer.failed_turn == failed_turn
+
+
 def test_an_answer_with_a_nul_is_kept(jobs: Jobs) -> None:
     """PostgreSQL cannot hold this one character; the log, which is bytes, can."""
     job = jobs.claimed(conversation=jobs.conversation())

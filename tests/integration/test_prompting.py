@@ -8,7 +8,7 @@ from sqlalchemy import event, update
 
 from shared.asks import AGENT_MODEL
 from shared.config import Settings
-from shared.models import Conversation, Message, Status, User
+from shared.models import Conversation, Message, User
 from shared.vault import Vault
 from tests.integration.jobs import Jobs
 from tests.stack import SECRET_KEY
@@ -195,40 +195,66 @@ def test_a_call_counts(jobs: Jobs) -> None:
     assert len(shown(jobs, job_id, 3 * 5 + call - 1)) == 2
 
 
-def fail(jobs: Jobs, talk_of: str, number: int) -> None:
-    """Say that the question of that number failed, without an answer."""
-    conversation = jobs.row(talk_of).conversation_id
-    failed = jobs.queue(conversation=conversation, user_message_id=f"{conversation}_{number}")
-    jobs.set(failed, status=Status.FAILED)
+def fail(jobs: Jobs, talk_of: str, number: int, messages: int = 1) -> None:
+    """Say that the answer of that number is the empty one of a turn of so many messages that failed."""
+    with jobs.database.write() as session:
+        session.get_one(Message, f"{jobs.row(talk_of).conversation_id}_{number}").failed_turn = messages
 
 
 def test_a_question_that_failed_does_not_haunt_the_conversation(jobs: Jobs) -> None:
     job_id = talk(jobs, "one", "two", "refused", "", "five")
-    fail(jobs, job_id, 2)
+    fail(jobs, job_id, 3)
 
     assert shown(jobs, job_id) == [user("one"), assistant("two"), user("five")]
 
 
-def test_a_question_that_failed_after_some_text_is_shown_with_it(jobs: Jobs) -> None:
-    job_id = talk(jobs, "one", "two, and the", "three")
-    fail(jobs, job_id, 0)
+def test_a_turn_of_several_messages_that_failed_is_left_out_whole(jobs: Jobs) -> None:
+    job_id = talk(jobs, "one", "two", "first of the turn", "x", "last of the turn", "", "seven")
+    say(jobs, job_id, 3, "user", content="second of the turn")
+    fail(jobs, job_id, 5, messages=3)
 
-    assert shown(jobs, job_id) == [user("one"), assistant("two, and the"), user("three")]
+    assert shown(jobs, job_id) == [user("one"), assistant("two"), user("seven")]
 
 
 def test_a_question_that_failed_in_the_middle_of_a_call_is_left_out_with_it(jobs: Jobs) -> None:
     job_id = talk(jobs, "one", "two", "three")
     say(jobs, job_id, 1, "assistant", content=None, tool_calls=[CALL])
-    fail(jobs, job_id, 0)
+    fail(jobs, job_id, 1)
 
     assert shown(jobs, job_id) == [user("three")]
 
 
-def test_a_turn_that_failed_itself_is_still_what_is_asked(jobs: Jobs) -> None:
-    job_id = talk(jobs, "one")
-    fail(jobs, job_id, 0)
+def turn(jobs: Jobs, job_id: str, messages: int) -> None:
+    """Say of how many messages the job's own turn is."""
+    jobs.set(job_id, request={"turn_messages": messages})
 
-    assert shown(jobs, job_id) == [user("one")]
+
+def test_a_turn_of_several_messages_is_shown_whole_whatever_the_budget(jobs: Jobs) -> None:
+    job_id = talk(jobs, "one", "two", "three", "x", "five")
+    say(jobs, job_id, 3, "user", content="four")
+    turn(jobs, job_id, 3)
+
+    assert shown(jobs, job_id) == [user("one"), assistant("two"), user("three"), user("four"), user("five")]
+    assert shown(jobs, job_id, 1) == [user("three"), user("four"), user("five")]
+
+
+def test_what_a_tool_answers_in_a_turn_is_shown_with_its_call_whatever_the_budget(jobs: Jobs) -> None:
+    job_id = talk(jobs, "one", "two", "three")
+    say(jobs, job_id, 1, "assistant", content=None, tool_calls=[CALL])
+    say(jobs, job_id, 2, "tool", content="4", tool_call_id=CALL["id"])
+
+    calling = {"role": "assistant", "content": None, "tool_calls": [CALL]}
+    answer = {"role": "tool", "content": "4", "tool_call_id": CALL["id"]}
+    assert shown(jobs, job_id) == [user("one"), calling, answer]
+    assert shown(jobs, job_id, 1) == [calling, answer]
+
+
+def test_what_a_tool_answers_to_no_call_is_shown_alone(jobs: Jobs) -> None:
+    job_id = talk(jobs, "one", "two", "three")
+    say(jobs, job_id, 2, "tool", content="4", tool_call_id="call_unknown")
+
+    assert shown(jobs, job_id)[-1]["role"] == "tool"
+    assert shown(jobs, job_id)[:2] == [user("one"), assistant("two")]
 
 
 LOOK: list[dict[str, Any]] = [

@@ -108,6 +108,20 @@ def test_images_are_judged_one_a_call(content: list[dict[str, Any]], inputs: lis
     assert signs == [Piece()] * len(inputs)
 
 
+def test_all_that_comes_with_a_question_is_judged_texts_in_one_call() -> None:
+    judge = Judge(judgement())
+    said = [{"role": "user", "content": content} for content in ("one", "two", [TEXT, picture("a")], "three")]
+    judge.check(question(said=said))
+
+    assert [heard["input"] for heard in judge.heard] == [["one", "two"], [TEXT, picture("a")], "three"]
+
+
+def test_where_nothing_comes_from_the_user_there_is_nothing_to_judge() -> None:
+    judge = Judge(judgement("hate"))
+    assert judge.check(question(said=[])) == []
+    assert judge.heard == []
+
+
 def test_a_model_that_sees_no_images_judges_the_text() -> None:
     judge = Judge(judgement(), model="text-moderation-latest")
     judge.check(question([TEXT, picture("a")]))

@@ -29,7 +29,8 @@ class Question:
     """What a model is asked: OpenAI's chat messages, and the parameters of chat completions that go along.
 
     `api_key` is the user's own, None for the operator's. Of `MODERATION` the answer's text is the moderation object as JSON.
-    `unaskable` is why nobody may be asked at all.
+    `unaskable` is why nobody may be asked at all. `said` is what of the messages comes from the user with this question, and is
+    judged where questions are; None: his newest message.
     """
 
     model: str
@@ -39,6 +40,7 @@ class Question:
     api_key: str | None = None
     thread: Thread = field(default_factory=Thread)
     unaskable: "ProviderError | None" = None
+    said: list[dict[str, Any]] | None = None
 
 
 class Piece(NamedTuple):

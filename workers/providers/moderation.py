@@ -1,6 +1,6 @@
 """Judges messages by the provider's moderations endpoint, for those who ask for a judgement and before others are answered."""
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from typing import Any
 
 import httpx2
@@ -64,16 +64,29 @@ class Moderation:
         return _read(response.content)
 
 
-def _inputs(question: Question, *, sees: bool) -> list[Any]:
-    """Tell what is judged, call by call: the newest message of the user, its text and the images in it."""
-    said = [message for message in question.messages if message["role"] == "user"] or question.messages
-    parts = said[-1].get("content")
-    images = [_image(part) for part in parts if part["type"] == "image_url"] if sees and isinstance(parts, list) else []
-    text = text_of(said[-1])
-    if not images:
-        return [text]
-    first = [{"type": "text", "text": text}, images[0]] if text else images[:1]
-    return [first, *([image] for image in images[1:])]
+def _inputs(question: Question, *, sees: bool) -> Iterator[Any]:
+    """Tell what is judged, call by call: texts together, a message with images by itself, an image a call."""
+    texts: list[str] = []
+    for message in _said(question):
+        parts = message.get("content")
+        images = [_image(part) for part in parts if part["type"] == "image_url"] if sees and isinstance(parts, list) else []
+        if not images:
+            texts.append(text_of(message))
+            continue
+        if texts:
+            yield texts if len(texts) > 1 else texts[0]
+            texts = []
+        text = text_of(message)
+        yield [{"type": "text", "text": text}, images[0]] if text else images[:1]
+        yield from ([image] for image in images[1:])
+    if texts:
+        yield texts if len(texts) > 1 else texts[0]
+
+
+def _said(question: Question) -> list[dict[str, Any]]:
+    if question.said is not None:
+        return question.said
+    return [message for message in question.messages if message["role"] == "user"][-1:] or question.messages[-1:]
 
 
 def _image(part: dict[str, Any]) -> dict[str, Any]:

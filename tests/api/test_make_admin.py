@@ -1,0 +1,46 @@
+"""`flask --app api.app make-admin`: an administrator is made, and unmade, by a real command."""
+
+import secrets
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx2
+
+from tests.api.site import Site
+from tests.client import PASSWORD
+from tests.stack import ROOT
+
+COMMAND_SECONDS = 60
+PROMPT = "/system"
+"""The global prompt of the proxy dialect: reading needs an identity, writing an administrator."""
+
+
+def run(site: Site, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    command = [str(Path(sys.executable).parent / "flask"), "--app", "api.app", "make-admin", *arguments]
+    environment = {**site.stack.environment, **settings}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False)
+
+
+def test_an_administrator_is_made_and_unmade(works: Site, anybody: httpx2.Client) -> None:
+    # Given a user, who may not set the global prompt
+    credentials = {"username": f"user-{secrets.token_hex(8)}", "password": PASSWORD}
+    anybody.post("/auth/register", json=credentials)
+    token = anybody.post("/auth/login", json=credentials).json()["access_token"]
+    anybody.headers["Authorization"] = f"Bearer {token}"
+    assert anybody.post(PROMPT, json={"content": ""}).status_code == 403
+
+    # When he is made an administrator, then he may, until it is revoked
+    done = run(works, credentials["username"])
+    assert (done.returncode, done.stdout) == (0, f"{credentials['username']} is an administrator now.\n"), done.stderr
+    assert anybody.post(PROMPT, json={"content": ""}).status_code == 200
+    assert run(works, credentials["username"], "--revoke").returncode == 0
+    assert anybody.post(PROMPT, json={"content": ""}).status_code == 403
+
+
+def test_what_cannot_be_done_is_one_line(works: Site) -> None:
+    for refused in (run(works, "nobody"), run(works, "nobody", DATABASE_URL="postgresql://nobody@127.0.0.1:1/nothing")):
+        assert refused.returncode != 0
+        told = [line for line in refused.stderr.splitlines() if line.startswith("Error: ")]
+        assert len(told) == 1
+        assert "Traceback" not in refused.stderr
