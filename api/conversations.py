@@ -164,8 +164,12 @@ def messages(context: Context, conversation: Conversation) -> list[Message]:
 
 def path(context: Context, conversation: Conversation) -> list[Message]:
     """Read the messages from the root to the current leaf. An answer that is still to come is not among them."""
+    return path_to(context, conversation, conversation.leaf_id)
+
+
+def path_to(context: Context, conversation: Conversation, here: str | None) -> list[Message]:
+    """Read the messages from the root to one of them. An answer that is still to come is not among them."""
     by_id = {message.id: message for message in messages(context, conversation)}
-    here = conversation.leaf_id
     if here is not None and here not in by_id:
         with context.database.read() as session:
             here = session.scalar(select(Job.user_message_id).where(Job.conversation_id == conversation.id, Job.answer_id == here))

@@ -120,11 +120,11 @@ def _check_lengths(context: Context, ask: Ask) -> None:
 def _texts(ask: Ask) -> Iterator[tuple[str, str]]:
     """Name every text that is asked with."""
     if ask.message is not None:
-        yield "message", text_of(ask.message)
-    for index, message in enumerate(ask.leading):
-        yield f"input.{index}.content", text_of(message)
+        yield "input" if ask.wire is Wire.RESPONSE else "message", text_of(ask.message)
+    for message in ask.leading:
+        yield "input", text_of(message)
     if ask.system is not None:
-        yield "system", ask.system
+        yield "instructions" if ask.wire is Wire.RESPONSE else "system", ask.system
     for index, message in enumerate(ask.messages or ()):
         yield f"messages.{index}.content", text_of(message)
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from api import bodies, control, identity
 from api.context import context
+from api.dialects.openai.failures import ProviderFailed
 from api.idempotency import Retry
 from shared.errors import ChatrelayError, NotFound, Unauthorized
 from shared.models import Job, Wire
@@ -27,6 +28,7 @@ HEARTBEAT = b": keep-alive\n"
 """A comment with a single newline: after a blank line the SDK would take it for an empty event (openai-python#2722)."""
 DONE = b"data: [DONE]\n\n"
 
+JOB_HEADER = "x-chatrelay-job-id"
 PREFIXES = {Wire.CHAT_COMPLETION: "chatcmpl-", Wire.RESPONSE: "resp_"}
 _JOB_PREFIX = "job_"
 
@@ -46,6 +48,8 @@ def refusal(error: ChatrelayError) -> Response:
     code = "invalid_api_key" if isinstance(error, Unauthorized) else error.reason
     response = jsonify({"error": {"message": error.message, "type": error.type, "param": error.param, "code": code}})
     response.status_code = error.status
+    if isinstance(error, ProviderFailed):
+        response.headers["x-should-retry"] = "false"  # it was tried again, as often as that makes sense
     return response
 
 
@@ -107,6 +111,12 @@ def find(wire: Wire, public: str, *, param: str) -> Job:
             if job.wire is wire:
                 return job
     raise NotFound(f"No {wire} was found under the id '{public}'.", param=param)
+
+
+def marked(response: Response, job: Job) -> Response:
+    """Say on an answer which job it is, so that it can be found again through every door."""
+    response.headers[JOB_HEADER] = job.id
+    return response
 
 
 def chunk(fields: dict[str, Any]) -> bytes:

@@ -1,0 +1,237 @@
+"""Items of OpenAI's responses and conversations, and the chat messages that they are. Pure.
+
+A chat message may be several items (a text and the functions that it calls), and several items one message. The shapes are those of
+openai/openai-openapi 2.3.0.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag
+
+from api.bodies import Body
+from shared.errors import InvalidRequest
+
+Fields = dict[str, Any]
+Status = Literal["in_progress", "completed", "incomplete"] | None
+MESSAGE = "message"
+
+
+class InputText(Body):
+    """A text that somebody sends."""
+
+    type: Literal["input_text", "text"]
+    text: str
+
+
+class OutputText(Body):
+    """A text that the model said, sent back."""
+
+    type: Literal["output_text"]
+    text: str
+    annotations: list[Any] | None = None
+    logprobs: list[Any] | None = None
+    parsed: Any = None
+
+
+class Refusal(Body):
+    """What the model would not say, sent back."""
+
+    type: Literal["refusal"]
+    refusal: str
+
+
+class InputImage(Body):
+    """An image: a URL, or the image itself as a data URL."""
+
+    type: Literal["input_image"]
+    image_url: str = Field(min_length=1)
+    detail: Literal["auto", "low", "high", "original"] | None = None
+
+
+Part = Annotated[InputText | OutputText | Refusal | InputImage, Field(discriminator="type")]
+
+
+class MessageItem(Body):
+    """What somebody says."""
+
+    type: Literal["message"] = "message"
+    role: Literal["user", "assistant", "system", "developer"]
+    content: str | list[Part]
+    id: str | None = None
+    status: Status = None
+    phase: str | None = None
+
+
+class FunctionCallItem(Body):
+    """A function that the model called."""
+
+    type: Literal["function_call"]
+    call_id: str
+    name: str
+    arguments: str
+    id: str | None = None
+    status: Status = None
+    parsed_arguments: Any = None
+
+
+class FunctionOutputItem(Body):
+    """What came of a call."""
+
+    type: Literal["function_call_output"]
+    call_id: str
+    output: str | list[InputText]
+    id: str | None = None
+    name: str | None = None
+    status: Status = None
+
+
+class ReasoningItem(Body):
+    """Thoughts of a model, sent back. No chat completion takes them, so they are left out."""
+
+    type: Literal["reasoning"]
+    summary: list[Any] | None = None
+    content: list[Any] | None = None
+    encrypted_content: str | None = None
+    id: str | None = None
+    status: Status = None
+
+
+def _kind(item: Any) -> str:
+    """Tell which kind of item this is; what has no type is a message."""
+    return str(item.get("type", MESSAGE) if isinstance(item, dict) else item.type)
+
+
+Item = Annotated[
+    Annotated[MessageItem, Tag(MESSAGE)]
+    | Annotated[FunctionCallItem, Tag("function_call")]
+    | Annotated[FunctionOutputItem, Tag("function_call_output")]
+    | Annotated[ReasoningItem, Tag("reasoning")],
+    Discriminator(_kind),
+]
+
+
+def dumped(items: Sequence[Item]) -> list[Fields]:
+    """Write items as they were sent, each with its type."""
+    return [{"type": item.type, **item.model_dump(exclude_none=True)} for item in items]
+
+
+def messages_of(items: Sequence[Fields], param: str = "input") -> list[Fields]:
+    """Make chat messages of items. Calls that stand together are one message, with the assistant's text before them.
+
+    Raises:
+        InvalidRequest: an item is not possible where it stands; it is named, under `param`.
+    """
+    messages: list[Fields] = []
+    for place, item in enumerate(items):
+        if item["type"] == "function_call":
+            _add_call(messages, item)
+        elif item["type"] == "function_call_output":
+            messages.append({"role": "tool", "tool_call_id": item["call_id"], "content": _joined(item["output"])})
+        elif item["type"] == MESSAGE:
+            messages.append(_message(item, f"{param}.{place}"))
+    return messages
+
+
+def _add_call(messages: list[Fields], item: Fields) -> None:
+    call = {"id": item["call_id"], "type": "function", "function": {"name": item["name"], "arguments": item["arguments"]}}
+    if messages and messages[-1]["role"] == "assistant":
+        messages[-1].setdefault("tool_calls", []).append(call)
+    else:
+        messages.append({"role": "assistant", "content": None, "tool_calls": [call]})
+
+
+def _message(item: Fields, param: str) -> Fields:
+    role, content = item["role"], item["content"]
+    if isinstance(content, str):
+        return {"role": role, "content": content}
+    if any(part["type"] == "input_image" for part in content):
+        if role != "user":
+            raise InvalidRequest("Only the user's messages may have images.", param=f"{param}.content")
+        return {"role": role, "content": [_part(part) for part in content]}
+    refusals = [part["refusal"] for part in content if part["type"] == "refusal"]
+    refused: Fields = {"refusal": "".join(refusals)} if refusals else {}
+    texts = [part["text"] for part in content if part["type"] != "refusal"]
+    return {"role": role, "content": "".join(texts) if texts or not refusals else None, **refused}
+
+
+def _part(part: Fields) -> Fields:
+    if part["type"] == "input_image":
+        detail: Fields = {"detail": part["detail"]} if part.get("detail") else {}
+        return {"type": "image_url", "image_url": {"url": part["image_url"], **detail}}
+    return {"type": "text", "text": part.get("text") or part.get("refusal") or ""}
+
+
+def _joined(output: str | list[Fields]) -> str:
+    return output if isinstance(output, str) else "".join(part["text"] for part in output)
+
+
+def items_of(message_id: str, role: str, body: Fields) -> list[Fields]:
+    """Tell the items that a stored message is.
+
+    Args:
+        message_id: its row's id, of which the items' ids are made.
+        role: who said it.
+        body: the message as chat completions write it, without its role.
+    """
+    base = message_id.partition("_")[2]
+    if role == "tool":
+        output = {"call_id": body.get("tool_call_id") or "", "output": _text(body.get("content"))}
+        return [{"id": f"fco_{base}", "type": "function_call_output", "status": "completed", **output}]
+    calls = body.get("tool_calls") or []
+    items = [_said(message_id, role, body)] if not calls or body.get("content") or body.get("refusal") else []
+    for place, call in enumerate(calls, len(items)):
+        function = {"call_id": call["id"], "name": call["function"]["name"], "arguments": call["function"]["arguments"]}
+        items.append({"id": f"fc_{base}_{place}", "type": "function_call", "status": "completed", **function})
+    return items
+
+
+def _said(message_id: str, role: str, body: Fields) -> Fields:
+    content = body.get("content") or ""
+    if role == "assistant":
+        parts = [output_text(_text(content))] if content or not body.get("refusal") else []
+        parts += [{"type": "refusal", "refusal": body["refusal"]}] if body.get("refusal") else []
+    elif isinstance(content, str):
+        parts = [{"type": "input_text", "text": content}]
+    else:
+        parts = [_input(part) for part in content]
+    return {"id": message_id, "type": MESSAGE, "status": "completed", "role": role, "content": parts}
+
+
+def output_text(text: str) -> Fields:
+    """Write a text that the model said."""
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+
+
+def _input(part: Fields) -> Fields:
+    if part["type"] == "image_url":
+        image = part["image_url"]
+        return {"type": "input_image", "image_url": image["url"], "detail": image.get("detail") or "auto"}
+    return {"type": "input_text", "text": part.get("text") or ""}
+
+
+def _text(content: str | list[Fields] | None) -> str:
+    return content if isinstance(content, str) else "".join(part.get("text") or "" for part in content or ())
+
+
+def listed(items: Sequence[Fields], base: str) -> list[Fields]:
+    """Tell items that were sent as they are listed later: each with an id, contents in parts.
+
+    Args:
+        items: as `dumped` wrote them.
+        base: of what the ids are made of those that were sent without one.
+    """
+    return [_listed(item, f"{_PREFIXES[item['type']]}_{base}_in{place}") for place, item in enumerate(items)]
+
+
+_PREFIXES = {MESSAGE: "msg", "function_call": "fc", "function_call_output": "fco", "reasoning": "rs"}
+
+
+def _listed(item: Fields, item_id: str) -> Fields:
+    told = {"status": "completed", **item, "id": item.get("id") or item_id}
+    if item["type"] == "reasoning":
+        return {"summary": [], **told}
+    if item["type"] == MESSAGE and isinstance(item["content"], str):
+        said = item["content"]
+        told["content"] = [output_text(said)] if item["role"] == "assistant" else [{"type": "input_text", "text": said}]
+    return told

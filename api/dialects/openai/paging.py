@@ -1,0 +1,60 @@
+"""Lists as OpenAI pages them: `after` an id, `limit`, `order`, and whether there is more."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from flask import request
+
+from shared.errors import InvalidRequest, NotFound
+
+Fields = dict[str, Any]
+DEFAULT_LIMIT = 20
+MAX_LIMIT = 100
+ASCENDING, DESCENDING = "asc", "desc"
+
+
+def limit() -> int:
+    """Read how many are wanted.
+
+    Raises:
+        InvalidRequest: it is no number, or out of range.
+    """
+    given = request.args.get("limit", str(DEFAULT_LIMIT))
+    if not (given.isascii() and given.isdecimal() and len(given) <= len(str(MAX_LIMIT)) and 1 <= int(given) <= MAX_LIMIT):
+        raise InvalidRequest(f"limit must be a whole number from 1 to {MAX_LIMIT}.", param="limit")
+    return int(given)
+
+
+def is_descending(default: str = DESCENDING) -> bool:
+    """Read whether the newest come first.
+
+    Raises:
+        InvalidRequest: it is neither order.
+    """
+    order = request.args.get("order") or default
+    if order not in {ASCENDING, DESCENDING}:
+        raise InvalidRequest("order must be asc or desc.", param="order")
+    return order == DESCENDING
+
+
+def page(whole: Sequence[Fields], default: str = DESCENDING) -> Fields:
+    """Cut the page that is asked for out of a list, oldest first, of what has ids.
+
+    Raises:
+        InvalidRequest: the query makes no sense.
+        NotFound: `after` is none of them.
+    """
+    ordered = list(reversed(whole)) if is_descending(default) else list(whole)
+    after, most = request.args.get("after"), limit()
+    if after:
+        places = [place for place, item in enumerate(ordered, 1) if item["id"] == after]
+        if not places:
+            raise NotFound(f"There is nothing under the id '{after}' in this list.", param="after")
+        ordered = ordered[places[0] :]
+    return listed(ordered[:most], has_more=len(ordered) > most)
+
+
+def listed(shown: Sequence[Fields], *, has_more: bool) -> Fields:
+    """Write a page."""
+    first_id, last_id = (shown[0]["id"], shown[-1]["id"]) if shown else (None, None)
+    return {"object": "list", "data": list(shown), "has_more": has_more, "first_id": first_id, "last_id": last_id}

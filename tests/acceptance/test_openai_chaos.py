@@ -1,0 +1,70 @@
+"""Chaos behind OpenAI's door: whatever dies in the middle of a background stream, the SDK resumes it, and the text is whole."""
+
+import secrets
+from collections.abc import Iterator
+
+import pytest
+
+from dev.postgres_server import PostgresServer
+from tests.acceptance import faults
+from tests.acceptance.chaos import GAP_MS, TOKENS, Arena, Fault, arena
+from tests.client import counted
+from tests.openai_reader import Reader, is_dense, sdk, text_of
+from tests.stack import wait_until
+
+READERS = 8
+MODEL = f"demo?tokens={TOKENS}&gap_ms={GAP_MS}&first_ms=100"
+OPENING_EVENTS = 5
+"""What comes before the first delta."""
+
+FAULTS = {
+    "every worker killed": faults.kill_every_worker,
+    "a web process killed": faults.kill_a_web_process,
+    "redis killed": faults.kill_redis,
+    "redis emptied": faults.empty_redis,
+    "a worker paused past its lease": faults.pause_a_worker,
+}
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer) -> Iterator[Arena]:
+    with arena(tmp_path_factory.mktemp("openai-chaos"), postgres_server.create_database()) as made:
+        yield made
+
+
+def run(here: Arena, fault: Fault) -> list[Reader]:
+    """Let eight background responses stream, hurt them in the middle, and wait for their ends."""
+    asked = [f"round {secrets.token_hex(8)}" for _ in range(READERS)]
+    turns = [here.stack.urls[place % 2 :] + here.stack.urls[: place % 2] for place in range(READERS)]
+    readers = [Reader(turn, here.client.token, MODEL, said) for turn, said in zip(turns, asked, strict=True)]
+    for reader in readers:
+        reader.start()
+    wait_until(lambda: all(len(reader.events) > OPENING_EVENTS + TOKENS // 4 for reader in readers), "every stream to flow")
+    here.jobs = [{"id": "job_" + reader.id.removeprefix("resp_")} for reader in readers]
+    fault(here)
+    for reader in readers:
+        reader.join(90)
+    return readers
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_background_stream_survives(here: Arena, name: str) -> None:
+    # When something dies in the middle of eight background streams
+    readers = run(here, FAULTS[name])
+
+    # Then each ends with its whole text, and whoever reads it later gets the very same events
+    client = sdk(here.stack.url, here.client.token)
+    for reader in readers:
+        assert (reader.final["status"], text_of(reader.final)) == ("completed", counted(TOKENS))
+        assert is_dense(reader.events)
+        assert [event.to_dict() for event in client.responses.retrieve(reader.id, stream=True)] == reader.events
+        assert client.responses.retrieve(reader.id).to_dict() == reader.final
+
+
+def test_an_answer_that_a_dead_worker_began_goes_on_in_a_new_item(here: Arena) -> None:
+    readers = run(here, faults.kill_every_worker)
+    for reader in readers:
+        done = [event["item"]["status"] for event in reader.events if event["type"] == "response.output_item.done"]
+        assert done == ["incomplete", "completed"]
+        assert len(reader.final["output"]) == 1
+        assert reader.connections == 1
