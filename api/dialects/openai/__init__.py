@@ -1,6 +1,9 @@
-"""OpenAI's own wire: chat completions, responses, conversations, models, moderations. See docs/protocol.md."""
+"""OpenAI's own wire: chat completions, responses, conversations, models, moderations. See docs/openai.md."""
 
-from api.dialects.openai import responses
+from api.dialects.openai import chat, responses
 from api.dialects.openai.wire import blueprint, owns, refusal
 
-__all__ = ["blueprint", "owns", "refusal", "responses"]
+for room in (chat, responses):
+    blueprint.register_blueprint(room.blueprint)
+
+__all__ = ["blueprint", "owns", "refusal"]

@@ -18,4 +18,5 @@ class ProviderFailed(ChatrelayError):
         """Say why, with the provider's own code."""
         error = job.error or {"code": job.status.value, "message": f"The answer was {job.status.value}."}
         super().__init__(error["message"], code=error["code"])
+        self.job_id = job.id
         self.status = STATUSES.get(error["code"], BAD_GATEWAY)

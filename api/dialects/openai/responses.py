@@ -2,14 +2,13 @@
 
 from typing import Any
 
-from flask import Response, jsonify, request
+from flask import Blueprint, Response, jsonify, request
 
 from api import control, conversations, identity, sse, waiting
 from api.context import context
 from api.dialects.openai import items, paging, responses_events, responses_object, wire
 from api.dialects.openai.failures import ProviderFailed
 from api.dialects.openai.responses_request import ResponseRequest, ask
-from api.dialects.openai.wire import blueprint
 from api.following import follow, partial_log
 from api.submission import submit
 from shared import ending
@@ -21,8 +20,9 @@ from shared.models import Job, Status, Wire
 Fields = dict[str, Any]
 POLL_MS = 1_000
 """When to look again at what is not over yet."""
-MAX_DIGITS = 18
 TRUE = frozenset({"true", "True", "1"})
+
+blueprint = Blueprint("responses", __name__)
 
 
 @blueprint.post("/responses")
@@ -95,17 +95,8 @@ def show(response_id: str) -> Response:
     """Show a response as it is now, or follow it from any number on."""
     job = wire.find(Wire.RESPONSE, response_id, param="response_id")
     if request.args.get("stream", "") in TRUE:
-        return _streamed(job, _starting_after())
+        return _streamed(job, wire.starting_after())
     return _shown(job)
-
-
-def _starting_after() -> int:
-    given = request.args.get("starting_after") or str(responses_events.FROM_THE_START)
-    number = given.removeprefix("-")
-    is_number = number.isascii() and number.isdecimal() and len(number) <= MAX_DIGITS
-    if not is_number or int(given) < responses_events.FROM_THE_START:
-        raise InvalidRequest("starting_after is the sequence_number of an event: 0, 1, 2, …", param="starting_after")
-    return int(given)
 
 
 @blueprint.post("/responses/<response_id>/cancel")

@@ -15,7 +15,7 @@ from api import bodies, control, identity
 from api.context import context
 from api.dialects.openai.failures import ProviderFailed
 from api.idempotency import Retry
-from shared.errors import ChatrelayError, NotFound, Unauthorized
+from shared.errors import ChatrelayError, InvalidRequest, NotFound, Unauthorized
 from shared.models import Job, Wire
 
 PATH = "/v1"
@@ -23,6 +23,8 @@ VERSION = "2020-10-01"
 """The one version that OpenAI has ever told in `openai-version`."""
 DEFAULT_PATIENCE_SECONDS = 600.0
 """How long the SDK waits for an answer where it does not say."""
+
+MAX_DIGITS = 18
 
 HEARTBEAT = b": keep-alive\n"
 """A comment with a single newline: after a blank line the SDK would take it for an empty event (openai-python#2722)."""
@@ -50,6 +52,7 @@ def refusal(error: ChatrelayError) -> Response:
     response.status_code = error.status
     if isinstance(error, ProviderFailed):
         response.headers["x-should-retry"] = "false"  # it was tried again, as often as that makes sense
+        response.headers[JOB_HEADER] = error.job_id
     return response
 
 
@@ -90,9 +93,17 @@ def _patience_seconds() -> float:
     return seconds if math.isfinite(seconds) and seconds > 0 else DEFAULT_PATIENCE_SECONDS
 
 
-def public_id(job: Job) -> str:
-    """Tell what a job is called on this wire."""
-    return PREFIXES[job.wire] + job.id.removeprefix(_JOB_PREFIX)
+def starting_after() -> int:
+    """Read after which number of a stream to go on; -1, or nothing, is from the start.
+
+    Raises:
+        InvalidRequest: it is no such number.
+    """
+    given = request.args.get("starting_after") or "-1"
+    number = given.removeprefix("-")
+    if not (number.isascii() and number.isdecimal() and len(number) <= MAX_DIGITS) or int(given) < -1:
+        raise InvalidRequest("starting_after is the sequence_number of an event: 0, 1, 2, …", param="starting_after")
+    return int(given)
 
 
 def find(wire: Wire, public: str, *, param: str) -> Job:
@@ -110,7 +121,12 @@ def find(wire: Wire, public: str, *, param: str) -> Job:
         else:
             if job.wire is wire:
                 return job
-    raise NotFound(f"No {wire} was found under the id '{public}'.", param=param)
+    raise unknown(wire, public, param=param)
+
+
+def unknown(wire: Wire, public: str, *, param: str) -> NotFound:
+    """Say that there is nothing of the caller's under an id."""
+    return NotFound(f"No {wire} was found under the id '{public}'.", param=param)
 
 
 def marked(response: Response, job: Job) -> Response:

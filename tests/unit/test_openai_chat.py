@@ -1,0 +1,213 @@
+"""Chat completions as tables: what may be asked, and how a log is told in chunks."""
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from api.dialects.openai import chat_answer
+from api.dialects.openai.chat_answer import FROM_THE_START, Chunks, frames
+from api.dialects.openai.chat_request import ChatRequest, ask
+from api.dialects.openai.wire import DONE, HEARTBEAT
+from shared import events
+from shared.errors import InvalidRequest
+from shared.events import Event
+from shared.models import Job, OnInterrupt, Status
+
+HEX = "0123456789abcdef0123456789abcdef"
+USAGE = {"prompt_tokens": 4, "completion_tokens": 2, "total_tokens": 6, "estimated": False}
+HELLO = [{"role": "user", "content": "Hello"}]
+CALL: dict[str, Any] = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+STARTED = ("started", {"attempt": 1, "model": "demo"})
+RESTARTED = ("restarted", {"attempt": 2, "reason": "worker_lost"})
+COMPLETED = ("completed", {"finish_reason": "stop", "usage": USAGE})
+FAILED = ("failed", {"error": {"code": "x", "message": "No."}, "usage": USAGE})
+CANCELLED = ("cancelled", {"usage": USAGE})
+
+Said = tuple[str, dict[str, Any]]
+
+
+def says(**delta: Any) -> Said:
+    return "delta", {"delta": delta}
+
+
+def job(status: Status = Status.IN_PROGRESS, *, include_usage: bool = False, **more: Any) -> Job:
+    row = Job(id=f"job_{HEX}", model="demo", status=status, created_ms=1_700_000_000_999, labels={}, stored=False)
+    row.wire_request, row.usage = {"stream": True, "include_usage": include_usage}, USAGE
+    for name, value in more.items():
+        setattr(row, name, value)
+    return row
+
+
+def log(*said: Said) -> list[Event]:
+    return [events.make(1, seq, kind, fields) for seq, (kind, fields) in enumerate(said, 1)]
+
+
+def over(kind: str) -> Job:
+    return job(Status(kind), error={"code": "x", "message": "No."} if kind == "failed" else None)
+
+
+def chunks(*said: Said, include_usage: bool = False) -> list[dict[str, Any]]:
+    told = Chunks(job(include_usage=include_usage))
+    whole: list[dict[str, Any]] = []
+    for event in log(*said):
+        if not told.is_over:
+            whole += told.said(event, lambda kind=event.type: over(kind))  # type: ignore[misc]  # a default that fixes the name
+    assert [fields["sequence_number"] for fields in whole] == list(range(len(whole)))
+    return whole
+
+
+def deltas(whole: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [fields["choices"][0]["delta"] for fields in whole if fields.get("choices")]
+
+
+def test_a_text_is_told_in_openais_chunks() -> None:
+    whole = chunks(STARTED, says(role="assistant", content="Hel"), says(content="lo"), COMPLETED)
+    assert deltas(whole) == [{"role": "assistant", "content": ""}, {"content": "Hel"}, {"content": "lo"}, {}]
+    assert [fields["choices"][0]["finish_reason"] for fields in whole] == [None, None, None, "stop"]
+    assert {(fields["id"], fields["object"], fields["created"], fields["model"]) for fields in whole} == {
+        (f"chatcmpl-{HEX}", "chat.completion.chunk", 1_700_000_000, "demo")
+    }
+    assert not any("usage" in fields for fields in whole)
+
+
+def test_usage_comes_in_a_chunk_of_its_own_where_it_is_wanted() -> None:
+    whole = chunks(STARTED, says(content="x"), COMPLETED, include_usage=True)
+    assert [fields["usage"] for fields in whole[:-1]] == [None] * 3
+    assert (whole[-1]["choices"], whole[-1]["usage"]["total_tokens"]) == ([], 6)
+
+
+def test_a_providers_delta_goes_through_as_it_came() -> None:
+    call = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "f", "arguments": ""}}
+    whole = chunks(STARTED, says(reasoning_content="Hm."), says(tool_calls=[call]), says(refusal="no"), COMPLETED)
+    assert deltas(whole)[1:-1] == [{"reasoning_content": "Hm."}, {"tool_calls": [call]}, {"refusal": "no"}]
+
+
+def test_an_answer_that_begins_anew_after_text_ends_the_stream_with_an_error() -> None:
+    whole = chunks(STARTED, says(content="1 "), RESTARTED, says(content="1 "), COMPLETED)
+    assert whole[-1]["error"]["code"] == "restarted"
+    assert len(whole) == 3
+
+
+def test_a_restart_before_any_text_is_not_told() -> None:
+    assert chunks(STARTED, RESTARTED, says(content="x"), COMPLETED) == chunks(STARTED, says(content="x"), COMPLETED)
+
+
+@pytest.mark.parametrize(("end", "code"), [(FAILED, "x"), (CANCELLED, "cancelled")])
+def test_other_ends_are_an_error(end: Said, code: str) -> None:
+    assert chunks(STARTED, says(content="x"), end)[-1]["error"]["code"] == code
+
+
+def test_a_completion_is_told_whole() -> None:
+    message = {"role": "assistant", "content": "Hello"}
+    told = chat_answer.completion(job(Status.COMPLETED, message=message, finish_reason="stop"))
+    choice = told["choices"][0]
+    assert (choice["message"]["content"], choice["message"]["refusal"], choice["finish_reason"]) == ("Hello", None, "stop")
+    assert told["usage"] == {"prompt_tokens": 4, "completion_tokens": 2, "total_tokens": 6}
+    assert "metadata" not in told
+    assert chat_answer.completion(job(Status.COMPLETED, message=message, stored=True, labels={"a": "b"}))["metadata"] == {"a": "b"}
+
+
+_SAID = st.lists(st.sampled_from([says(content="a"), says(content="💬"), RESTARTED, says(refusal="no")]), max_size=10)
+
+
+@given(said=_SAID, end=st.sampled_from([COMPLETED, CANCELLED, FAILED]), cut=st.integers(FROM_THE_START, 15), usage=st.booleans())
+def test_who_comes_back_gets_the_rest_byte_for_byte(said: list[Said], end: Said, cut: int, *, usage: bool) -> None:
+    whole = log(STARTED, *said, end)
+
+    def stream(row: Job, number: int) -> list[bytes]:
+        with_silence = [each for event in whole for each in (None, event)]
+        told = frames(row, with_silence, lambda: over(end[0]), number)
+        return [frame for frame in told if frame != HEARTBEAT]
+
+    live = stream(job(Status.QUEUED, include_usage=usage), FROM_THE_START)
+    late = stream(job(Status.COMPLETED, include_usage=usage), cut)
+    numbers = [FROM_THE_START if frame == DONE else orjson.loads(frame[6:])["sequence_number"] for frame in live]
+    seen = [frame for frame, number in zip(live, numbers, strict=True) if frame != DONE and number <= cut]
+    assert seen + late == live
+
+
+def test_what_is_asked_goes_to_the_provider_as_it_is() -> None:
+    body = {
+        "model": "demo",
+        "messages": [
+            {"role": "developer", "content": "Be brief."},
+            {"role": "user", "content": [{"type": "text", "text": "Hi"}], "name": "ann"},
+            {
+                "role": "assistant",
+                "content": None,
+                "refusal": None,
+                "annotations": [],
+                "tool_calls": [
+                    {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}", "parsed_arguments": {}}}
+                ],
+            },
+            {"role": "tool", "tool_call_id": "c", "content": ""},
+        ],
+        "temperature": 0,
+        "max_completion_tokens": 5,
+        "n": 1,
+        "logprobs": False,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "store": True,
+        "metadata": {"a": "b"},
+        "user": "u",
+        "prediction": {"type": "content", "content": "x"},
+    }
+    asked = ask(ChatRequest.model_validate(body))
+    assert asked.messages == [*body["messages"][:2], {"role": "assistant", "tool_calls": [CALL]}, body["messages"][3]]  # type: ignore[index]
+    assert asked.parameters == {
+        "temperature": 0,
+        "max_completion_tokens": 5,
+        "user": "u",
+        "prediction": {"type": "content", "content": "x"},
+    }
+    assert (asked.on_interrupt, asked.stored, asked.metadata) == (OnInterrupt.FAIL, True, {"a": "b"})
+    assert asked.wire_request == {"stream": True, "include_usage": True}
+
+
+def test_a_whole_answer_may_begin_anew_and_is_not_stored_unasked() -> None:
+    asked = ask(ChatRequest.model_validate({"messages": HELLO}))
+    assert (asked.on_interrupt, asked.stored) == (OnInterrupt.RESTART, False)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("temperature", value) for value in (-0.1, 2.1, "1")),
+        *(("top_p", value) for value in (-0.1, 1.1)),
+        *(("presence_penalty", value) for value in (-2.1, 2.1)),
+        *(("frequency_penalty", value) for value in (-2.1, 2.1)),
+        *(("n", value) for value in (0, 2)),
+        ("logprobs", True),
+        ("top_logprobs", 3),
+        ("modalities", ["audio"]),
+        ("audio", {"voice": "x"}),
+        ("functions", []),
+        ("function_call", "auto"),
+        ("web_search_options", {}),
+        ("moderation", {}),
+        ("max_tokens", 0),
+        ("stop", ["a"] * 5),
+        ("messages", []),
+        ("messages", [{"role": "nobody", "content": "x"}]),
+        ("messages", [{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}]),
+        ("metadata", {"a" * 65: "b"}),
+        ("unheard_of", 1),
+    ],
+)
+def test_what_cannot_be_honoured_is_refused_by_name(field: str, value: Any) -> None:
+    with pytest.raises((ValidationError, InvalidRequest)) as refused:
+        ChatRequest.model_validate({"messages": HELLO, field: value})
+    if isinstance(refused.value, ValidationError):
+        assert {error["loc"][0] for error in refused.value.errors()} == {field}
+
+
+@pytest.mark.parametrize("field", sorted(ChatRequest.model_fields.keys() - {"messages"}))
+def test_null_is_as_good_as_nothing(field: str) -> None:
+    assert ask(ChatRequest.model_validate({"messages": HELLO, field: None})) == ask(ChatRequest.model_validate({"messages": HELLO}))
