@@ -116,3 +116,19 @@ def test_a_conversation_begun_elsewhere_goes_on_here_and_back(stack: Stack, user
         native.finished(native.submit("third", conversation_id=asked["session_id"])["id"])
     messages = user.session(begun["conversation_id"])["messages"]
     assert [message["content"] for message in messages if message["role"] == "user"] == ["first", "second", "third"]
+
+
+def test_a_stream_is_read_on_after_its_api_process_died(stack: Stack, user: NestClient) -> None:
+    # Given a stream that is read in part
+    user.configure(model="demo?tokens=60&gap_ms=50")
+    request_id = user.ask("streamed", stream=True)["request_id"]
+    begun = user.read(stack.urls[0], request_id, most=LEAVE_AT)
+
+    # When the process that took the request is killed, and another takes its place
+    stack.webs[0].kill()
+    stack.restart_web(0)
+
+    # Then the reader goes on there where he was, and a late one has it all
+    events = begun + user.read(stack.urls[0], request_id, after=begun[-1][0])
+    assert "".join(data["delta"] for _, data in events[:-1]) == events[-1][1]["content"] == counted(60)
+    assert user.read(stack.urls[0], request_id) == events

@@ -194,7 +194,7 @@ def test_a_session_is_instructed_trimmed_and_deleted(client: Client) -> None:
     path = f"/chat/session/{asked['session_id']}"
     named = {"id": asked["session_id"], "chat_name": "Hello"}
     assert _post(client, "/chat/system_message", session_id=asked["session_id"], message="Be brief") == named
-    assert client.http.get(path).json()["messages"][0] == {"role": "system", "content": "Be brief"}
+    assert client.http.get(path).json()["messages"][0] == {"id": "system", "role": "system", "content": "Be brief"}
     assert client.http.delete(f"/chat/remove/{asked['session_id']}/nothing").json() == named
     assert len(client.http.get(path).json()["messages"]) == 3
     assert client.http.delete(f"/chat/remove/{asked['session_id']}/{asked['id']}").json() == named

@@ -150,6 +150,20 @@ def test_a_system_message_can_be_replaced_and_is_only_one(client: Client) -> Non
 
 
 @ON_SQLITE
+def test_a_system_message_can_be_removed(client: Client) -> None:
+    use(client, "demo?echo=1&gap_ms=0")
+    session_id = ask(client)["session_id"]
+    post(client, "/chat/system_message", session_id=session_id, message="Be brief.")
+    prompt = messages(client, session_id)[0]
+    assert (prompt["role"], prompt["content"]) == ("system", "Be brief.")
+    assert client.http.delete(f"/chat/remove/{session_id}/{prompt['id']}").status_code == 200
+    assert [message["role"] for message in messages(client, session_id)] == ["user", "assistant"]
+    assert [message["role"] for message in orjson.loads(ask(client, "And?", session_id=session_id)["content"])] == [
+        *("user", "assistant", "user")
+    ]
+
+
+@ON_SQLITE
 def test_a_request_that_is_not_streamed_does_not_hang(client: Client) -> None:
     use(client, "demo?tokens=2&gap_ms=0")
     assert client.http.post("/chat/process", json={"message": "Hello", "stream": False}, timeout=20).status_code == 201
@@ -194,35 +208,6 @@ def test_a_browsers_preflight_is_not_asked_for_a_token(tmp_path_factory: pytest.
             preflight = httpx2.options(here.url + path, headers=headers)
             assert preflight.status_code < 300, (path, preflight.status_code)
             assert preflight.headers["access-control-allow-origin"] == origin
-
-
-@ON_SQLITE
-@pytest.mark.parametrize(
-    ("fault", "status"),
-    [("fail=401&fail_times=9", 500), ("fail=429&fail_times=9&retry_after=3600", 429), ("fail=400&fail_times=9", 500)],
-)
-def test_a_providers_refusal_has_its_cause_in_the_answer(client: Client, fault: str, status: int) -> None:
-    use(client, f"demo?{fault}")
-    refused = client.http.post("/chat/process", json={"message": secrets.token_hex(8)})
-    assert (refused.status_code, refused.json()["statusCode"]) == (status, status)
-    assert "ordered to fail" in refused.json()["message"]
-
-
-@ON_SQLITE
-def test_what_was_cancelled_elsewhere_is_told(client: Client) -> None:
-    use(client, "demo?tokens=100&gap_ms=50")
-    request_id = ask(client, stream=True)["request_id"]
-    client.http.post(f"/jobs/{request_id}/cancel")
-    assert told(client, request_id)[-1] == {"error": "The request was cancelled"}
-
-
-@ON_SQLITE
-def test_the_same_key_is_the_same_request(client: Client) -> None:
-    body = {"message": "Hello", "stream": True}
-    headers = {"Idempotency-Key": secrets.token_hex(8)}
-    first, again = [client.http.post("/chat/process", json=body, headers=headers).json() for _ in range(2)]
-    assert first == again
-    assert client.http.post("/chat/process", json={**body, "message": "Bye"}, headers=headers).status_code == 409
 
 
 @ON_SQLITE

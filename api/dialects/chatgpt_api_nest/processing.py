@@ -133,7 +133,7 @@ def _completed(job: Job) -> Job:
     Raises:
         Invalid: the message was flagged.
         RateLimited: the provider has had enough.
-        Unavailable: nobody could answer in time.
+        Unavailable: nobody could answer in time, or the provider cannot now.
         JobFailed: the provider, or we, failed otherwise.
     """
     if job.status is Status.CANCELLED:
@@ -146,7 +146,7 @@ def _completed(job: Job) -> Job:
         raise Invalid(message)
     if error.get("provider_status") == RateLimited.status:
         raise RateLimited(message)
-    if error.get("code") in ABSENT:
+    if error.get("code") in ABSENT or error.get("provider_status") == Unavailable.status:
         raise Unavailable(message)
     raise JobFailed(message)
 

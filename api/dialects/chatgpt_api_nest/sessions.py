@@ -17,6 +17,8 @@ from shared.models import Conversation, Message
 TAKE = 5
 MOST_TAKEN = 1000
 MAX_DIGITS = 9
+SYSTEM = "system"
+"""The id under which a session's system prompt is shown, so that it can be removed. No message has it."""
 
 
 @blueprint.get("/chat/sessions")
@@ -52,9 +54,12 @@ def removed(session_id: str) -> Response:
 
 @blueprint.delete("/chat/remove/<session_id>/<message_id>")
 def message_removed(session_id: str, message_id: str) -> Response:
-    """Take a message out of a session; one that is not there is none to take."""
+    """Take a message, or the system prompt, out of a session; one that is not there is none to take."""
     found = _found(session_id)
-    conversations.remove_message(context(), found, stored_id(message_id))
+    if message_id == SYSTEM:
+        conversations.set_prompt(context(), found, None)
+    else:
+        conversations.remove_message(context(), found, stored_id(message_id))
     return jsonify(_named(found))
 
 
@@ -93,7 +98,7 @@ def _whole(found: Conversation) -> dict[str, Any]:
     row = _rows([conversations.overview(context(), found)])[0]
     messages = [_message(message) for message in conversations.path(context(), found)]
     if found.system_prompt:
-        messages.insert(0, {"role": "system", "content": found.system_prompt})
+        messages.insert(0, {"id": SYSTEM, "role": "system", "content": found.system_prompt})
     return {"id": row["id"], "chat_name": row["chat_name"], "messages": messages, "token": row["token"]}
 
 
