@@ -15,6 +15,8 @@
 | `chatrelay:agent-outcome:<ask>` | string | what came of an ask, until its worker has read it | a minute |
 | `chatrelay:agent-mail:<process>` | channel | asks for the agents whose sockets an API process holds | – |
 | `chatrelay:agent-news:<worker>` | channel | what became of a worker's asks | – |
+| `chatrelay:models` | string | the provider's models, JSON | a day |
+| `chatrelay:models-fresh` | string | the list of models need not be read again yet | five minutes |
 | `chatrelay:limit:…` | – | rates, kept by Flask-Limiter | their window |
 """
 
@@ -24,6 +26,8 @@ EPOCH_KEY = PREFIX + "epoch"
 WORKER_PATTERN = PREFIX + "worker:*"
 DOORBELL_QUEUE = PREFIX + "doorbell"
 LIMIT_PREFIX = PREFIX + "limit"
+MODELS_KEY = PREFIX + "models"
+MODELS_FRESH_KEY = PREFIX + "models-fresh"
 AGENTS_KEY = PREFIX + "agents"
 AGENT_PREFIX = PREFIX + "agent:"
 AGENT_BUSY_PREFIX = PREFIX + "agent-busy:"

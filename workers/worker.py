@@ -13,6 +13,7 @@ from shared.errors import DatabaseUnavailable
 from shared.ids import new_id
 from shared.queue import doorbell
 from workers import cancelling, tokens
+from workers.catalogue import Catalogue
 from workers.chat import Chat
 from workers.flusher import Flusher
 from workers.hold import Holds
@@ -60,7 +61,14 @@ class Worker:
         streaming = Streaming(config, redis, self._flusher, routing)
         self._chat = Chat(config, self._database, self._loop, self._flusher, self._keeper, streaming)
         self._sweep = Sweep(config, self._database, redis_clients.blocking(config.redis_url), self._keeper)
-        self._forever = (self._flusher.run, self._flusher.tick, agents.listen, lambda: cancelling.listen(listener, self._holds))
+        catalogue = Catalogue(redis, self._provider.client)
+        self._forever = (
+            self._flusher.run,
+            self._flusher.tick,
+            agents.listen,
+            catalogue.keep,
+            lambda: cancelling.listen(listener, self._holds),
+        )
 
     def start(self) -> None:
         """Start the coroutines and the two threads, and wait until Redis has been seen (bounded)."""

@@ -1,0 +1,191 @@
+"""`/v1/conversations` and their items: the conversations that all doors share, in OpenAI's words.
+
+The items are the messages on the way from a conversation's root to its current leaf; other branches are not shown here.
+"""
+
+from typing import Annotated, Any
+
+from flask import Blueprint, Response, jsonify
+from pydantic import Field
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from api import conversations as talks
+from api import identity
+from api.bodies import Body
+from api.context import context
+from api.dialects.openai import items, paging, wire
+from api.dialects.openai.items import Item
+from api.schemas.jobs import Metadata
+from shared.errors import InvalidRequest, NotFound
+from shared.models import Conversation, Message
+
+Fields = dict[str, Any]
+MAX_ITEMS = 20
+"""How many items may be put in at once."""
+
+blueprint = Blueprint("conversations", __name__, url_prefix="/conversations")
+
+
+class NewConversation(Body):
+    """A conversation that begins, with what was said in it already."""
+
+    items: list[Item] | None = Field(None, max_length=MAX_ITEMS)
+    metadata: Metadata | None = None
+
+
+class Change(Body):
+    """What of a conversation can be changed."""
+
+    metadata: Metadata | None
+
+
+class NewItems(Body):
+    """Items to put at a conversation's end."""
+
+    items: Annotated[list[Item], Field(min_length=1, max_length=MAX_ITEMS)]
+
+
+@blueprint.post("")
+def create() -> Response:
+    """Begin a conversation."""
+    body = wire.read(NewConversation)
+    messages = _messages(body.items or [])
+    with context().database.write() as session:
+        made = talks.make(session, _caller())
+        made.labels = body.metadata or {}
+        made.leaf_id = talks.hang(session, made, messages, None)
+        session.flush()
+        session.refresh(made)
+    return jsonify(_view(made))
+
+
+@blueprint.get("/<conversation_id>")
+def show(conversation_id: str) -> Response:
+    """Show a conversation."""
+    return jsonify(_view(_found(conversation_id)))
+
+
+@blueprint.post("/<conversation_id>")
+def change(conversation_id: str) -> Response:
+    """Change a conversation's metadata."""
+    body = wire.read(Change)
+    found = _found(conversation_id)
+    with context().database.write() as session:
+        session.execute(update(Conversation).where(Conversation.id == found.id).values(labels=body.metadata or {}))
+    return jsonify(_view(_found(conversation_id)))
+
+
+@blueprint.delete("/<conversation_id>")
+def remove(conversation_id: str) -> Response:
+    """Delete a conversation with all that was said in it; what runs is cancelled first."""
+    talks.remove(context(), _found(conversation_id))
+    return jsonify({"id": conversation_id, "object": "conversation.deleted", "deleted": True})
+
+
+@blueprint.post("/<conversation_id>/items")
+def add(conversation_id: str) -> Response:
+    """Put items at a conversation's end; behind an answer that is still to come, where one is."""
+    body = wire.read(NewItems)
+    messages = _messages(body.items)
+    found = _found(conversation_id)
+    with context().database.write() as session:
+        here = _locked(session, found.id)
+        before = here.leaf_id
+        here.leaf_id = talks.hang(session, here, messages, before)
+    added = _from(talks.path(context(), _found(conversation_id)), before)
+    return jsonify(paging.listed(_items(added), has_more=False))
+
+
+def _from(path: list[Message], before: str | None) -> list[Message]:
+    """Tell what of a path comes behind a message."""
+    places = [place for place, message in enumerate(path) if message.parent_id == before]
+    return path[places[0] :] if places else []
+
+
+def _locked(session: Session, conversation_id: str) -> Conversation:
+    """Read a conversation again, behind its row's lock: others may be adding too."""
+    lock = update(Conversation).where(Conversation.id == conversation_id).values(last_position=Conversation.last_position)
+    session.execute(lock, execution_options={"synchronize_session": False})
+    here = session.get(Conversation, conversation_id, populate_existing=True)
+    if here is None:
+        raise _unknown()
+    return here
+
+
+@blueprint.get("/<conversation_id>/items")
+def index(conversation_id: str) -> Response:
+    """List a conversation's items, the newest first unless asked otherwise."""
+    return jsonify(paging.page(_items(talks.path(context(), _found(conversation_id)))))
+
+
+@blueprint.get("/<conversation_id>/items/<item_id>")
+def show_item(conversation_id: str, item_id: str) -> Response:
+    """Show one item."""
+    _, place, told = _item(_found(conversation_id), item_id)
+    return jsonify(told[place])
+
+
+@blueprint.delete("/<conversation_id>/items/<item_id>")
+def remove_item(conversation_id: str, item_id: str) -> Response:
+    """Take one item out of a conversation; answers with the conversation."""
+    found = _found(conversation_id)
+    message, place, told = _item(found, item_id)
+    if len(told) == 1:
+        talks.remove_message(context(), found, message.id)
+    else:
+        with context().database.write() as session:
+            row = session.get(Message, message.id)
+            if row is not None:
+                row.body = _without(row.body, place, len(told))
+    return jsonify(_view(_found(conversation_id)))
+
+
+def _without(body: Fields, place: int, count: int) -> Fields:
+    """Take a part of a message away that is an item of its own: its text, or one of its calls."""
+    calls = body["tool_calls"]
+    texts = count - len(calls)
+    if place < texts:
+        return {**{name: value for name, value in body.items() if name != "refusal"}, "content": None}
+    left = calls[: place - texts] + calls[place - texts + 1 :]
+    rest = {name: value for name, value in body.items() if name != "tool_calls"}
+    return {**rest, "tool_calls": left} if left else rest
+
+
+def _item(found: Conversation, item_id: str) -> tuple[Message, int, list[Fields]]:
+    """Find an item: its message, its place in it, and all items that the message is."""
+    row_id = "msg_" + item_id.partition("_")[2].partition("_")[0]
+    message = next((each for each in talks.path(context(), found) if each.id == row_id), None)
+    told = items.items_of(message.id, message.role, message.body) if message else []
+    for place, item in enumerate(told):
+        # An answer that began anew has its place in its response's stream behind its id.
+        if message and (item["id"] == item_id or (item["type"] == items.MESSAGE and item_id.startswith(f"{row_id}_"))):
+            return message, place, told
+    raise NotFound(f"No item was found under the id '{item_id}'.", param="item_id")
+
+
+def _items(path: list[Message]) -> list[Fields]:
+    return [item for message in path for item in items.items_of(message.id, message.role, message.body)]
+
+
+def _messages(sent: list[Item]) -> list[Fields]:
+    messages = items.messages_of(items.dumped(sent), "items")
+    if any(len(items.items_of("", message["role"], message)) == 0 for message in messages):
+        raise InvalidRequest("An item says nothing.", param="items")
+    return messages
+
+
+def _caller() -> str:
+    return identity.principal().user_id
+
+
+def _found(conversation_id: str) -> Conversation:
+    return talks.get(context(), _caller(), conversation_id)
+
+
+def _unknown() -> NotFound:
+    return NotFound("There is no such conversation.", param="conversation_id")
+
+
+def _view(found: Conversation) -> Fields:
+    return {"id": found.id, "object": "conversation", "created_at": found.created_ms // 1000, "metadata": found.labels}

@@ -1,0 +1,67 @@
+"""`/v1/moderations`: what the provider's moderation says, asked by a worker."""
+
+from typing import Annotated, Any, Literal
+
+import orjson
+from flask import Blueprint, Response, request
+from pydantic import Field
+
+from api import identity, waiting
+from api.bodies import Body
+from api.context import context
+from api.dialects.openai import wire
+from api.dialects.openai.failures import ProviderFailed
+from api.schemas.chat import TextPart
+from api.schemas.jobs import ModelName
+from api.submission import Ask, submit
+from shared.answer import text_of
+from shared.models import Kind, Status
+
+MAX_INPUTS = 100
+JSON = "application/json"
+
+blueprint = Blueprint("moderations", __name__)
+
+
+class ImageUrl(Body):
+    """Where an image is."""
+
+    url: str = Field(min_length=1)
+
+
+class ImagePart(Body):
+    """An image to judge."""
+
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+
+Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
+
+
+class ModerationRequest(Body):
+    """What is to be judged: a text, several texts, or the parts of one message."""
+
+    input: str | Annotated[list[str] | list[Part], Field(min_length=1, max_length=MAX_INPUTS)]
+    model: ModelName | None = None
+
+    def messages(self) -> list[dict[str, Any]]:
+        """Write it as messages, one for each judgement."""
+        if isinstance(self.input, str):
+            return [{"role": "user", "content": self.input}]
+        texts = [each for each in self.input if isinstance(each, str)]
+        if texts:
+            return [{"role": "user", "content": text} for text in texts]
+        return [{"role": "user", "content": [part.model_dump() for part in self.input if not isinstance(part, str)]}]
+
+
+@blueprint.post("/moderations")
+def judge() -> Response:
+    """Judge an input; the provider's moderation object is passed on as it is."""
+    body = wire.read(ModerationRequest)
+    asked = Ask(messages=body.messages(), kind=Kind.MODERATION, model=body.model or context().config.moderation_model, stored=False)
+    key = request.headers.get("Idempotency-Key")
+    job = waiting.finished(context(), submit(context(), identity.principal().user_id, asked, key, retry=wire.retry()))
+    if job.status is not Status.COMPLETED:
+        raise ProviderFailed(job)
+    return wire.marked(Response(orjson.dumps(orjson.loads(text_of(job.message))), content_type=JSON), job)

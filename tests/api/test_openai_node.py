@@ -1,0 +1,96 @@
+"""OpenAI's Node SDK, unmodified, as a second witness of its wire. Without Node, or npm packages, it skips and says why."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.api.conftest import ON_SQLITE
+from tests.api.site import Site
+from tests.client import Client
+from tests.stack import ROOT
+
+FOLDER = ROOT / "tests" / "node"
+INSTALL_SECONDS = 120
+RUN_SECONDS = 60
+TWENTY = "".join(f"{number} " for number in range(1, 21))
+
+pytestmark = ON_SQLITE
+
+
+@pytest.fixture(scope="module")
+def node() -> str:
+    """Node, with the SDK installed."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None or npm is None:
+        pytest.skip("Node.js (node and npm) is not installed")
+    if not (FOLDER / "node_modules" / "openai").is_dir():
+        _install(npm)
+    return node
+
+
+def _install(npm: str) -> None:
+    command = [npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
+    try:
+        done = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        pytest.skip(f"npm did not install the Node SDK within {INSTALL_SECONDS} s")
+    if done.returncode:
+        pytest.skip(f"npm could not install the Node SDK: {done.stderr.strip().splitlines()[-1:]}")
+
+
+@pytest.fixture
+def told(node: str, works: Site, client: Client) -> Any:
+    """Run a scenario as a new user, and give what it found."""
+
+    def run(scenario: str) -> Any:
+        token = client.http.headers["Authorization"].removeprefix("Bearer ")
+        environment = {"PATH": os.environ["PATH"], "BASE_URL": f"{works.url}/v1", "API_KEY": token}
+        command = [node, str(Path("witness.mjs")), scenario]
+        done = subprocess.run(
+            command, cwd=FOLDER, env=environment, capture_output=True, text=True, timeout=RUN_SECONDS, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return run
+
+
+def test_a_streamed_chat_completion(told: Any) -> None:
+    found = told("chat")
+    assert found["text"] == TWENTY
+    assert found["usage"]["completion_tokens"] == 20
+    assert found["numbers"] == list(range(len(found["numbers"])))
+
+
+def test_the_helper_puts_a_chat_completion_together(told: Any) -> None:
+    assert told("chatHelper") == {"text": TWENTY, "reason": "stop"}
+
+
+def test_a_background_response_is_polled_to_its_end(told: Any) -> None:
+    found = told("background")
+    assert found["first"] in ("queued", "in_progress")
+    assert (found["status"], found["text"]) == ("completed", TWENTY)
+
+
+def test_a_broken_stream_is_taken_up_again(told: Any) -> None:
+    assert told("resume") == {"same": True, "text": TWENTY, "last": "response.completed"}
+
+
+def test_the_helper_puts_a_response_together(told: Any) -> None:
+    assert told("helper") == {"status": "completed", "text": TWENTY}
+
+
+def test_the_helper_comes_back_to_a_response(told: Any) -> None:
+    assert told("helperResume") == {"first": 7, "text": TWENTY}
+
+
+def test_refusals_are_its_typed_errors(told: Any) -> None:
+    bad, unknown, nobody = told("refused")
+    assert bad == {"name": "BadRequestError", "status": 400, "code": bad["code"], "param": "temperature", "id": True}
+    assert (unknown["name"], unknown["status"], unknown["id"]) == ("NotFoundError", 404, True)
+    assert (nobody["name"], nobody["code"]) == ("AuthenticationError", "invalid_api_key")
