@@ -94,6 +94,7 @@ class Settings(BaseSettings):
     anonymous_access: bool = Field(
         False, description="on: clients of the proxy dialect that send no token share one anonymous user."
     )
+    webhook_private: bool = Field(False, description="on: webhooks may go to private addresses, and by plain http.")
 
     # The web
     cors_origins: Annotated[list[str], NoDecode, BeforeValidator(_split)] = Field(

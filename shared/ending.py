@@ -13,7 +13,7 @@ from redis import Redis
 from sqlalchemy import update
 from sqlalchemy.orm import Session, undefer
 
-from shared import epoch, events, lifecycle, stream
+from shared import epoch, events, lifecycle, stream, webhooks
 from shared.answer import assemble, estimated_usage, text_of
 from shared.database import Database
 from shared.events import Event
@@ -130,6 +130,7 @@ def _settle(session: Session, job: Job, log: Sequence[Event], ending: Ending, pr
             "first_token_ms": ending.first_token_ms or job.first_token_ms,
         },
     )
+    webhooks.note_end(session, job, ending.status)
     if job.conversation_id and session.get(Conversation, job.conversation_id):
         body = {name: part for name, part in message.items() if name != "role"}
         answer = Message(id=job.answer_id, conversation_id=job.conversation_id, parent_id=job.user_message_id)

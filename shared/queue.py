@@ -13,6 +13,7 @@ from shared import keyspace
 from shared.config import Settings, settings
 
 RUN_TASK = "chatrelay.run"
+DELIVER_TASK = "chatrelay.deliver"
 
 BROKER_CONNECTIONS = 50
 BROKER_ANSWER_SECONDS = 5
@@ -67,12 +68,12 @@ def make_celery(config: Settings) -> Celery:
 app = make_celery(settings())
 
 
-def send(job_id: str) -> bool:
-    """Publish a message, now. Tells whether the broker took it."""
+def send(item_id: str, task: str = RUN_TASK) -> bool:
+    """Publish a message, now: that there is work, or that a webhook's delivery is due. Tells whether the broker took it."""
     try:
-        app.send_task(RUN_TASK, args=(job_id,), ignore_result=True)
+        app.send_task(task, args=(item_id,), ignore_result=True)
     except OperationalError as error:
-        log.warning("doorbell.lost", job=job_id, error=str(error))
+        log.warning("doorbell.lost", job=item_id, error=str(error))
         return False
     return True
 

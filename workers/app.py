@@ -10,7 +10,7 @@ from kombu.transport.redis import Channel
 
 from shared import logs
 from shared.config import settings
-from shared.queue import RUN_TASK, app
+from shared.queue import DELIVER_TASK, RUN_TASK, app
 from workers.worker import Worker, alive_file
 
 # A connection that is lost takes the messages that were taken from it along: they are doorbells, and their jobs are running.
@@ -28,7 +28,16 @@ def run(_job_id: str) -> None:
     worker.run_next()
 
 
+def deliver(delivery_id: str) -> None:
+    """Deliver a webhook that is due."""
+    worker = _running[0]
+    if worker.draining.is_set():
+        raise Reject(requeue=True)
+    worker.deliver(delivery_id)
+
+
 app.task(run, name=RUN_TASK)
+app.task(deliver, name=DELIVER_TASK)
 
 
 def _start(**_: Any) -> None:

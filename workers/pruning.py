@@ -5,7 +5,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import ReturningDelete
 
 from shared.database import Database, now_ms
-from shared.models import UNFINISHED, Conversation, IdempotencyKey, Job, Message, RefreshToken
+from shared.models import UNFINISHED, Conversation, IdempotencyKey, Job, Message, RefreshToken, WebhookDelivery
 
 DAY_MS = 86_400_000
 IDEMPOTENCY_DAYS = 1
@@ -32,7 +32,7 @@ def prune(database: Database, retention_days: int, unstored_seconds: float) -> i
     deletions = [_spent_tokens(), _old_keys(), _unstored_jobs(now_ms() - int(unstored_seconds * 1000))]
     if retention_days:
         before_ms = now_ms() - retention_days * DAY_MS
-        deletions += [_silent_conversations(before_ms), _old_jobs(before_ms)]
+        deletions += [_silent_conversations(before_ms), _old_jobs(before_ms), _old_deliveries(before_ms)]
     return sum(_until_done(database, deletion) for deletion in deletions)
 
 
@@ -76,3 +76,8 @@ def _old_jobs(before_ms: ColumnElement[int]) -> Deletion:
 def _unstored_jobs(before_ms: ColumnElement[int]) -> Deletion:
     due = select(Job.id).where(~Job.stored, Job.finished_ms < before_ms).limit(BATCH)
     return delete(Job).where(Job.id.in_(due)).returning(Job.id)
+
+
+def _old_deliveries(before_ms: ColumnElement[int]) -> Deletion:
+    due = select(WebhookDelivery.id).where(WebhookDelivery.created_ms < before_ms).limit(BATCH)
+    return delete(WebhookDelivery).where(WebhookDelivery.id.in_(due)).returning(WebhookDelivery.id)

@@ -21,8 +21,8 @@ from shared.config import Settings
 from shared.database import Database, now_ms
 from shared.ending import Ending
 from shared.errors import DatabaseUnavailable
-from shared.models import UNFINISHED, Job, Status
-from shared.queue import ring
+from shared.models import UNFINISHED, Job, Status, WebhookDelivery
+from shared.queue import DELIVER_TASK, ring, send
 from workers import pruning
 from workers.keeper import Keeper
 
@@ -63,6 +63,7 @@ class Sweep:
     def once(self) -> None:
         """Sweep once. What goes wrong with one job, or in one step, is left to the next sweep and keeps no other waiting."""
         self._guarded(self._ring_all)
+        self._guarded(self._ring_deliveries)
         for job in self._guarded(self._to_end) or ():
             self._guarded(partial(self._end, job))
         for job_id in self._guarded(self._left_open) or ():
@@ -83,6 +84,24 @@ class Sweep:
     def _ring_all(self) -> None:
         for job_id in self._due():
             ring(job_id)
+
+    def _ring_deliveries(self) -> None:
+        """Ring for webhooks that are due and were not rung for lately."""
+        long_ago = now_ms() - int(RING_AGAIN_SECONDS * 1000)
+        candidates = (
+            select(WebhookDelivery.id)
+            .where(WebhookDelivery.due_ms <= now_ms(), or_(WebhookDelivery.rung_ms.is_(None), WebhookDelivery.rung_ms < long_ago))
+            .order_by(WebhookDelivery.due_ms)
+            .limit(BATCH)
+            .with_for_update(skip_locked=True)
+        )
+        with self._database.write() as session:
+            due = session.scalars(candidates).all()
+            if due:
+                rung = update(WebhookDelivery).where(WebhookDelivery.id.in_(due)).values(rung_ms=now_ms())
+                session.execute(rung, execution_options=_QUIET)
+        for delivery_id in due:
+            send(delivery_id, DELIVER_TASK)
 
     def _close(self, job_id: str) -> None:
         ending.close_log(self._database, self._redis, job_id, int(self._config.log_ttl_seconds * 1000))

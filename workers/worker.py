@@ -25,6 +25,7 @@ from workers.providers.openai import OpenAIProvider
 from workers.providers.routing import Routing
 from workers.streaming import Streaming
 from workers.sweep import Sweep
+from workers.webhooks import Webhooks
 
 START_SECONDS = 10.0
 START_POLL_SECONDS = 0.02
@@ -60,6 +61,7 @@ class Worker:
         routing = Routing(self._provider, moderation, agents, moderate=config.moderate)
         streaming = Streaming(config, redis, self._flusher, routing)
         self._chat = Chat(config, self._database, self._loop, self._flusher, self._keeper, streaming)
+        self._webhooks = Webhooks(config, self._database, self._loop)
         self._sweep = Sweep(config, self._database, redis_clients.blocking(config.redis_url), self._keeper)
         catalogue = Catalogue(redis, self._provider.client)
         self._forever = (
@@ -88,6 +90,13 @@ class Worker:
             self._chat.run_next()
         except DatabaseUnavailable as error:
             log.warning("job.put_off", error=str(error.__cause__))
+
+    def deliver(self, delivery_id: str) -> None:
+        """Try a webhook's delivery."""
+        try:
+            self._webhooks.deliver(delivery_id)
+        except DatabaseUnavailable as error:
+            log.warning("webhook.database_away", error=str(error.__cause__))
 
     def drain(self) -> None:
         """Take no new job, let the running ones go on for DRAIN_SECONDS, then give them back."""

@@ -5,6 +5,7 @@ from shared.models.conversation import Conversation, ConversationName, Message
 from shared.models.job import UNFINISHED, IdempotencyKey, Job, Kind, OnInterrupt, Status, Wire
 from shared.models.setting import Setting
 from shared.models.user import ApiToken, RefreshToken, Use, User
+from shared.models.webhook import WebhookDelivery, WebhookEndpoint
 
 __all__ = [
     "UNFINISHED",
@@ -22,5 +23,7 @@ __all__ = [
     "Status",
     "Use",
     "User",
+    "WebhookDelivery",
+    "WebhookEndpoint",
     "Wire",
 ]

@@ -1,9 +1,9 @@
 """OpenAI's own wire: chat completions, responses, conversations, models, moderations. See docs/openai.md."""
 
-from api.dialects.openai import chat, conversations, models, moderations, responses
+from api.dialects.openai import chat, conversations, models, moderations, responses, webhooks
 from api.dialects.openai.wire import blueprint, owns, refusal
 
-for room in (chat, conversations, models, moderations, responses):
+for room in (chat, conversations, models, moderations, responses, webhooks):
     blueprint.register_blueprint(room.blueprint)
 
 __all__ = ["blueprint", "owns", "refusal"]

@@ -1,0 +1,142 @@
+"""Deliveries in the database: made with the end of a response, tried once however often they are rung for."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import select
+
+from shared import ending, events
+from shared.config import Settings
+from shared.database import now_ms
+from shared.ids import new_id
+from shared.models import Job, Status, WebhookDelivery, WebhookEndpoint, Wire
+from shared.vault import Vault
+from shared.webhooks import delivery
+from tests.integration.entries import begun
+from tests.integration.jobs import Jobs
+from workers.webhooks import Claim, Outcome, Webhooks
+
+SECRET = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
+RINGS = 8
+
+
+def endpoint(jobs: Jobs, config: Settings, user_id: str, *types: str) -> str:
+    sealed = Vault(config.secret_key).seal(SECRET)
+    row = WebhookEndpoint(id=new_id("whe"), user_id=user_id, name="x", url="https://a.example", secret=sealed, secret_hint="x")
+    row.event_types = list(types or ("response.completed",))
+    with jobs.database.write() as session:
+        session.add(row)
+    return row.id
+
+
+def made(jobs: Jobs) -> list[WebhookDelivery]:
+    with jobs.database.read() as session:
+        return list(session.scalars(select(WebhookDelivery)))
+
+
+def end(jobs: Jobs, job: Job) -> None:
+    with jobs.database.write() as session:
+        assert ending.end_held(session, job.id, job.attempt, begun(2), ending.Ending(Status.COMPLETED, "stop"), [])
+
+
+@pytest.mark.parametrize(
+    ("wire", "asked", "types", "count"),
+    [
+        (Wire.RESPONSE, {"background": True}, ("response.completed",), 1),
+        (Wire.RESPONSE, {"background": True}, ("response.failed",), 0),
+        (Wire.RESPONSE, {"background": False}, ("response.completed",), 0),
+        (Wire.JOB, None, ("response.completed",), 0),
+    ],
+)
+def test_the_end_of_a_response_makes_its_deliveries(
+    jobs: Jobs, config: Settings, wire: Wire, asked: dict[str, bool] | None, types: tuple[str, ...], count: int
+) -> None:
+    job = jobs.claimed(wire=wire, wire_request=asked)
+    endpoint(jobs, config, job.user_id, *types)
+    endpoint(jobs, config, jobs.user(), *types)  # somebody else's
+    end(jobs, job)
+    assert [each.event_type for each in made(jobs)] == [f"response.{events.COMPLETED}"] * count
+    assert all(each.response_id == job.id.replace("job_", "resp_") for each in made(jobs))
+
+
+class Line:
+    """Stands for the receiver: notes what is posted, and answers with a status."""
+
+    def __init__(self, webhooks: Webhooks, monkeypatch: pytest.MonkeyPatch, status: int = 200) -> None:
+        self.posted: list[Claim] = []
+        self._lock = threading.Lock()
+        monkeypatch.setattr(webhooks, "_post", self._posted)
+        monkeypatch.setattr(webhooks, "_loop", self)
+        self._status = status
+
+    def _posted(self, claim: Claim) -> Outcome:
+        with self._lock:
+            self.posted.append(claim)
+        return Outcome(self._status)
+
+    def run(self, outcome: Outcome) -> Outcome:
+        return outcome
+
+
+@pytest.fixture
+def webhooks(jobs: Jobs, config: Settings) -> Webhooks:
+    return Webhooks(config, jobs.database, None)  # type: ignore[arg-type]  # the loop is replaced by `Line`
+
+
+def due(jobs: Jobs, config: Settings) -> str:
+    row = delivery(endpoint(jobs, config, jobs.user()), "resp_1", "response.completed")
+    with jobs.database.write() as session:
+        session.add(row)
+    return row.id
+
+
+def test_a_message_that_comes_often_tries_once(
+    jobs: Jobs, config: Settings, webhooks: Webhooks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = Line(webhooks, monkeypatch)
+    delivery_id = due(jobs, config)
+    with ThreadPoolExecutor(RINGS) as threads:
+        list(threads.map(webhooks.deliver, [delivery_id] * RINGS))
+    assert [claim.secrets for claim in line.posted] == [(SECRET,)]
+    (row,) = made(jobs)
+    assert (row.tries, row.due_ms, row.last_status) == (1, None, 200)
+    assert row.delivered_ms
+
+
+def test_what_failed_is_not_due_before_its_time(
+    jobs: Jobs, config: Settings, webhooks: Webhooks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = Line(webhooks, monkeypatch, 500)
+    delivery_id = due(jobs, config)
+    webhooks.deliver(delivery_id)
+    webhooks.deliver(delivery_id)
+    assert len(line.posted) == 1
+    (row,) = made(jobs)
+    with jobs.database.read() as session:
+        moment_ms = session.scalar(select(now_ms())) or 0
+    assert row.due_ms is not None
+    assert 0 < row.due_ms - moment_ms <= 5_500
+    assert row.last_error == "The receiver answered 500."
+
+
+def test_an_endpoint_that_is_gone_is_told_nothing_more(
+    jobs: Jobs, config: Settings, webhooks: Webhooks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = Line(webhooks, monkeypatch, 410)
+    webhooks.deliver(due(jobs, config))
+    (row,) = made(jobs)
+    assert (row.due_ms, row.delivered_ms) == (None, None)
+    with jobs.database.write() as session:
+        assert not session.get_one(WebhookEndpoint, row.endpoint_id).enabled
+        again = delivery(row.endpoint_id, "resp_2", "response.completed")
+        session.add(again)
+    webhooks.deliver(again.id)
+    assert len(line.posted) == 1
+
+
+def test_a_secret_that_cannot_be_read_is_said_so(jobs: Jobs, config: Settings, webhooks: Webhooks) -> None:
+    other = config.model_copy(update={"secret_key": "another secret key, of before it was changed"})
+    with jobs.database.write() as session:
+        row = session.get_one(WebhookEndpoint, endpoint(jobs, other, jobs.user()))
+        assert webhooks._secrets(row, 0) == ()

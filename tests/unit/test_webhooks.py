@@ -1,0 +1,102 @@
+"""Webhooks as tables: signatures that the SDK accepts, the schedule, and which addresses are called."""
+
+import time
+
+import pytest
+from openai import InvalidWebhookSignatureError, OpenAI
+
+from workers import webhooks
+from workers.public_addresses import Refused, check_url, is_public
+from workers.webhooks import AGAIN_SECONDS, Claim, Outcome, payload, signed
+
+SECRETS = ("whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=", "whsec_YWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXowMTIzNDU=")
+CLAIM = Claim("evt_1", 1, "response.completed", "resp_1", 1_700_000_000_999, "whe_1", "https://a.example", SECRETS[:1])
+SDK = OpenAI(api_key="k", base_url="http://nowhere/v1")
+
+
+def test_the_sdk_accepts_what_was_signed() -> None:
+    body = payload(CLAIM)
+    event = SDK.webhooks.unwrap(body, signed(SECRETS[:1], CLAIM.id, int(time.time()), body), secret=SECRETS[0])
+    assert (event.id, event.type, event.created_at) == ("evt_1", "response.completed", 1_700_000_000)
+    assert event.data.id == "resp_1"  # type: ignore[union-attr]
+    assert len(body) < 20_000
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_while_a_secret_rotates_both_are_good(secret: str) -> None:
+    body = payload(CLAIM)
+    SDK.webhooks.unwrap(body, signed(SECRETS, CLAIM.id, int(time.time()), body), secret=secret)
+
+
+@pytest.mark.parametrize("wrong", ["body", "secret", "age"])
+def test_what_was_tampered_with_is_not_accepted(wrong: str) -> None:
+    body = payload(CLAIM)
+    headers = signed(SECRETS[:1], CLAIM.id, int(time.time()) - (1_000 if wrong == "age" else 0), body)
+    with pytest.raises((InvalidWebhookSignatureError, ValueError)):
+        SDK.webhooks.unwrap(body + b" " if wrong == "body" else body, headers, secret=SECRETS[wrong == "secret"])
+
+
+@pytest.mark.parametrize("tries", range(1, len(AGAIN_SECONDS) + 1))
+def test_each_failed_try_is_followed_by_another_after_the_schedules_wait(tries: int) -> None:
+    wait_seconds = webhooks._wait_seconds(tries, Outcome(500))
+    assert wait_seconds is not None
+    assert AGAIN_SECONDS[tries - 1] <= wait_seconds <= 1.1 * AGAIN_SECONDS[tries - 1]
+
+
+def test_after_the_schedule_it_is_given_up_and_when_the_endpoint_is_gone() -> None:
+    assert webhooks._wait_seconds(len(AGAIN_SECONDS) + 1, Outcome(500)) is None
+    assert webhooks._wait_seconds(1, Outcome(410)) is None
+
+
+@pytest.mark.parametrize(("status", "after"), [(429, 900), (503, 900), (500, 6)])
+def test_who_asks_for_time_gets_it(status: int, after: int) -> None:
+    wait_seconds = webhooks._wait_seconds(1, Outcome(status, after_seconds=900.0))
+    assert wait_seconds is not None
+    assert (wait_seconds == after) if after == 900 else (wait_seconds < after)
+
+
+@pytest.mark.parametrize(
+    ("status", "is_delivered"), [(200, True), (204, True), (299, True), (301, False), (404, False), (500, False), (None, False)]
+)
+def test_only_2xx_is_delivered(status: int | None, *, is_delivered: bool) -> None:
+    assert Outcome(status).is_delivered is is_delivered
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("93.184.215.14", True),
+        ("2606:2800:21f:cb07:6820:80da:af6b:8b2c", True),
+        *((address, False) for address in ("127.0.0.1", "0.0.0.0", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254")),
+        *((address, False) for address in ("100.64.0.1", "224.0.0.1", "255.255.255.255", "198.18.0.1")),
+        *((address, False) for address in ("::1", "::", "fe80::1%eth0", "fc00::1", "ff02::1", "2001:db8::1")),
+        *(
+            (address, False)
+            for address in ("::ffff:127.0.0.1", "::ffff:8.8.8.8", "64:ff9b::7f00:1", "2002:7f00:1::", "::127.0.0.1")
+        ),
+    ],
+)
+def test_only_public_addresses_are_public(address: str, *, public: bool) -> None:
+    assert is_public(address) is public
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("http://a.example/", "ftp://a.example/", "a.example", "https://", "https:///x", "file:///etc/passwd", ""),
+        *("https://user:password@a.example/", "https://user@a.example/"),
+        *("https://127.0.0.1/", "https://[::1]/", "https://169.254.169.254/latest", "https://[::ffff:10.0.0.1]/"),
+    ],
+)
+def test_what_must_not_be_called_is_refused(url: str) -> None:
+    with pytest.raises(Refused):
+        check_url(url, private=False)
+
+
+@pytest.mark.parametrize("url", ["https://a.example/hook?x=1", "https://a.example:8443/", "https://93.184.215.14/"])
+def test_what_may_be_called_is_not(url: str) -> None:
+    check_url(url, private=False)
+
+
+def test_an_operator_may_allow_private_addresses_and_plain_http() -> None:
+    check_url("http://127.0.0.1:5000/hook", private=True)
