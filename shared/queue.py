@@ -41,6 +41,9 @@ def make_celery(config: Settings) -> Celery:
         accept_content=["json"],
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        # A fail-over wakes whoever waits on the queue with an error reply, and then answers writes with one. Celery takes such
+        # replies for the end of the worker unless it is told to come back from them, too.
+        broker_channel_error_retry=True,
         broker_pool_limit=BROKER_CONNECTIONS,
         broker_transport_options={
             # A message that is taken is gone: a worker that dies loses doorbells, and a sweep rings again. Keeping unacknowledged

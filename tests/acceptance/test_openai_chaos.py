@@ -1,6 +1,7 @@
 """Chaos behind OpenAI's door: whatever dies in the middle of a background stream, the SDK resumes it, and the text is whole."""
 
 import secrets
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -17,11 +18,31 @@ MODEL = f"demo?tokens={TOKENS}&gap_ms={GAP_MS}&first_ms=100"
 OPENING_EVENTS = 5
 """What comes before the first delta."""
 
+FULL_SECONDS = 2.0
+
+
+def fill_redis(here: Arena) -> None:
+    """Let Redis refuse to write for a while, as a full one does."""
+    here.redis.client.config_set("maxmemory", "1")
+    time.sleep(FULL_SECONDS)  # the fault itself, not a wait for something
+    here.redis.client.config_set("maxmemory", "0")
+
+
+def fail_over(here: Arena) -> None:
+    """Let Redis be read-only for a while, as in the middle of a fail-over."""
+    here.redis.client.execute_command("REPLICAOF", "127.0.0.1", "1")
+    time.sleep(FULL_SECONDS)  # the fault itself, not a wait for something
+    here.redis.client.execute_command("REPLICAOF", "NO", "ONE")
+
+
 FAULTS = {
     "every worker killed": faults.kill_every_worker,
     "a web process killed": faults.kill_a_web_process,
     "redis killed": faults.kill_redis,
     "redis emptied": faults.empty_redis,
+    "redis full": fill_redis,
+    "redis failing over": fail_over,
+    "each message delivered twice": faults.ring_twice,
     "a worker paused past its lease": faults.pause_a_worker,
 }
 

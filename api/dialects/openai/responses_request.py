@@ -119,6 +119,15 @@ class ResponseRequest(Body):
     prompt_cache_options: Fields | None = None
     on_interrupt: OnInterrupt | None = Field(None, strict=False)
 
+    @field_validator("tools", mode="before")
+    @classmethod
+    def _runnable(cls, tools: Any) -> Any:
+        for place, tool in enumerate(tools if isinstance(tools, list) else ()):
+            if isinstance(tool, dict) and tool.get("type") != "function":
+                message = f"Only functions can be called here, and no {tool.get('type')}."
+                raise InvalidRequest(message, param=f"tools.{place}.type")
+        return tools
+
     @field_validator("include")
     @classmethod
     def _includable(cls, include: list[str] | None) -> list[str] | None:
