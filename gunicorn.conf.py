@@ -15,6 +15,7 @@ worker_connections = _config.web_connections
 timeout = 60
 graceful_timeout = 5
 keepalive = 75
+limit_request_field_size = 65_536  # long tokens, and what proxies and SDKs add
 max_requests = 0  # a recycled process would drop its streams
 preload_app = False
 accesslog = None  # api/tracing.py tells each request, without the tickets that are in queries

@@ -59,6 +59,7 @@ def _ours(error: ChatrelayError) -> Response:
     response = dialect.refusal(error) if dialect else _native(error)
     if isinstance(error, RateLimited | Unavailable):
         response.headers["Retry-After"] = str(error.retry_after_seconds)
+        response.headers["retry-after-ms"] = str(error.retry_after_seconds * 1000)
         response.headers["x-should-retry"] = "true"
     elif isinstance(error, RequestError):
         response.headers["x-should-retry"] = "false"

@@ -27,6 +27,9 @@ def _begin() -> None:
     g.begun = time.monotonic()
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request=g.request_id)
+    theirs = request.headers.get("X-Client-Request-Id", "")
+    if _ACCEPTABLE.match(theirs):
+        structlog.contextvars.bind_contextvars(client_request=theirs)
 
 
 def _end(response: Response) -> Response:

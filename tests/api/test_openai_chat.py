@@ -13,7 +13,7 @@ from openai import AsyncOpenAI, OpenAI
 from pydantic import BaseModel
 
 from tests.api.conftest import ON_SQLITE
-from tests.api.site import Site
+from tests.api.site import Site, site
 from tests.client import Client, counted
 from tests.openai_reader import sdk
 
@@ -269,3 +269,12 @@ def test_too_many_requests_raise_and_say_when_to_come_back(strict: str, client: 
     assert refused.value.code == "rate_limit_exceeded"
     assert int(refused.value.response.headers["retry-after"]) >= 1
     assert refused.value.response.headers["x-should-retry"] == "true"
+    assert refused.value.response.headers["x-ratelimit-remaining-requests"] == "0"
+
+
+def test_the_sdk_waits_as_long_as_it_is_told_and_gets_through(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("limited")
+    url, limit = f"sqlite:///{folder / 'chatrelay.db'}", {"SUBMIT_LIMIT": "1 per 2 seconds"}
+    with site(folder, url, limit) as limited, sdk(limited.url, limited.user().token, max_retries=2) as patient:
+        texts = [patient.chat.completions.create(model=MODEL, messages=HELLO).choices[0].message.content for _ in range(3)]
+    assert texts == [counted(TOKENS)] * 3

@@ -60,6 +60,10 @@ def refusal(error: ChatrelayError) -> Response:
 def _mark(response: Response) -> Response:
     response.headers["openai-version"] = VERSION
     response.headers["openai-processing-ms"] = str(math.ceil((time.monotonic() - g.begun) * 1000))
+    if (standing := g.get("rate_limit")) is not None:
+        limit, remaining, reset_seconds = standing
+        told = {"limit": limit, "remaining": remaining, "reset": f"{reset_seconds}s"}
+        response.headers.update({f"x-ratelimit-{name}-requests": str(value) for name, value in told.items()})
     return response
 
 
