@@ -6,7 +6,7 @@ from typing import Any
 from flask import Response, jsonify, request
 from sqlalchemy import select
 
-from api import conversations, identity
+from api import conversations, deletion, identity
 from api.context import context
 from api.conversations import Overview
 from api.dialects.chatgpt_api_nest.wire import CREATED, Invalid, blueprint, is_uuid, said, shown_id, stored_id, text
@@ -48,7 +48,7 @@ def removed(session_id: str) -> Response:
     """Delete a session, and tell what it was."""
     found = _found(session_id)
     whole = _whole(found)
-    conversations.remove(context(), found)
+    deletion.remove(context(), found)
     return jsonify({**whole, "user_id": found.user_id})
 
 
@@ -59,7 +59,7 @@ def message_removed(session_id: str, message_id: str) -> Response:
     if message_id == SYSTEM:
         conversations.set_prompt(context(), found, None)
     else:
-        conversations.remove_message(context(), found, stored_id(message_id))
+        deletion.remove_message(context(), found, stored_id(message_id))
     return jsonify(_named(found))
 
 

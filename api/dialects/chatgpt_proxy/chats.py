@@ -4,32 +4,18 @@ from typing import Any
 
 from flask import Response
 
-from api import conversations, identity, waiting
+from api import conversations, deletion, identity, waiting
 from api.context import context
 from api.dialects.chatgpt_proxy import wire
 from api.dialects.chatgpt_proxy.wire import blueprint
+from api.dialects.unanswered import NotAnswered
 from api.submission import Ask, submit
 from shared.answer import text_of
-from shared.errors import ChatrelayError, InvalidRequest, NotFound
+from shared.errors import InvalidRequest, NotFound
 from shared.models import Conversation, Job, Setting, Status
 from shared.models.setting import GLOBAL_PROMPT
 
-BAD_GATEWAY = 502
-TOO_MANY_REQUESTS = 429
-STATUSES = {"content_flagged": 400, "agent_none": 503, "deadline_exceeded": 503, "worker_lost": 503, "drained": 503}
-"""What the failures of a job are here; the provider's own 429 is 429, all else 502."""
 COUNTS = ("completion_tokens", "prompt_tokens", "total_tokens")
-
-
-class NotAnswered(ChatrelayError):
-    """The answer could not be had."""
-
-    def __init__(self, job: Job) -> None:
-        """Say why."""
-        error = job.error or {"code": job.status.value, "message": f"The question was {job.status.value}."}
-        super().__init__(error["message"], code=error["code"])
-        limited = error.get("provider_status") == TOO_MANY_REQUESTS
-        self.status = TOO_MANY_REQUESTS if limited else STATUSES.get(error["code"], BAD_GATEWAY)
 
 
 @blueprint.post("/<chat_id:chat_id>/chat")
@@ -73,7 +59,7 @@ def clear(chat_id: str) -> Response:
     with context().database.read() as session:
         chat = conversations.find(session, identity.principal().user_id, chat_id)
     if chat is not None:
-        conversations.remove(context(), chat)
+        deletion.remove(context(), chat)
     return wire.answer({})
 
 

@@ -9,6 +9,7 @@ from api import conversations, identity, waiting
 from api.context import context
 from api.dialects.chatgpt_rest_api import wire
 from api.dialects.chatgpt_rest_api.wire import blueprint
+from api.dialects.unanswered import NotAnswered
 from api.submission import Ask, submit
 from shared.answer import text_of
 from shared.errors import ChatrelayError, InvalidRequest, NotFound
@@ -20,23 +21,7 @@ CONTINUE = "Continue exactly where you stopped, without repeating anything."
 FINISH_DETAILS = {"stop": "stop", "length": "max_tokens"}
 LENGTH = "length"
 
-BAD_GATEWAY = 502
-STATUSES = {"content_flagged": 400, "agent_none": 503, "deadline_exceeded": 503, "worker_lost": 503, "drained": 503}
-"""What the failures of a job are here; the provider's own 429 is 429, all else 502."""
-TOO_MANY_REQUESTS = 429
-
 log = structlog.get_logger(__name__)
-
-
-class NotAnswered(ChatrelayError):
-    """The answer could not be had."""
-
-    def __init__(self, job: Job) -> None:
-        """Say why."""
-        error = job.error or {"code": job.status.value, "message": f"The question was {job.status.value}."}
-        super().__init__(error["message"], code=error["code"])
-        limited = error.get("provider_status") == TOO_MANY_REQUESTS
-        self.status = TOO_MANY_REQUESTS if limited else STATUSES.get(error["code"], BAD_GATEWAY)
 
 
 @blueprint.post("/conversations/new")

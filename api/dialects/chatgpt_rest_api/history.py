@@ -7,7 +7,7 @@ from flask import Response, request
 from sqlalchemy import select
 from werkzeug.exceptions import MethodNotAllowed
 
-from api import conversations, identity
+from api import conversations, deletion, identity
 from api.context import context
 from api.conversations import Overview
 from api.dialects.chatgpt_rest_api import wire
@@ -48,7 +48,7 @@ def messages(name: str) -> Response:
 def remove_all() -> tuple[str, int]:
     """Delete all of the caller's conversations."""
     for each in conversations.page(context(), _caller()):
-        conversations.remove(context(), each.conversation)
+        deletion.remove(context(), each.conversation)
     return "", NO_CONTENT
 
 
@@ -57,7 +57,7 @@ def remove(name: str) -> tuple[str, int]:
     """Delete a conversation; what runs in it is cancelled first."""
     if name == NEW:
         raise MethodNotAllowed(["POST", "OPTIONS"])
-    conversations.remove(context(), _found(name))
+    deletion.remove(context(), _found(name))
     return "", NO_CONTENT
 
 

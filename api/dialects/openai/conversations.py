@@ -11,7 +11,7 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from api import conversations as talks
-from api import identity
+from api import deletion, identity
 from api.bodies import Body
 from api.context import context
 from api.dialects.openai import items, paging, wire
@@ -79,7 +79,7 @@ def change(conversation_id: str) -> Response:
 @blueprint.delete("/<conversation_id>")
 def remove(conversation_id: str) -> Response:
     """Delete a conversation with all that was said in it; what runs is cancelled first."""
-    talks.remove(context(), _found(conversation_id))
+    deletion.remove(context(), _found(conversation_id))
     return jsonify({"id": conversation_id, "object": "conversation.deleted", "deleted": True})
 
 
@@ -132,7 +132,7 @@ def remove_item(conversation_id: str, item_id: str) -> Response:
     found = _found(conversation_id)
     message, place, told = _item(found, item_id)
     if len(told) == 1:
-        talks.remove_message(context(), found, message.id)
+        deletion.remove_message(context(), found, message.id)
     else:
         with context().database.write() as session:
             row = session.get(Message, message.id)

@@ -1,11 +1,10 @@
 """`/v1/webhook_endpoints`: where the caller is told of the ends of his responses, with secrets to know us by.
 
-The routes are those of openai-python 3.52; the list of deliveries, and sending one again, are ours besides.
+The routes are those of openai-python 3.52. What was delivered is `webhook_deliveries.py`.
 """
 
 import base64
 import secrets
-import time
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -20,9 +19,9 @@ from api.context import context
 from api.dialects.openai import paging, wire
 from shared import webhooks
 from shared.database import now_ms
-from shared.errors import ChatrelayError, InvalidRequest, NotFound
+from shared.errors import InvalidRequest, NotFound
 from shared.ids import new_id
-from shared.models import User, WebhookDelivery, WebhookEndpoint
+from shared.models import User, WebhookEndpoint
 from shared.models.webhook import NAME_CHARS
 from shared.vault import Vault
 
@@ -31,14 +30,9 @@ EventType = Literal["response.completed", "response.failed", "response.cancelled
 MAX_ENDPOINTS = 20
 """How many endpoints a user may have."""
 MAX_URL_CHARS = 2_048
-MAX_LISTED = 1_000
-"""How many deliveries are listed, the newest."""
 SECRET_BYTES = 32
 SECRET_PREFIX = "whsec_"  # noqa: S105 - what secrets begin with
 ROTATION_MS = 24 * 3_600_000
-TEST_SECONDS = 25.0
-TEST_POLL_SECONDS = 0.1
-TEST_RESPONSE = "resp_test"
 
 blueprint = Blueprint("webhooks", __name__)
 
@@ -63,19 +57,6 @@ class Rotation(Body):
     """How to change a secret."""
 
     keep_old_secret_active_for_24_hours: bool = False
-
-
-class Test(Body):
-    """Which event to send for a test."""
-
-    event_type: EventType
-
-
-class NotReached(ChatrelayError):
-    """The endpoint gave no answer."""
-
-    status = 502
-    code = "webhook_not_reached"
 
 
 @blueprint.get("/webhook_event_types")
@@ -122,7 +103,7 @@ def index() -> Response:
 def show(endpoint_id: str) -> Response:
     """Show an endpoint."""
     with context().database.read() as session:
-        return jsonify(_view(_found(session, endpoint_id)))
+        return jsonify(_view(found(session, endpoint_id)))
 
 
 @blueprint.post("/webhook_endpoints/<endpoint_id>")
@@ -132,7 +113,7 @@ def change(endpoint_id: str) -> Response:
     if body.url is not None:
         _check_url(body.url)
     with context().database.write() as session:
-        endpoint = _found(session, endpoint_id)
+        endpoint = found(session, endpoint_id)
         endpoint.name = body.name or endpoint.name
         endpoint.url = body.url or endpoint.url
         endpoint.event_types = _types(body.event_types) if body.event_types else endpoint.event_types
@@ -145,7 +126,7 @@ def change(endpoint_id: str) -> Response:
 def remove(endpoint_id: str) -> Response:
     """Delete an endpoint, with its deliveries."""
     with context().database.write() as session:
-        session.delete(_found(session, endpoint_id))
+        session.delete(found(session, endpoint_id))
     return jsonify({"id": endpoint_id, "object": "webhook_endpoint.deleted", "deleted": True})
 
 
@@ -155,65 +136,13 @@ def rotate(endpoint_id: str) -> Response:
     body = wire.read(Rotation)
     secret = _new_secret()
     with context().database.write() as session:
-        endpoint = _found(session, endpoint_id)
+        endpoint = found(session, endpoint_id)
         keeps = body.keep_old_secret_active_for_24_hours
         endpoint.former_secret = endpoint.secret if keeps else None
         endpoint.former_until_ms = (session.scalar(select(now_ms())) or 0) + ROTATION_MS if keeps else None
         endpoint.secret, endpoint.secret_hint = _vault().seal(secret), tokens.masked(secret)
         _touch(session, endpoint)
     return jsonify({**_view(endpoint), "signing_secret": secret})
-
-
-@blueprint.post("/webhook_endpoints/<endpoint_id>/test")
-def test(endpoint_id: str) -> Response:
-    """Send an event of no response, once, and tell what the endpoint answered.
-
-    Raises:
-        NotReached: it answered nothing; the message says why.
-    """
-    body = wire.read(Test)
-    with context().database.write() as session:
-        sent = webhooks.delivery(_found(session, endpoint_id).id, TEST_RESPONSE, body.event_type)
-        session.add(sent)
-    until = time.monotonic() + TEST_SECONDS
-    while (tried := _tried(sent.id)) is None and time.monotonic() < until:
-        time.sleep(TEST_POLL_SECONDS)
-    if tried is None or tried.last_status is None:
-        raise NotReached((tried and tried.last_error) or "No worker has sent it yet; look at its deliveries.")
-    told = {"event_type": body.event_type, "status_code": tried.last_status, "success": True}
-    return jsonify({"object": "webhook_endpoint.test", "webhook_endpoint_id": endpoint_id, **told})
-
-
-def _tried(delivery_id: str) -> WebhookDelivery | None:
-    """Look whether a test was tried; it is not tried again."""
-    with context().database.write() as session:
-        row = session.get(WebhookDelivery, delivery_id)
-        if row is None or (row.last_status is None and row.last_error is None):
-            return None
-        row.due_ms = None
-        return row
-
-
-@blueprint.get("/webhook_endpoints/<endpoint_id>/deliveries")
-def deliveries(endpoint_id: str) -> Response:
-    """List what an endpoint was told, or is to be told yet, the newest first."""
-    with context().database.read() as session:
-        mine = WebhookDelivery.endpoint_id == _found(session, endpoint_id).id
-        newest = (WebhookDelivery.created_ms.desc(), WebhookDelivery.id.desc())
-        rows = list(session.scalars(select(WebhookDelivery).where(mine).order_by(*newest).limit(MAX_LISTED)))
-    return jsonify(paging.page([_told(row) for row in reversed(rows)]))
-
-
-@blueprint.post("/webhook_endpoints/<endpoint_id>/deliveries/<delivery_id>/resend")
-def resend(endpoint_id: str, delivery_id: str) -> Response:
-    """Deliver an event again, under the same id, from the schedule's beginning."""
-    with context().database.write() as session:
-        endpoint = _found(session, endpoint_id)
-        row = session.get(WebhookDelivery, delivery_id)
-        if row is None or row.endpoint_id != endpoint.id:
-            raise NotFound(f"No delivery was found under the id '{delivery_id}'.", param="delivery_id")
-        row.tries, row.due_ms, row.rung_ms, row.delivered_ms = 0, session.scalar(select(now_ms())), None, None
-    return jsonify(_told(row))
 
 
 def _check_url(url: str) -> None:
@@ -244,12 +173,17 @@ def _caller() -> str:
     return identity.principal().user_id
 
 
-def _found(session: Session, endpoint_id: str) -> WebhookEndpoint:
+def found(session: Session, endpoint_id: str) -> WebhookEndpoint:
+    """Find the caller's endpoint.
+
+    Raises:
+        NotFound: there is none, or it is somebody else's; the two answer alike.
+    """
     mine = WebhookEndpoint.id == endpoint_id, WebhookEndpoint.user_id == _caller()
-    found = None if "\x00" in endpoint_id else session.scalar(select(WebhookEndpoint).where(*mine))
-    if found is None:
+    row = None if "\x00" in endpoint_id else session.scalar(select(WebhookEndpoint).where(*mine))
+    if row is None:
         raise NotFound(f"No webhook endpoint was found under the id '{endpoint_id}'.", param="webhook_endpoint_id")
-    return found
+    return row
 
 
 def _view(endpoint: WebhookEndpoint) -> Fields:
@@ -263,19 +197,4 @@ def _view(endpoint: WebhookEndpoint) -> Fields:
         "enabled": endpoint.enabled,
         "created_at": endpoint.created_ms // 1000,
         "updated_at": endpoint.updated_ms // 1000,
-    }
-
-
-def _told(row: WebhookDelivery) -> Fields:
-    return {
-        "id": row.id,
-        "object": "webhook_delivery",
-        "event_type": row.event_type,
-        "response_id": row.response_id,
-        "created_at": row.created_ms // 1000,
-        "tries": row.tries,
-        "status_code": row.last_status,
-        "last_error": row.last_error,
-        "delivered_at": row.delivered_ms and row.delivered_ms // 1000,
-        "next_try_at": row.due_ms and row.due_ms // 1000,
     }
