@@ -1,12 +1,21 @@
 """Which browsers' pages may call us: CORS by CORS_ORIGINS."""
 
+import re
+
 from flask import Flask, Response, request
 
 ALLOWED_METHODS = "GET, POST, DELETE, OPTIONS"
 ALLOWED_HEADERS = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, Prefer, X-Request-Id"
-EXPOSED_HEADERS = "x-request-id, Retry-After, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset"
+SDK_PREFIXES = ("x-stainless-", "openai-", "x-client-request-id")
+"""What the headers begin with that OpenAI's SDKs send besides: there are many, and more with each version."""
+EXPOSED_HEADERS = (
+    "x-request-id, Retry-After, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, "
+    "retry-after-ms, x-should-retry, x-chatrelay-job-id, openai-poll-after-ms"
+)
 PREFLIGHT_SECONDS = 600
 NO_CONTENT = 204
+
+_NAME = re.compile(r"[a-z0-9-]{1,64}")
 
 
 def install(app: Flask, origins: list[str]) -> None:
@@ -23,7 +32,7 @@ def install(app: Flask, origins: list[str]) -> None:
         if origin and ("*" in origins or origin in origins):
             response.headers["Access-Control-Allow-Origin"] = origin
             response.headers["Access-Control-Allow-Methods"] = ALLOWED_METHODS
-            response.headers["Access-Control-Allow-Headers"] = ALLOWED_HEADERS
+            response.headers["Access-Control-Allow-Headers"] = _allowed()
             response.headers["Access-Control-Expose-Headers"] = EXPOSED_HEADERS
             response.headers["Access-Control-Max-Age"] = str(PREFLIGHT_SECONDS)
             response.vary.add("Origin")
@@ -31,3 +40,9 @@ def install(app: Flask, origins: list[str]) -> None:
 
     app.before_request(preflight)
     app.after_request(mark)
+
+
+def _allowed() -> str:
+    """Tell which headers a page may send: ours, and of those that it asks for the SDKs'."""
+    asked = (name.strip().lower() for name in request.headers.get("Access-Control-Request-Headers", "").split(","))
+    return ", ".join([ALLOWED_HEADERS, *(name for name in asked if name.startswith(SDK_PREFIXES) and _NAME.fullmatch(name))])

@@ -48,6 +48,16 @@ def test_a_preflight_of_an_allowed_page_is_answered(browser: httpx2.Client, orig
     assert "origin" in _list(answer.headers["vary"])
 
 
+def test_openais_sdk_may_call_from_a_page(browser: httpx2.Client) -> None:
+    sent = "authorization, content-type, x-stainless-lang, x-stainless-retry-count, openai-organization"
+    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": f"{sent}, x-evil, x-stainless-bad header"}
+    answer = browser.options("/v1/responses", headers={"Origin": PAGE, **asked})
+    allowed = _list(answer.headers["access-control-allow-headers"])
+    assert _list(sent) <= allowed
+    assert not {"x-evil", "x-stainless-bad header"} & allowed
+    assert {"x-should-retry", "retry-after-ms", "x-chatrelay-job-id"} <= _list(answer.headers["access-control-expose-headers"])
+
+
 def test_a_preflight_of_another_page_allows_nothing(browser: httpx2.Client) -> None:
     answer = browser.options("/jobs", headers={"Origin": OTHER_PAGE, **PREFLIGHT})
     assert not [name for name in answer.headers if name.startswith("access-control-allow")]
