@@ -99,7 +99,7 @@ class ReasoningItem(Body):
 
 def _kind(item: Any) -> str:
     """Tell which kind of item this is; what has no type is a message."""
-    return str(item.get("type", MESSAGE) if isinstance(item, dict) else item.type)
+    return str(item.get("type", MESSAGE)) if isinstance(item, dict) else str(getattr(item, "type", ""))
 
 
 Item = Annotated[
