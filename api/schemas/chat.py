@@ -85,6 +85,32 @@ class Tool(Body):
     function: FunctionTool
 
 
+class NamedFunction(Body):
+    """A function, by its name."""
+
+    name: str = Field(min_length=1)
+
+
+class ToolChoice(Body):
+    """The one function to call."""
+
+    type: Literal["function"]
+    function: NamedFunction
+
+
+class ResponseFormat(Body):
+    """What the answer is to be: any text, any JSON object, or JSON by a schema."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _has_its_schema(self) -> "ResponseFormat":
+        if (self.type == "json_schema") != (self.json_schema is not None):
+            raise ValueError("json_schema goes with the type json_schema")
+        return self
+
+
 class Parameters(Body):
     """The parameters of chat completions that go along to the provider, with OpenAI's names and ranges."""
 
@@ -98,9 +124,9 @@ class Parameters(Body):
     logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
     seed: int | None = Field(None, ge=-INT64_MAX, le=INT64_MAX)
     tools: list[Tool] | None = Field(None, max_length=MAX_TOOLS)
-    tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = None
+    tool_choice: Literal["none", "auto", "required"] | ToolChoice | None = None
     parallel_tool_calls: bool | None = None
-    response_format: dict[str, Any] | None = None
+    response_format: ResponseFormat | None = None
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     verbosity: Literal["low", "medium", "high"] | None = None
     service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = None

@@ -203,9 +203,10 @@ def test_every_parameter_goes_along_as_it_came(client: Client, works: Site) -> N
 
 def test_a_schema_may_be_nested_a_hundred_deep(client: Client) -> None:
     nested: dict[str, Any] = {}
-    for _ in range(98):
+    for _ in range(97):
         nested = {"a": nested}
-    job = client.submit(model=PROSE, response_format={"type": "text", "x": nested}, headers={"Idempotency-Key": "deep"})
+    wanted = {"type": "json_schema", "json_schema": {"name": "deep", "schema": nested}}
+    job = client.submit(model=PROSE, response_format=wanted, headers={"Idempotency-Key": "deep"})
     assert client.finished(job["id"])["status"] == "completed"
 
 
