@@ -14,7 +14,8 @@ from redis import Redis
 from sqlalchemy import select
 
 from api.context import Context
-from api.hub import Hub, Subscription
+from api.hub import Hub
+from api.subscription import Subscription
 from shared import ending, stream
 from shared.database import Database
 from shared.errors import DatabaseUnavailable

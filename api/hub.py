@@ -9,7 +9,7 @@ Written on plain `threading`, so that it runs on gunicorn's threads and, patched
 
 import threading
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,79 +18,17 @@ import structlog
 from redis import Redis
 from redis.connection import ConnectionInterface
 from redis.exceptions import RedisError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from api.hearing import hear
+from api.subscription import Subscription
 from shared import events, keyspace
-from shared.events import Event
 from shared.ids import new_id
 
-QUEUE_EVENTS = 2_000
-"""Events that wait for one reader, at the most; a slower reader reads the log instead."""
-READ_SECONDS = 0.5
-"""How soon the listener notices that the process is stopping."""
 PING_SECONDS = 10.0
 AWAY_FIRST_SECONDS = 0.05
 AWAY_MAX_SECONDS = 1.0
 
 log = structlog.get_logger(__name__)
-
-
-class Subscription:
-    """One reader's ear. Made by `Hub.subscription`; used by one thread."""
-
-    def __init__(self) -> None:
-        """Hear nothing yet."""
-        self.over = False
-        self.closing = False
-        self.confirmed = False
-        self._stale = True
-        self._waiting: deque[Event] = deque()
-        self._ready = threading.Event()
-
-    def wait(self, seconds: float) -> None:
-        """Wait until there is something to do, but not longer than this."""
-        self._ready.wait(max(seconds, 0))
-        self._ready.clear()
-
-    def must_read(self) -> bool:
-        """Tell once whether the log must be read: the subscription was just confirmed, or something was missed."""
-        must = self.confirmed and self._stale
-        if must:
-            self._stale = False
-            self._waiting.clear()
-        return must
-
-    def doubt(self) -> None:
-        """Ask for another look at the log."""
-        self._stale = True
-        self._ready.set()
-
-    def heard(self) -> Iterator[Event]:
-        """Take what was heard, oldest first."""
-        while not self._stale:
-            try:
-                yield self._waiting.popleft()
-            except IndexError:  # asked, not looked up: the hub's thread may empty the queue in between
-                return
-
-    def confirm(self, confirmed: bool) -> None:
-        """The connection stands (or has fallen); from now on (or until then) nothing is missed."""
-        self.confirmed = confirmed
-        self.doubt()
-
-    def hear(self, heard: Iterable[Event]) -> None:
-        """Take events in; too many, or none, mean: read the log."""
-        before = len(self._waiting)
-        self._waiting.extend(heard)
-        if len(self._waiting) > QUEUE_EVENTS or len(self._waiting) == before:
-            self._waiting.clear()
-            self._stale = True
-        self._ready.set()
-
-    def end(self, *, over: bool = False, closing: bool = False) -> None:
-        """Tell the reader that the job is over, or that this process is stopping."""
-        self.over, self.closing = self.over or over, self.closing or closing
-        self._ready.set()
 
 
 class Hub:
@@ -223,22 +161,17 @@ class Hub:
         """Read until the connection breaks, or has not answered a ping."""
         connection = self._connection
         assert connection is not None
-        heard = pinged = time.monotonic()
-        while not self._closing and self._connection is connection:
-            try:
-                message = connection.read_response(timeout=READ_SECONDS, disconnect_on_error=False)
-            except RedisTimeoutError:
-                now = time.monotonic()
-                if now - heard > 2 * PING_SECONDS:
-                    raise
-                if now - max(heard, pinged) > PING_SECONDS:
-                    pinged = now
-                    with self._lock:
-                        self._send("PING")
-                continue
-            heard = time.monotonic()
+
+        def is_over() -> bool:
+            return self._closing or self._connection is not connection
+
+        for message in hear(connection, self._ping, is_over, ping_seconds=PING_SECONDS):
             self._dispatch(message)
         connection.disconnect()
+
+    def _ping(self) -> None:
+        with self._lock:
+            self._send("PING")
 
     def _dispatch(self, message: Any) -> None:
         kind, channel, data = message[0], message[1].decode(), message[-1]

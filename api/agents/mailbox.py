@@ -3,14 +3,14 @@
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 from redis import Redis
 from redis.exceptions import RedisError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
-READ_SECONDS = 0.5
-"""How soon the mailbox notices that the process is stopping."""
+from api.hearing import hear
+
 PING_SECONDS = 2.0
 """A Redis that was silent for so long is pinged, and given up after twice as long: until then, asks are not accepted."""
 AWAY_SECONDS = 0.2
@@ -47,19 +47,8 @@ class Mailbox:
         try:
             connection.connect()
             connection.send_command("SUBSCRIBE", self._channel)
-            heard = pinged = time.monotonic()
-            while not self._is_over():
-                try:
-                    message = connection.read_response(timeout=READ_SECONDS, disconnect_on_error=False)
-                except RedisTimeoutError:
-                    now = time.monotonic()
-                    if now - heard > 2 * PING_SECONDS:
-                        raise
-                    if now - max(heard, pinged) > PING_SECONDS:
-                        pinged = now
-                        connection.send_command("PING")
-                    continue
-                heard = time.monotonic()
+            ping = partial(connection.send_command, "PING")
+            for message in hear(connection, ping, self._is_over, ping_seconds=PING_SECONDS):
                 if message[0] == b"message":
                     self._take(message[-1])
         finally:

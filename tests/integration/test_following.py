@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from api import following
-from api import hub as hub_module
+from api import following, hearing
 from api.context import Context
 from api.following import Endings, partial_log, wait_for_change
 from shared import ending, events, keyspace, stream
@@ -26,7 +25,7 @@ from tests.stack import Redis, wait_until
 @pytest.fixture(autouse=True)
 def prompt(monkeypatch: pytest.MonkeyPatch) -> None:
     """A listener that soon notices that it must stop."""
-    monkeypatch.setattr(hub_module, "READ_SECONDS", 0.05)
+    monkeypatch.setattr(hearing, "READ_SECONDS", 0.05)
 
 
 @pytest.fixture

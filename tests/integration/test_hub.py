@@ -10,8 +10,9 @@ from contextlib import ExitStack
 import pytest
 import redis
 
-from api import hub as hub_module
-from api.hub import Hub, Subscription
+from api import hearing, subscription
+from api.hub import Hub
+from api.subscription import Subscription
 from shared import events, keyspace, redis_clients
 from shared.events import Event
 from tests.integration.entries import begun, delta
@@ -28,7 +29,7 @@ def client(empty_redis: Redis) -> redis.Redis:
 @pytest.fixture(autouse=True)
 def prompt(monkeypatch: pytest.MonkeyPatch) -> None:
     """A listener that soon notices that it must stop."""
-    monkeypatch.setattr(hub_module, "READ_SECONDS", 0.05)
+    monkeypatch.setattr(hearing, "READ_SECONDS", 0.05)
 
 
 @pytest.fixture
@@ -197,7 +198,7 @@ def test_a_reader_is_woken_by_what_it_hears(hub: Hub, client: redis.Redis) -> No
 
 
 def test_a_slow_reader_is_sent_to_the_log(hub: Hub, client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub_module, "QUEUE_EVENTS", 10)
+    monkeypatch.setattr(subscription, "QUEUE_EVENTS", 10)
     with hub.subscription("job_1") as slow:
         until_confirmed(slow)
         for seq in range(1, 31):

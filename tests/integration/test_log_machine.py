@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 
 from api.context import Context
 from api.following import _Follower
-from api.hub import Subscription
+from api.subscription import Subscription
 from shared import events, keyspace, stream
 from shared.events import Event
 from shared.ids import new_id

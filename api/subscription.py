@@ -1,0 +1,68 @@
+"""One reader's ear for one job: what the hub's thread heard waits here for the reader's own thread."""
+
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+from shared.events import Event
+
+QUEUE_EVENTS = 2_000
+"""Events that wait for one reader, at the most; a slower reader reads the log instead."""
+
+
+class Subscription:
+    """One reader's ear. Made by `Hub.subscription`; used by one thread."""
+
+    def __init__(self) -> None:
+        """Hear nothing yet."""
+        self.over = False
+        self.closing = False
+        self.confirmed = False
+        self._stale = True
+        self._waiting: deque[Event] = deque()
+        self._ready = threading.Event()
+
+    def wait(self, seconds: float) -> None:
+        """Wait until there is something to do, but not longer than this."""
+        self._ready.wait(max(seconds, 0))
+        self._ready.clear()
+
+    def must_read(self) -> bool:
+        """Tell once whether the log must be read: the subscription was just confirmed, or something was missed."""
+        must = self.confirmed and self._stale
+        if must:
+            self._stale = False
+            self._waiting.clear()
+        return must
+
+    def doubt(self) -> None:
+        """Ask for another look at the log."""
+        self._stale = True
+        self._ready.set()
+
+    def heard(self) -> Iterator[Event]:
+        """Take what was heard, oldest first."""
+        while not self._stale:
+            try:
+                yield self._waiting.popleft()
+            except IndexError:  # asked, not looked up: the hub's thread may empty the queue in between
+                return
+
+    def confirm(self, confirmed: bool) -> None:
+        """The connection stands (or has fallen); from now on (or until then) nothing is missed."""
+        self.confirmed = confirmed
+        self.doubt()
+
+    def hear(self, heard: Iterable[Event]) -> None:
+        """Take events in; too many, or none, mean: read the log."""
+        before = len(self._waiting)
+        self._waiting.extend(heard)
+        if len(self._waiting) > QUEUE_EVENTS or len(self._waiting) == before:
+            self._waiting.clear()
+            self._stale = True
+        self._ready.set()
+
+    def end(self, *, over: bool = False, closing: bool = False) -> None:
+        """Tell the reader that the job is over, or that this process is stopping."""
+        self.over, self.closing = self.over or over, self.closing or closing
+        self._ready.set()
