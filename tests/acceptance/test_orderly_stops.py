@@ -2,13 +2,18 @@
 
 import asyncio
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
 
 import aiohttp
 import pytest
+from openai import APIError
+from openai.types.chat import ChatCompletionChunk
 
 from dev.postgres_server import PostgresServer
 from tests.client import Client, Reading, counted, read
+from tests.openai_reader import sdk
 from tests.stack import Redis, Stack, running, wait_until
 
 STREAMS = 50
@@ -78,6 +83,33 @@ def test_an_api_process_that_is_told_to_go_lets_its_readers_move_on(stack: Stack
     assert reading.text == counted(TOKENS)
     reading.assert_dense()
     assert reading.connections == 2
+
+
+def test_the_sdk_hears_that_its_stream_was_cut_off_and_gets_the_rest(stack: Stack, client: Client) -> None:
+    # Given a chat completion and a response that stream from one API process
+    here, there = (sdk(url, client.token) for url in stack.urls)
+    chat = here.chat.completions.create(model=LONG, messages=[{"role": "user", "content": "Count."}], stream=True)
+    response = here.responses.create(model=LONG, input="Count.", stream=True)
+    chunks: list[Any] = list(islice(chat, 10))
+    events: list[Any] = list(islice(response, 10))
+
+    # When it is told to go, then the SDK does not take what it has got for the whole
+    stack.webs[0].stop()
+    streams: list[tuple[Iterable[Any], list[Any]]] = [(chat, chunks), (response, events)]
+    for stream, told in streams:
+        with pytest.raises(APIError) as cut:
+            told.extend(stream)  # and keep what comes before it raises
+        assert cut.value.code == "stream_cut"
+
+    # And the rest is had from the other process
+    last = events[-1].sequence_number
+    events.extend(there.responses.retrieve(events[0].response.id, stream=True, starting_after=last))
+    assert events[-1].response.output_text == counted(TOKENS)
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    path = f"{stack.urls[1]}/v1/chat/completions/{chunks[0].id}/stream"
+    rest = client.http.get(path, params={"starting_after": chunks[-1].sequence_number}).content
+    chunks.extend(ChatCompletionChunk.model_validate_json(frame[6:]) for frame in rest.split(b"\n\n") if b"{" in frame)
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == counted(TOKENS)
 
 
 @pytest.mark.timeout(180)

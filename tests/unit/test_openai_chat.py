@@ -1,5 +1,6 @@
 """Chat completions as tables: what may be asked, and how a log is told in chunks."""
 
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -13,7 +14,7 @@ from api.dialects.openai.chat_answer import FROM_THE_START, Chunks, frames
 from api.dialects.openai.chat_request import ChatRequest, ask
 from api.dialects.openai.wire import DONE, HEARTBEAT
 from shared import events
-from shared.errors import InvalidRequest
+from shared.errors import InvalidRequest, NotFound
 from shared.events import Event
 from shared.models import Job, OnInterrupt, Status
 
@@ -129,6 +130,25 @@ def test_who_comes_back_gets_the_rest_byte_for_byte(said: list[Said], end: Said,
     numbers = [FROM_THE_START if frame == DONE else orjson.loads(frame[6:])["sequence_number"] for frame in live]
     seen = [frame for frame, number in zip(live, numbers, strict=True) if frame != DONE and number <= cut]
     assert seen + late == live
+
+
+def _last(*said: Said, ended: Callable[[], Job]) -> dict[str, Any]:
+    told = list(frames(job(), log(STARTED, *said), ended, FROM_THE_START))
+    last: dict[str, Any] = orjson.loads(told[-1].removeprefix(b"data: "))
+    return last
+
+
+def test_a_stream_that_is_cut_off_says_so_and_has_no_end() -> None:
+    last = _last(says(content="a"), ended=lambda: over("completed"))
+    assert (last["error"]["code"], last.get("sequence_number")) == ("stream_cut", None)
+
+
+@pytest.mark.parametrize("end", [FAILED, CANCELLED])
+def test_what_was_deleted_before_its_end_was_told_is_not_found(end: Said) -> None:
+    def deleted() -> Job:
+        raise NotFound("There is no such job.")
+
+    assert _last(says(content="a"), end, ended=deleted)["error"]["code"] == "not_found"
 
 
 def test_what_is_asked_goes_to_the_provider_as_it_is() -> None:

@@ -12,6 +12,7 @@ from api.dialects.openai import responses_object
 from api.dialects.openai.responses_events import FROM_THE_START, NUMBERS_PER_EVENT, Translation, frames
 from api.dialects.openai.wire import DONE, HEARTBEAT
 from shared import events
+from shared.errors import NotFound
 from shared.events import Event
 from shared.models import Job, Status
 from tests.open_responses import check_event
@@ -273,6 +274,16 @@ def test_who_comes_back_gets_the_rest_byte_for_byte(said: list[Said], end: Said,
     told_last = orjson.loads(live[-2].split(b"data: ", 1)[1])["response"]
     shown = orjson.loads(orjson.dumps(responses_object.shown(_asked(ending(end[0]), asked), whole)))
     assert told_last == shown
+
+
+@pytest.mark.parametrize(("said", "code"), [((), "stream_cut"), ((COMPLETED,), "not_found"), ((CANCELLED,), "not_found")])
+def test_a_stream_that_is_cut_off_or_deleted_says_so(said: tuple[Said, ...], code: str) -> None:
+    def deleted() -> Job:
+        raise NotFound("There is no such job.")
+
+    *before, last = list(frames(job(), log(STARTED, says("a"), *said), deleted, FROM_THE_START))
+    assert orjson.loads(last.removeprefix(b"data: "))["error"]["code"] == code
+    assert DONE not in before
 
 
 def _with_silence(whole: list[Event]) -> Iterator[Event | None]:

@@ -109,7 +109,10 @@ def _told(here: Context, job: Job, event: Event) -> dict[str, Any]:
         return {"error": event.fields()["error"]["message"]}
     if event.type == CANCELLED:
         return {"error": WAS_CANCELLED}
-    return _answer(control.find(here, job.user_id, job.id))
+    try:
+        return _answer(control.find(here, job.user_id, job.id))
+    except NotFound:  # deleted, between its end and this
+        return {"error": NO_SUCH_REQUEST}
 
 
 def _frame(number: int, data: dict[str, Any]) -> bytes:

@@ -18,7 +18,7 @@ from api.following import follow
 from api.schemas.jobs import Metadata
 from api.submission import submit
 from shared import events
-from shared.errors import NotFound
+from shared.errors import NotFound, Unavailable
 from shared.events import Event
 from shared.models import Job, Status, Wire
 
@@ -49,14 +49,18 @@ def _begun(job: Job, told: Iterator[Event | None]) -> Iterator[Event | None]:
 
     Raises:
         ProviderFailed: there is no answer.
+        NotFound: it was deleted meanwhile.
+        Unavailable: this process stops, or Redis is away for long; the SDK's next try is the same job.
     """
     held: list[Event | None] = []
     for said in told:
         held.append(said)
         if said is None or said.type not in (events.STARTED, events.RESTARTED):
             break
-    last = held[-1] if held else None
-    if last is not None and last.type in (events.FAILED, events.CANCELLED):
+    else:
+        control.find(context(), job.user_id, job.id)
+        raise Unavailable("The stream was cut off before it began; try again.")
+    if said is not None and said.type in (events.FAILED, events.CANCELLED):
         raise ProviderFailed(control.find(context(), job.user_id, job.id))
     return chain(held, told)
 

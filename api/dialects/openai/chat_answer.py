@@ -6,8 +6,9 @@ What was shown in a stream cannot be taken back: an answer that begins anew ends
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from api.dialects.openai.wire import DONE, HEARTBEAT, chunk
+from api.dialects.openai.wire import CUT, DONE, GONE, HEARTBEAT, chunk
 from shared import events
+from shared.errors import NotFound
 from shared.events import Event
 from shared.models import Job
 
@@ -32,17 +33,22 @@ def completion(job: Job) -> Fields:
 def frames(job: Job, told: Iterable[Event | None], ended: Callable[[], Job], starting_after: int) -> Iterator[bytes]:
     """Write the chunks of a chat completion after a number, to the end; see `responses_events.frames`."""
     chunks = Chunks(job)
-    for said in told:
-        if said is None:
-            yield HEARTBEAT
-            continue
-        for fields in chunks.said(said, ended):
-            if fields["sequence_number"] > starting_after:
-                yield chunk(fields)
-        if chunks.is_over:
-            if chunks.is_whole:
-                yield DONE
-            return
+    try:
+        for said in told:
+            if said is None:
+                yield HEARTBEAT
+                continue
+            for fields in chunks.said(said, ended):
+                if fields["sequence_number"] > starting_after:
+                    yield chunk(fields)
+            if chunks.is_over:
+                if chunks.is_whole:
+                    yield DONE
+                return
+    except NotFound:
+        yield chunk({"error": GONE})
+    else:
+        yield chunk({"error": CUT})
 
 
 class Chunks:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 
 from api.dialects.openai import responses_object
 from api.dialects.openai.responses_output import COMPLETED, INCOMPLETE, Fields, Output
-from api.dialects.openai.wire import DONE, HEARTBEAT, event
+from api.dialects.openai.wire import CUT, DONE, GONE, HEARTBEAT, chunk, event
 from shared import events
+from shared.errors import NotFound
 from shared.events import Event
 from shared.models import Job, Status
 
@@ -23,20 +24,26 @@ def frames(job: Job, told: Iterable[Event | None], ended: Callable[[], Job], sta
 
     Args:
         job: its row, as it was at any time.
-        told: its log from the start, with None where it has been quiet for a while. It may break off; then so does this, without
-            `[DONE]`, and the reader comes back with its number.
-        ended: reads the row once the job is over.
+        told: its log from the start, with None where it has been quiet for a while. It may break off; then so does this, with an
+            error that the SDK raises, and the reader comes back with its number.
+        ended: reads the row once the job is over; it may have been deleted.
         starting_after: the last number that the reader has seen; -1: none.
     """
     translation = Translation(job)
     yield from _after(starting_after, translation.opening())
-    for said in told:
-        if said is None:
-            yield HEARTBEAT
-            continue
-        yield from _after(starting_after, translation.said(said, ended))
-        if said.is_terminal:
-            yield DONE
+    try:
+        for said in told:
+            if said is None:
+                yield HEARTBEAT
+                continue
+            yield from _after(starting_after, translation.said(said, ended))
+            if said.is_terminal:
+                yield DONE
+                return
+    except NotFound:
+        yield chunk({"error": GONE})
+    else:
+        yield chunk({"error": CUT})
 
 
 def _after(number: int, told: Iterable[Fields]) -> Iterator[bytes]:

@@ -29,6 +29,15 @@ MAX_DIGITS = 18
 HEARTBEAT = b": keep-alive\n"
 """A comment with a single newline: after a blank line the SDK would take it for an empty event (openai-python#2722)."""
 DONE = b"data: [DONE]\n\n"
+CUT = {
+    "message": "The stream was cut off, and its answer is made all the same: come back with the last sequence_number.",
+    "type": "server_error",
+    "param": None,
+    "code": "stream_cut",
+}
+"""What a stream ends with when its process stops, or Redis is away for long. The SDK raises it; otherwise it would take what it has
+got for the whole. It is no event of the answer, and has no number."""
+GONE = {"message": "This was deleted.", "type": "invalid_request_error", "param": None, "code": "not_found"}
 
 JOB_HEADER = "x-chatrelay-job-id"
 PREFIXES = {Wire.CHAT_COMPLETION: "chatcmpl-", Wire.RESPONSE: "resp_"}
