@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from api.bodies import Body
+from shared.errors import InvalidRequest
 
 MAX_TOOLS = 128
 MAX_STOPS = 4
@@ -130,3 +131,21 @@ class Parameters(Body):
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     verbosity: Literal["low", "medium", "high"] | None = None
     service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = None
+
+    @model_validator(mode="after")
+    def _can_be_called(self) -> "Parameters":
+        named = self.tool_choice.function.name if isinstance(self.tool_choice, ToolChoice) else None
+        refuse_choice(named, {tool.function.name for tool in self.tools or ()}, is_required=self.tool_choice == "required")
+        return self
+
+
+def refuse_choice(named: str | None, tools: set[str], *, is_required: bool) -> None:
+    """Refuse the choice of a tool that is not there.
+
+    Raises:
+        InvalidRequest: so it is.
+    """
+    if is_required and not tools:
+        raise InvalidRequest("A call is required, but there are no tools.", param="tool_choice")
+    if named is not None and named not in tools:
+        raise InvalidRequest(f"There is no tool '{named}' to choose.", param="tool_choice")

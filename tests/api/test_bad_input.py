@@ -140,6 +140,10 @@ WRONG = {
     "a tool without a name": (_with(tools=[{"type": "function", "function": {}}]), "tools.0.function.name"),
     "a tool's name with a blank": (_with(tools=[{"type": "function", "function": {"name": "a b"}}]), "tools.0.function.name"),
     "a tool choice of no kind": (_with(tool_choice="perhaps"), "tool_choice"),
+    "a choice of a tool that is not there": (_with(tool_choice={"type": "function", "function": {"name": "f"}}), "tool_choice"),
+    "a call that is required without tools": (_with(tool_choice="required"), "tool_choice"),
+    "a format that is none": (_with(response_format={"type": "grammar"}), "response_format.type"),
+    "a format without its schema": (_with(response_format={"type": "json_schema"}), "response_format"),
     "five stops": (_with(stop=list("abcde")), "stop"),
 }
 

@@ -218,6 +218,16 @@ def test_what_is_stored_is_listed_changed_and_deleted(api: OpenAI, works: Site) 
         api.chat.completions.retrieve(loose.id)
 
 
+def test_metadata_of_any_name_is_found(api: OpenAI) -> None:
+    names = ('a"b', "a'b", "a.b", "a]b", "0", "$", "ä", "a\\b", "💬")
+    tag = secrets.token_hex(8)
+    made = [
+        api.chat.completions.create(model=MODEL, messages=HELLO, store=True, metadata={name: tag, "other": tag}) for name in names
+    ]
+    found = [[each.id for each in api.chat.completions.list(metadata={name: tag})] for name in names]
+    assert found == [[each.id] for each in made]
+
+
 def test_the_tries_of_one_request_are_one_job(client: Client) -> None:
     # Given a request as the SDK sends it again and again, without a key
     body = {"model": MODEL, "messages": new()}

@@ -384,6 +384,10 @@ def test_tokens_are_estimated_and_a_slash_at_the_end_is_no_matter(api: OpenAI, c
     assert alone > 0
     behind = api.responses.input_tokens.count(model=MODEL, input="one two three four", previous_response_id=first.id)
     assert behind.input_tokens > alone
+    conversation = api.conversations.create(items=[{"type": "message", "role": "user", "content": "one two three"}])
+    there = api.responses.input_tokens.count(model=MODEL, input="one two three four", conversation=conversation.id)
+    assert there.input_tokens > alone
+    assert api.responses.input_tokens.count(model=MODEL, input="one two three four", tools=[TOOL]).input_tokens > alone
     assert client.http.post("/v1/responses/", json={"model": MODEL, "input": "x"}).status_code == 200
     assert client.http.get("/v1/models/").status_code == 200
 

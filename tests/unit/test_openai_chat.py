@@ -213,6 +213,8 @@ def test_a_whole_answer_may_begin_anew_and_is_not_stored_unasked() -> None:
         ("web_search_options", {}),
         ("moderation", {}),
         ("max_tokens", 0),
+        ("tool_choice", {"type": "function", "function": {"name": "not there"}}),
+        ("tool_choice", "required"),
         ("stop", ["a"] * 5),
         ("messages", []),
         ("messages", [{"role": "nobody", "content": "x"}]),
@@ -226,6 +228,8 @@ def test_what_cannot_be_honoured_is_refused_by_name(field: str, value: Any) -> N
         ChatRequest.model_validate({"messages": HELLO, field: value})
     if isinstance(refused.value, ValidationError):
         assert {error["loc"][0] for error in refused.value.errors()} == {field}
+    elif isinstance(refused.value, InvalidRequest):
+        assert str(refused.value.param).startswith(field)
 
 
 @pytest.mark.parametrize("field", sorted(ChatRequest.model_fields.keys() - {"messages"}))

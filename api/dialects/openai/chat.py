@@ -6,7 +6,7 @@ from itertools import chain
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, func, select, update
 
 from api import control, identity, sse, waiting
 from api.bodies import Body
@@ -93,11 +93,18 @@ def index() -> Response:
         query = query.where(Job.model == model)
     for name, value in request.args.items():
         if found := _METADATA.fullmatch(name):
-            query = query.where(Job.labels[found[1]].as_string() == value)
+            query = query.where(_has_label(found[1], value))
     order = (Job.created_ms.desc(), Job.id.desc()) if is_descending else (Job.created_ms, Job.id)
     with context().database.read() as session:
         jobs = list(session.scalars(query.order_by(*order).limit(limit + 1)))
     return jsonify(paging.listed([chat_answer.completion(job) for job in jobs[:limit]], has_more=len(jobs) > limit))
+
+
+def _has_label(name: str, value: str) -> ColumnElement[bool]:
+    """Look for a pair in the metadata; SQLite's way to a field by its name knows no quotes and nothing beyond ASCII."""
+    pairs_of = func.json_each if context().database.is_sqlite else func.json_each_text
+    pair = pairs_of(Job.labels).table_valued("key", "value")
+    return select(pair).where(pair.c.key == name, pair.c.value == value).exists()
 
 
 @blueprint.get("/chat/completions/<completion_id>")

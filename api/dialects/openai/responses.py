@@ -1,21 +1,23 @@
 """`/v1/responses`: create, look, follow, cancel, delete; the input as it was sent."""
 
+from collections.abc import Iterable
 from typing import Any
 
+import orjson
 from flask import Blueprint, Response, jsonify, request
 
 from api import control, conversations, identity, sse, waiting
 from api.context import context
 from api.dialects.openai import items, paging, responses_events, responses_object, wire
 from api.dialects.openai.failures import ProviderFailed
-from api.dialects.openai.responses_request import ResponseRequest, ask
+from api.dialects.openai.responses_request import ResponseRequest, ask, parameters
 from api.following import follow, partial_log
 from api.submission import submit
 from shared import ending
 from shared.answer import estimate_tokens, text_of
 from shared.errors import InvalidRequest, NotFound
 from shared.events import Event
-from shared.models import Job, Status, Wire
+from shared.models import Job, Message, Status, Wire
 
 Fields = dict[str, Any]
 POLL_MS = 1_000
@@ -84,7 +86,10 @@ def _previous(response_id: str) -> Job:
 def _said_before(previous: Job) -> list[Fields]:
     """Tell what was said up to a response, with it, as chat messages."""
     conversation = conversations.get(context(), previous.user_id, previous.conversation_id or "")
-    rows = conversations.path_to(context(), conversation, previous.answer_id)
+    return _said(conversations.path_to(context(), conversation, previous.answer_id))
+
+
+def _said(rows: Iterable[Message]) -> list[Fields]:
     return [
         {"role": row.role, **row.body} for row in rows if row.role != "assistant" or row.body.get("tool_calls") or text_of(row.body)
     ]
@@ -126,12 +131,19 @@ def input_items(response_id: str) -> Response:
 
 @blueprint.post("/responses/input_tokens")
 def input_tokens() -> Response:
-    """Estimate how many tokens an input is, with what was said before it. Nobody is asked."""
+    """Estimate how many tokens an input is, with what was said before it and the tools. Nobody is asked."""
     body = wire.read(ResponseRequest)
-    previous = None if body.previous_response_id is None else _previous(body.previous_response_id)
-    messages = [*(_said_before(previous) if previous else []), *items.messages_of(body.items())]
-    count = sum(estimate_tokens(text_of(message)) for message in messages) + estimate_tokens(body.instructions or "")
+    messages = [*_before(body), *items.messages_of(body.items())]
+    asked = [body.instructions or "", *(orjson.dumps(tool).decode() for tool in parameters(body).get("tools", ()))]
+    count = sum(estimate_tokens(text) for text in (*map(text_of, messages), *asked))
     return jsonify({"object": "response.input_tokens", "input_tokens": count})
+
+
+def _before(body: ResponseRequest) -> list[Fields]:
+    if body.conversation_name is not None:
+        found = conversations.get(context(), identity.principal().user_id, body.conversation_name, param="conversation")
+        return _said(conversations.path(context(), found))
+    return [] if body.previous_response_id is None else _said_before(_previous(body.previous_response_id))
 
 
 def _shown(job: Job) -> Response:

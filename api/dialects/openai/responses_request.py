@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from api.bodies import Body
 from api.dialects.openai import items
-from api.schemas.chat import INT64_MAX, MAX_TOOLS, FunctionTool
+from api.schemas.chat import INT64_MAX, MAX_TOOLS, FunctionTool, refuse_choice
 from api.schemas.jobs import Metadata, ModelName
 from api.submission import Ask
 from shared.errors import InvalidRequest
@@ -141,6 +141,8 @@ class ResponseRequest(Body):
             raise InvalidRequest("input is missing.", param="input")
         if self.conversation is not None and self.previous_response_id is not None:
             raise InvalidRequest("Send either conversation or previous_response_id.", param="previous_response_id")
+        named = self.tool_choice.name if isinstance(self.tool_choice, ToolChoice) else None
+        refuse_choice(named, {tool.name for tool in self.tools or ()}, is_required=self.tool_choice == "required")
         return self
 
     @property
