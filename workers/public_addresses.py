@@ -1,15 +1,14 @@
 """Keeps requests to addresses that users name away from private networks.
 
-A name is resolved here, all its addresses are looked at, and it is these very addresses that are connected to: no second look-up
-can give another answer.
+What counts is the address that a socket is made for: however a host is written, whatever it resolves to, and whenever, it is this
+that would be connected to.
 """
 
 import ipaddress
 import socket
-from urllib.parse import urlsplit
 
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.resolver import ThreadedResolver
+from aiohappyeyeballs import AddrInfoType
+from yarl import URL
 
 _TUNNELS = tuple(
     ipaddress.ip_network(network)
@@ -30,54 +29,32 @@ def is_public(address: str) -> bool:
     return parsed.is_global and not parsed.is_multicast
 
 
-def check_url(url: str, *, private: bool) -> None:
-    """Refuse what can be refused before anything is resolved. A literal address is never resolved, so it is looked at here.
+def callable_url(url: str, *, private: bool) -> URL:
+    """Read what a user wants to be called, as aiohttp does.
 
     Args:
-        url: what a user wants to be called.
+        url: the address.
         private: the operator allows private addresses, and plain http.
 
     Raises:
         Refused: with a sentence for the user.
+        ValueError: it is no URL.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ({"http", "https"} if private else {"https"}):
+    read = URL(url)
+    if read.scheme not in ({"http", "https"} if private else {"https"}):
         raise Refused("Only https addresses are called.")
-    if not parts.hostname or parts.username is not None or parts.password is not None:
+    if not read.host or read.user is not None or read.password is not None:
         raise Refused("The address must have a host, and no credentials.")
-    if not private:
-        _check_literal(parts.hostname)
+    return read
 
 
-def _check_literal(host: str) -> None:
-    try:
-        public = is_public(host)
-    except ValueError:
-        return  # a name
-    if not public:
-        raise Refused(f"{host} is not a public address.")
+def public_socket(address: AddrInfoType) -> socket.socket:
+    """Make the socket for a connection; aiohttp's `socket_factory`.
 
-
-class PublicResolver(AbstractResolver):
-    """Resolves names, and refuses those that have an address which is not public."""
-
-    def __init__(self, *, private: bool) -> None:
-        """Prepare; with `private` nothing is refused."""
-        self._private = private
-        self._resolver = ThreadedResolver()
-
-    async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET) -> list[ResolveResult]:
-        """Resolve a name; see `AbstractResolver.resolve`.
-
-        Raises:
-            Refused: one of its addresses is not public.
-        """
-        found = await self._resolver.resolve(host, port, family)
-        for each in found:
-            if not self._private and not is_public(each["host"]):
-                raise Refused(f"{host} leads to an address that is not public.")
-        return found
-
-    async def close(self) -> None:
-        """Let go."""
-        await self._resolver.close()
+    Raises:
+        Refused: the address is not public. Which it is stays unsaid: a name may be one of the operator's network.
+    """
+    family, kind, protocol, _, (host, *_) = address
+    if not is_public(str(host)):
+        raise Refused("The host has no public address.")
+    return socket.socket(family, kind, protocol)

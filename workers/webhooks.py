@@ -23,7 +23,7 @@ from shared.database import Database, now_ms
 from shared.models import WebhookDelivery, WebhookEndpoint
 from shared.vault import SealBroken, Vault
 from workers.loop import Loop
-from workers.public_addresses import PublicResolver, Refused, check_url
+from workers.public_addresses import Refused, callable_url, public_socket
 
 AGAIN_SECONDS = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
 """How long after each failed try comes the next; after the last one it is given up: some three days."""
@@ -139,8 +139,7 @@ class Webhooks:
         if not claim.secrets:
             return Outcome(None, "The signing secret cannot be read any more. Rotate it.")
         try:
-            check_url(claim.url, private=self._config.webhook_private)
-            return await self._answered(claim)
+            return await self._answered(claim, callable_url(claim.url, private=self._config.webhook_private))
         except Refused as refused:
             return Outcome(None, str(refused))
         except TimeoutError:
@@ -148,11 +147,10 @@ class Webhooks:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return Outcome(None, str(error.__cause__ if isinstance(error.__cause__, Refused) else error) or type(error).__name__)
 
-    async def _answered(self, claim: Claim) -> Outcome:
+    async def _answered(self, claim: Claim, url: URL) -> Outcome:
         body = payload(claim)
-        connector = aiohttp.TCPConnector(
-            resolver=PublicResolver(private=self._config.webhook_private), use_dns_cache=False, force_close=True
-        )
+        makes_socket = None if self._config.webhook_private else public_socket
+        connector = aiohttp.TCPConnector(socket_factory=makes_socket, use_dns_cache=False, force_close=True)
         session = aiohttp.ClientSession(
             connector=connector,
             timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS),
@@ -161,7 +159,7 @@ class Webhooks:
         )
         async with session:
             headers = signed(claim.secrets, claim.id, int(time.time()), body)
-            async with session.post(URL(claim.url), data=body, headers=headers, allow_redirects=False) as response:
+            async with session.post(url, data=body, headers=headers, allow_redirects=False) as response:
                 await response.content.read(READ_BYTES)
                 return Outcome(response.status, after_seconds=_after_seconds(response))
 

@@ -1,12 +1,13 @@
 """Webhooks as tables: signatures that the SDK accepts, the schedule, and which addresses are called."""
 
+import socket
 import time
 
 import pytest
 from openai import InvalidWebhookSignatureError, OpenAI
 
 from workers import webhooks
-from workers.public_addresses import Refused, check_url, is_public
+from workers.public_addresses import Refused, callable_url, is_public, public_socket
 from workers.webhooks import AGAIN_SECONDS, Claim, Outcome, payload, signed
 
 SECRETS = ("whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=", "whsec_YWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXowMTIzNDU=")
@@ -85,18 +86,28 @@ def test_only_public_addresses_are_public(address: str, *, public: bool) -> None
     [
         *("http://a.example/", "ftp://a.example/", "a.example", "https://", "https:///x", "file:///etc/passwd", ""),
         *("https://user:password@a.example/", "https://user@a.example/"),
-        *("https://127.0.0.1/", "https://[::1]/", "https://169.254.169.254/latest", "https://[::ffff:10.0.0.1]/"),
     ],
 )
 def test_what_must_not_be_called_is_refused(url: str) -> None:
     with pytest.raises(Refused):
-        check_url(url, private=False)
+        callable_url(url, private=False)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "169.254.169.254", "::ffff:10.0.0.1", "fe80::1%eth0"])
+def test_no_socket_is_made_for_a_private_address(host: str) -> None:
+    with pytest.raises(Refused):
+        public_socket((socket.AF_INET, socket.SOCK_STREAM, 0, "", (host, 443)))
+
+
+def test_a_socket_is_made_for_a_public_address() -> None:
+    with public_socket((socket.AF_INET, socket.SOCK_STREAM, 0, "", ("93.184.215.14", 443))) as made:
+        assert made.family is socket.AF_INET
 
 
 @pytest.mark.parametrize("url", ["https://a.example/hook?x=1", "https://a.example:8443/", "https://93.184.215.14/"])
 def test_what_may_be_called_is_not(url: str) -> None:
-    check_url(url, private=False)
+    callable_url(url, private=False)
 
 
 def test_an_operator_may_allow_private_addresses_and_plain_http() -> None:
-    check_url("http://127.0.0.1:5000/hook", private=True)
+    callable_url("http://127.0.0.1:5000/hook", private=True)

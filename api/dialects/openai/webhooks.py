@@ -147,10 +147,19 @@ def rotate(endpoint_id: str) -> Response:
 
 def _check_url(url: str) -> None:
     """Refuse what no worker would call. Where a name leads is looked at when it is called."""
-    parts = urlsplit(url)
-    schemes = {"http", "https"} if context().config.webhook_private else {"https"}
-    if parts.scheme not in schemes or not parts.hostname or parts.username is not None or parts.password is not None:
+    if not _is_callable(url):
         raise InvalidRequest("url must be an https address with a host, and without credentials.", param="url")
+
+
+def _is_callable(url: str) -> bool:
+    schemes = {"http", "https"} if context().config.webhook_private else {"https"}
+    try:
+        parts = urlsplit(url)
+        has_host = bool(parts.hostname) and parts.port != 0
+    except ValueError:  # half an IPv6 address, a port that is none, signs that become others
+        return False
+    is_anonymous = parts.username is None and parts.password is None
+    return has_host and is_anonymous and parts.scheme in schemes and not any(sign.isspace() for sign in url)
 
 
 def _types(wanted: list[EventType]) -> list[str]:
