@@ -41,6 +41,7 @@ app.task(deliver, name=DELIVER_TASK)
 
 
 def _start(**_: Any) -> None:
+    logs.configure()  # Celery asks for it later
     settings().data_dir.mkdir(parents=True, exist_ok=True)
     worker = Worker(settings())
     worker.start()

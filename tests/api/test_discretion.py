@@ -67,6 +67,11 @@ def test_each_request_is_in_the_log_without_its_query(works: Site, told: list[st
     assert not any("?" in line["path"] for line in requests)
 
 
+def test_a_worker_writes_json_from_its_start(works: Site) -> None:
+    lines = [orjson.loads(line) for line in works.stack.workers[0].log().splitlines() if line.startswith("{")]
+    assert [line["level"] for line in lines if line["event"] == "worker.started"] == ["info"]
+
+
 @ON_POSTGRESQL
 def test_a_database_that_is_too_busy_is_told_of_without_what_was_to_be_stored(works: Site) -> None:
     # Given an API process that waits for a lock only briefly, and a lock that is not released
