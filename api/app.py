@@ -1,6 +1,6 @@
 """The API's table of contents: what it is made of, and what answers where."""
 
-from flask import Flask, Response, jsonify, redirect, url_for
+from flask import Flask, Response, jsonify, redirect, request, url_for
 from flask_openapi import Info, OpenAPI
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -16,6 +16,7 @@ from api.schemas.answers import ErrorAnswer
 from shared import logs, redis_clients
 from shared.config import Settings, settings
 from shared.database import Database
+from shared.errors import NotFound
 
 VERSION = "0.1.0"
 
@@ -51,6 +52,7 @@ def create_app(config: Settings | None = None) -> Flask:
     errors.install(app, DIALECTS)
     for install in (tracing.install, limits.install, administration.install):
         install(app)
+    app.before_request(_refuse_nul)
     cors.install(app, config.cors_origins)
     for blueprint in BLUEPRINTS:
         app.register_api(blueprint)
@@ -72,6 +74,12 @@ def _configure(app: Flask, config: Settings) -> None:
     identity.jwt.init_app(app)
     if hops := config.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops, x_prefix=hops)  # type: ignore[method-assign]
+
+
+def _refuse_nul() -> None:
+    """PostgreSQL would not even look for a text with a NUL, which a path can hold."""
+    if "\x00" in request.path:
+        raise NotFound("There is nothing here.")
 
 
 def _context(config: Settings) -> Context:

@@ -1,4 +1,4 @@
-"""No two routes can take the same request, and no chat can be called what another path begins with."""
+"""No two routes can take the same request, no chat can be called what another path begins with, and no path has a NUL."""
 
 import re
 
@@ -57,3 +57,13 @@ def test_no_two_routes_can_take_the_same_request(app: Flask) -> None:
 def test_every_first_segment_is_reserved(app: Flask) -> None:
     first = {str(rule).split("/")[1] for rule in app.url_map.iter_rules()}
     assert {word for word in first if word and not word.startswith("<")} <= RESERVED
+
+
+def test_nothing_is_looked_for_under_a_path_with_a_nul(app: Flask) -> None:
+    client = app.test_client()
+    for rule in app.url_map.iter_rules():
+        for method in (rule.methods or set()) & {"GET", "POST", "DELETE"}:
+            path = DYNAMIC.sub("a%00", str(rule))
+            if path != str(rule) and not rule.websocket:
+                unknown = 401 if path.startswith("/conversations") else 404  # that dialect knows no other way to say it
+                assert (client.open(path, method=method).status_code, path) == (unknown, path)

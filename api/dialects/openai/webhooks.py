@@ -189,7 +189,7 @@ def found(session: Session, endpoint_id: str) -> WebhookEndpoint:
         NotFound: there is none, or it is somebody else's; the two answer alike.
     """
     mine = WebhookEndpoint.id == endpoint_id, WebhookEndpoint.user_id == _caller()
-    row = None if "\x00" in endpoint_id else session.scalar(select(WebhookEndpoint).where(*mine))
+    row = session.scalar(select(WebhookEndpoint).where(*mine))
     if row is None:
         raise NotFound(f"No webhook endpoint was found under the id '{endpoint_id}'.", param="webhook_endpoint_id")
     return row
