@@ -65,5 +65,5 @@ def test_nothing_is_looked_for_under_a_path_with_a_nul(app: Flask) -> None:
         for method in (rule.methods or set()) & {"GET", "POST", "DELETE"}:
             path = DYNAMIC.sub("a%00", str(rule))
             if path != str(rule) and not rule.websocket:
-                unknown = 401 if path.startswith("/conversations") else 404  # that dialect knows no other way to say it
+                unknown = 401 if path.startswith("/conversations") else 404  # without a token that dialect says nothing else
                 assert (client.open(path, method=method).status_code, path) == (unknown, path)
