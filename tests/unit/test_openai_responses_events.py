@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from api.dialects.openai import responses_object
 from api.dialects.openai.responses_events import FROM_THE_START, NUMBERS_PER_EVENT, Translation, frames
+from api.dialects.openai.responses_output import MOST_PIECES
 from api.dialects.openai.wire import DONE, HEARTBEAT
 from shared import events
 from shared.errors import NotFound
@@ -124,6 +125,13 @@ def test_function_calls_are_items_of_their_own_and_finished_in_order() -> None:
     assert whole[-1]["response"]["output"] == done
     arguments = [fields for fields in whole if fields["type"] == "response.function_call_arguments.done"]
     assert [(each["name"], each["arguments"], each["output_index"]) for each in arguments] == [("f", '{"a":1}', 1), ("g", "{}", 2)]
+
+
+def test_long_texts_and_arguments_are_whole() -> None:
+    text = [f"{number} " for number in range(3 * MOST_PIECES)]
+    arguments = [calls(0, piece, **({"id": "c", "name": "f"} if piece == text[0] else {})) for piece in text]
+    final = told(STARTED, *map(says, text), *arguments, COMPLETED)[-1]["response"]["output"]
+    assert [final[0]["content"][0]["text"], final[1]["arguments"]] == ["".join(text)] * 2
 
 
 def test_a_refusal_is_a_part_of_its_own() -> None:

@@ -14,6 +14,9 @@ IN_PROGRESS = "in_progress"
 COMPLETED = "completed"
 INCOMPLETE = "incomplete"
 
+MOST_PIECES = 256
+"""Pieces of a text that are kept apart, at the most: a string of a few letters takes ten times their room."""
+
 REASONING_NAMES = ("reasoning_content", "reasoning")
 """What providers call the thoughts of a model in a chat completion's delta; OpenAI's own has no name for them."""
 
@@ -23,21 +26,32 @@ _THOUGHT = "reasoning_text"
 _TOLD_IN = {_TEXT: "text", _REFUSAL: "refusal", _THOUGHT: "text"}
 
 
+class _Text:
+    """A text that grows by pieces. Each reader of a response holds one, so that what has grown long is kept in one piece."""
+
+    def __init__(self) -> None:
+        self._pieces: list[str] = []
+
+    def add(self, piece: str) -> None:
+        self._pieces.append(piece)
+        if len(self._pieces) > MOST_PIECES:
+            self._pieces = ["".join(self._pieces)]
+
+    def __str__(self) -> str:
+        return "".join(self._pieces)
+
+
 @dataclass
 class _Part:
     """A piece of content that grows: a text, a refusal or a thought."""
 
     kind: str
     index: int
-    pieces: list[str] = field(default_factory=list)
-
-    @property
-    def text(self) -> str:
-        return "".join(self.pieces)
+    text: _Text = field(default_factory=_Text)
 
     def shown(self) -> Fields:
         more: Fields = {"annotations": [], "logprobs": []} if self.kind == _TEXT else {}
-        return {"type": self.kind, _TOLD_IN[self.kind]: self.text, **more}
+        return {"type": self.kind, _TOLD_IN[self.kind]: str(self.text), **more}
 
 
 @dataclass
@@ -62,7 +76,7 @@ class _Content:
             part = _Part(kind, len(self.parts))
             self.parts.append(part)
             yield {"type": "response.content_part.added", **self._place(part), "part": part.shown()}
-        part.pieces.append(piece)
+        part.text.add(piece)
         more: Fields = {"logprobs": []} if kind == _TEXT else {}
         yield {"type": f"response.{kind}.delta", **self._place(part), "delta": piece, **more}
 
@@ -75,7 +89,7 @@ class _Content:
     def _finish(self, part: _Part, *, is_whole: bool) -> Iterator[Fields]:
         if is_whole:  # the SDK parses a text that is done, which half a JSON would not survive
             more: Fields = {"logprobs": []} if part.kind == _TEXT else {}
-            yield {"type": f"response.{part.kind}.done", **self._place(part), _TOLD_IN[part.kind]: part.text, **more}
+            yield {"type": f"response.{part.kind}.done", **self._place(part), _TOLD_IN[part.kind]: str(part.text), **more}
         yield {"type": "response.content_part.done", **self._place(part), "part": part.shown()}
 
     def _place(self, part: _Part) -> Fields:
@@ -91,18 +105,14 @@ class _Call:
     call_id: str
     name: str
     status: str = IN_PROGRESS
-    pieces: list[str] = field(default_factory=list)
-
-    @property
-    def arguments(self) -> str:
-        return "".join(self.pieces)
+    arguments: _Text = field(default_factory=_Text)
 
     def shown(self) -> Fields:
-        told: Fields = {"call_id": self.call_id, "name": self.name, "arguments": self.arguments}
+        told: Fields = {"call_id": self.call_id, "name": self.name, "arguments": str(self.arguments)}
         return {"id": self.id, "type": "function_call", "status": self.status, **told}
 
     def add(self, piece: str) -> Iterator[Fields]:
-        self.pieces.append(piece)
+        self.arguments.add(piece)
         place: Fields = {"item_id": self.id, "output_index": self.index}
         yield {"type": "response.function_call_arguments.delta", **place, "delta": piece}
 
@@ -110,7 +120,7 @@ class _Call:
         self.status = status
         if is_whole:
             place: Fields = {"item_id": self.id, "output_index": self.index}
-            done: Fields = {"name": self.name, "arguments": self.arguments}
+            done: Fields = {"name": self.name, "arguments": str(self.arguments)}
             yield {"type": "response.function_call_arguments.done", **place, **done}
         yield {"type": "response.output_item.done", "output_index": self.index, "item": self.shown()}
 
