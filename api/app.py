@@ -79,7 +79,8 @@ def _configure(app: Flask, config: Settings) -> None:
 def _refuse_nul() -> None:
     """PostgreSQL would not even look for a text with a NUL, which a path can hold."""
     if "\x00" in request.path:
-        raise NotFound("There is nothing here.")
+        named = [name for name, value in (request.view_args or {}).items() if "\x00" in str(value)]
+        raise NotFound("There is nothing under this id.", param=named[0] if named else None)
 
 
 def _context(config: Settings) -> Context:

@@ -44,6 +44,7 @@ def check_ports(ports: Mapping[str, int]) -> None:
         if port in owners:
             raise PortTaken(f"{owners[port]} and {name} are both {port}; give them different ports")
         owners[port] = name
+    for name, port in ports.items():
         if objection := _objection(port):
             raise PortTaken(f"port {port} cannot be used ({objection.lower()}); free it, or set {name} to another one")
 
