@@ -170,7 +170,7 @@ def test_an_agents_process_is_killed_or_freezes_in_the_middle_of_an_answer(meeti
         agent.process.signal(number)
         # Then the error is told: at once, or when its time is up
         response = asked.result()
-    assert time.monotonic() - began < (1 if number is signal.SIGKILL else ANSWER_SECONDS + 1)
+    assert time.monotonic() - began < ANSWER_SECONDS + (0 if number is signal.SIGKILL else SLACK_SECONDS)
     assert (response.status_code, response.json()["error"]) == (500, "Failed to read response from the client")
     err = "websocket: close 1006" if number is signal.SIGKILL else "i/o timeout: nothing came in 2 s"
     assert response.json()["err"].startswith(err)

@@ -206,7 +206,7 @@ def test_an_agent_that_never_pauses(agency: Agency, raw: Callable[..., RawAgent]
         while time.monotonic() < until:
             began = time.monotonic()
             assert nobody.get("/health").status_code == 200
-            assert time.monotonic() - began < 1
+            assert time.monotonic() - began < 3
         assert good.id in agency.ids()
         began = time.monotonic()
         answers = [agency.ask() for _ in range(2)]
@@ -288,7 +288,7 @@ def test_an_agent_that_resets_its_connection(agency: Agency, raw: Callable[..., 
     agent.reset()
     told = _trouble(asked)
     assert (told["error"], told["err"][:22]) == ("Failed to read response from the client", "websocket: close 1006 ")
-    assert time.monotonic() - began < ANSWER_SECONDS
+    assert time.monotonic() - began < ANSWER_SECONDS + SLACK_SECONDS
     agency.wait_for_nobody()
     # With another beside it: that one answers
     agent, other = raw(), agency.agent()

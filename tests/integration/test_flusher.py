@@ -50,7 +50,7 @@ async def test_a_lone_entry_waits_for_nobody(empty_redis: Redis) -> None:
         say(flusher, log)
         await log.flushed()
 
-        assert time.monotonic() - before < 0.5
+        assert time.monotonic() - before < 5
 
 
 @on_a_loop

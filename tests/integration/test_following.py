@@ -348,7 +348,7 @@ def test_who_waits_for_a_change_is_told_of_it(context: Context, jobs: Jobs, appe
     before = time.monotonic()
     wait_for_change(context, job, 10)
 
-    assert 0.1 < time.monotonic() - before < 2
+    assert 0.1 < time.monotonic() - before < 5
     assert jobs.row(job.id).status is Status.COMPLETED
 
 
@@ -356,7 +356,7 @@ def test_who_waits_for_a_change_does_not_wait_for_ever(context: Context, job: Jo
     before = time.monotonic()
     wait_for_change(context, job, 0.2)
 
-    assert 0.2 <= time.monotonic() - before < 1
+    assert 0.2 <= time.monotonic() - before < 5
 
 
 def test_a_change_that_has_already_come_is_not_waited_for(context: Context, jobs: Jobs, job: Job) -> None:
@@ -364,7 +364,7 @@ def test_a_change_that_has_already_come_is_not_waited_for(context: Context, jobs
     before = time.monotonic()
     wait_for_change(context, job, 10)
 
-    assert time.monotonic() - before < 2
+    assert time.monotonic() - before < 5
 
 
 def test_what_a_running_job_has_said_so_far(context: Context, job: Job, append: Append, config: Settings, jobs: Jobs) -> None:

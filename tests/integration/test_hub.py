@@ -191,9 +191,9 @@ def test_a_reader_is_woken_by_what_it_hears(hub: Hub, client: redis.Redis) -> No
         reader.wait(0)
         threading.Timer(0.05, publish, (client, "job_1", *begun(1))).start()
         before = time.monotonic()
-        reader.wait(5)
+        reader.wait(20)
 
-        assert time.monotonic() - before < 1
+        assert time.monotonic() - before < 10
         assert hears(reader, 1) == begun(1)
 
 
