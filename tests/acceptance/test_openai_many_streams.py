@@ -1,6 +1,7 @@
 """A thousand open streams of OpenAI's wire outlive the API process that serves them: each reader comes back and misses nothing."""
 
 import asyncio
+import http
 import signal
 from dataclasses import dataclass, field
 
@@ -45,6 +46,9 @@ async def read(session: aiohttp.ClientSession, urls: list[str], reader: Reader) 
         reader.connections += 1
         try:
             async with session.get(url, params={"stream": "true", "starting_after": str(reader.number)}) as response:
+                if response.status == http.HTTPStatus.SERVICE_UNAVAILABLE:  # all come at once: the SDK obeys this, too
+                    await asyncio.sleep(float(response.headers["Retry-After"]))
+                    continue
                 assert response.status == 200, await response.text()
                 async for line in response.content:
                     if line.startswith(b"data: {"):
