@@ -17,6 +17,9 @@ MAX_VALUES = 50_000
 MIN_INTEGER, MAX_INTEGER = -(2**63), 2**64 - 1
 """Beyond these a number is no integer to most readers of JSON."""
 
+NULL_IS_NOTHING = {"null": "nothing"}
+"""The context of a validation (pydantic's `context`) in which a null is as good as nothing, also under a name that is unknown."""
+
 Path = tuple[int | str, ...]
 
 
@@ -33,7 +36,16 @@ class Body(BaseModel):
         if _count(value) > MAX_VALUES:
             raise InvalidRequest(f"A request may hold {MAX_VALUES} values.", param="body")
         _check(value, ())
-        return value
+        return cls._told(value) if info.context is NULL_IS_NOTHING else value
+
+    @classmethod
+    def _told(cls, value: Any) -> Any:
+        """Leave out what is null, but where null is what the field would be anyway, or is a value of its own."""
+        if not isinstance(value, dict):
+            return value
+        fields = {field.alias or name: field for name, field in cls.model_fields.items()}
+        kept = {name for name, field in fields.items() if field.is_required() or field.default is None}
+        return {name: part for name, part in value.items() if part is not None or name in kept}
 
 
 class Query(Body):

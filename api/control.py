@@ -1,13 +1,14 @@
 """Find, cancel and delete jobs: what their owner can do once they are accepted."""
 
 import structlog
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session
 
 from api.context import Context
 from api.following import wait_for_change
 from shared import ending, keyspace, lifecycle, stream
 from shared.errors import NotFound
-from shared.models import Job, Status
+from shared.models import Conversation, Job, Message, Status
 from shared.queue import ring
 from shared.redis_clients import RedisError
 
@@ -105,11 +106,22 @@ def remove(context: Context, user_id: str, job_id: str) -> None:
     """
     stop(context, user_id, job_id)
     with context.database.write() as session:
+        job = session.get(Job, job_id, with_for_update=True)
+        if job is not None and not job.status.is_terminal:
+            _close_gap(session, job)
         session.execute(delete(Job).where(Job.id == job_id, Job.user_id == user_id))
     try:
         context.redis.execute_command(*stream.remove_command(job_id))
     except RedisError as error:
         log.warning("remove.redis_away", job=job_id, error=str(error))  # its expiry takes it
+
+
+def _close_gap(session: Session, job: Job) -> None:
+    """Let talk go on at the question whose answer will never come: its job did not end in time, and is deleted all the same."""
+    behind = update(Message).where(Message.parent_id == job.answer_id, Message.conversation_id == job.conversation_id)
+    session.execute(behind.values(parent_id=job.user_message_id))
+    here = update(Conversation).where(Conversation.id == job.conversation_id, Conversation.leaf_id == job.answer_id)
+    session.execute(here.values(leaf_id=job.user_message_id))
 
 
 def page(context: Context, user_id: str, *, after: str | None, limit: int, status: Status | None) -> tuple[list[Job], bool]:

@@ -165,14 +165,23 @@ def path(context: Context, conversation: Conversation) -> list[Message]:
 def path_to(context: Context, conversation: Conversation, here: str | None) -> list[Message]:
     """Read the messages from the root to one of them. An answer that is still to come is not among them."""
     by_id = {message.id: message for message in messages(context, conversation)}
-    if here is not None and here not in by_id:
-        with context.database.read() as session:
-            here = session.scalar(select(Job.user_message_id).where(Job.conversation_id == conversation.id, Job.answer_id == here))
+    with context.database.read() as session:
+        questions = _unwritten(session, conversation.id)
     found = []
-    while here is not None and (message := by_id.pop(here, None)) is not None:
-        found.append(message)
-        here = message.parent_id
+    while here is not None:
+        if (message := by_id.pop(here, None)) is not None:
+            found.append(message)
+            here = message.parent_id
+        else:
+            here = questions.pop(here, None)
     return found[::-1]
+
+
+def _unwritten(session: Session, conversation_id: str) -> dict[str, str | None]:
+    """Map the answers that are not there, since they are still to come or were removed, to their questions."""
+    is_written = exists().where(Message.id == Job.answer_id)
+    jobs = select(Job.answer_id, Job.user_message_id).where(Job.conversation_id == conversation_id, ~is_written)
+    return {answer_id: question_id for answer_id, question_id in session.execute(jobs) if answer_id is not None}
 
 
 def hang(session: Session, conversation: Conversation, turn: Sequence[dict[str, Any]], parent_id: str | None) -> str | None:
@@ -189,11 +198,29 @@ def hang(session: Session, conversation: Conversation, turn: Sequence[dict[str, 
     return parent_id
 
 
-def has_place(session: Session, conversation_id: str, message_id: str) -> bool:
-    """Tell whether a message of this conversation has this id, or an answer to come will have it."""
+def place_of(session: Session, conversation: Conversation, message_id: str) -> str | None:
+    """Tell under which message what follows a message is to hang: under itself, which may be an answer that is still to come.
+
+    What followed an answer that was removed hangs under its question, or where talk goes on if that was removed, too.
+
+    Raises:
+        NotFound: no message of this conversation has, or had as an answer, this id.
+    """
+    if _is_written(session, conversation.id, message_id):
+        return message_id
+    answered = select(Job).where(Job.answer_id == message_id, Job.conversation_id == conversation.id)
+    job = session.scalar(answered.limit(1))
+    if job is None:
+        raise NotFound("There is no such message in this conversation.", param="parent_id")
+    if not job.status.is_terminal:
+        return message_id
+    question_id = job.user_message_id
+    return question_id if question_id and _is_written(session, conversation.id, question_id) else conversation.leaf_id
+
+
+def _is_written(session: Session, conversation_id: str, message_id: str) -> bool:
     written = exists().where(Message.id == message_id, Message.conversation_id == conversation_id)
-    promised = exists().where(Job.answer_id == message_id, Job.conversation_id == conversation_id)
-    return bool(session.scalar(select(or_(written, promised))))
+    return bool(session.scalar(select(written)))
 
 
 def set_prompt(context: Context, conversation: Conversation, system: str | None) -> None:

@@ -38,13 +38,17 @@ log = structlog.get_logger(__name__)
 def follow(context: Context, job: Job, cursor: int) -> Iterator[Event | None]:
     """Tell a job's events after a cursor, to the terminal one; `HEARTBEAT` whenever it has been quiet for a while.
 
-    Ends without a terminal event when this process stops, or when Redis is away for long; a reader then comes back with its cursor.
+    Ends without a terminal event when this process stops, when Redis is away for long, or when the database is away as the archived
+    log is wanted; a reader then comes back with its cursor.
     """
-    if job.status.is_terminal:
-        yield from _archived(context.database, job.id, cursor)
-        return
-    with context.hub.subscription(job.id) as reader:
-        yield from _Follower(context, job.id, cursor, reader).run()
+    try:
+        if job.status.is_terminal:
+            yield from _archived(context.database, job.id, cursor)
+            return
+        with context.hub.subscription(job.id) as reader:
+            yield from _Follower(context, job.id, cursor, reader).run()
+    except DatabaseUnavailable as error:
+        log.warning("reader.database_away", job=job.id, error=str(error.__cause__))
 
 
 class _Follower:

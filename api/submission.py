@@ -86,9 +86,13 @@ def submit(context: Context, user_id: str, ask: Ask, idempotency_key: str | None
     key = _key(ask, idempotency_key, retry)
     if key is not None and (earlier := _replayed(context, user_id, key)):
         return earlier
-    context.limits.check_submission(user_id)
     try:
+        context.limits.check_submission(user_id)
         job, is_new = _save(context, user_id, ask, key)
+    except (RateLimited, QueueFull):
+        if key is not None and key.renews:
+            _forget(context, user_id, key)
+        raise
     except IntegrityError:
         # Another request saved the same key between our look and our write: now it is there to be found.
         if key is None or (earlier := _replayed(context, user_id, key)) is None:
@@ -108,6 +112,12 @@ def _key(ask: Ask, name: str | None, retry: Retry | None) -> Key | None:
 def _replayed(context: Context, user_id: str, key: Key) -> Job | None:
     with context.database.read() as session:
         return idempotency.replayed(session, user_id, key)
+
+
+def _forget(context: Context, user_id: str, key: Key) -> None:
+    """Let the next try of a refused request be a job of its own, and not an earlier request's that was the same."""
+    with context.database.write() as session:
+        idempotency.forget(session, user_id, key)
 
 
 def _check_lengths(context: Context, ask: Ask) -> None:
@@ -201,11 +211,12 @@ def _take_turn(session: Session, job: Job, ask: Ask) -> None:
     """Hang the turn under its parent, else the conversation's leaf, and make the answer to come the new leaf."""
     assert ask.message is not None
     conversation = _conversation(session, job.user_id, ask)
-    if ask.parent_id is not None and not conversations.has_place(session, conversation.id, ask.parent_id):
-        raise NotFound("There is no such message in this conversation.", param="parent_id")
+    parent_id = conversation.leaf_id
+    if ask.parent_id is not None:
+        parent_id = conversations.place_of(session, conversation, ask.parent_id)
     turn = [*ask.leading, ask.message]
     job.conversation_id = conversation.id
-    job.user_message_id = conversations.hang(session, conversation, turn, ask.parent_id or conversation.leaf_id)
+    job.user_message_id = conversations.hang(session, conversation, turn, parent_id)
     job.answer_id = conversation.leaf_id = new_id("msg")
     job.position = conversation.last_position
 

@@ -7,6 +7,8 @@ from shared.database import now_ms
 from shared.ids import new_id
 from shared.models import Job, Status, WebhookDelivery, WebhookEndpoint, Wire
 
+TEST_RESPONSE = "resp_test"
+"""What a test is about, which is sent once."""
 EVENT_TYPES = tuple(f"response.{status.value}" for status in Status if status.is_terminal)
 
 

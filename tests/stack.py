@@ -155,9 +155,9 @@ class Stack:
             "PYTHONWARNINGS": "default",
             **settings,
         }
+        self.model = self.start("model", [sys.executable, "-m", "dev.model", "--port", str(self.model_port)])
         migration = [str(BIN / "alembic"), "upgrade", "head"]
         subprocess.run(migration, cwd=ROOT, env=self.environment, check=True, capture_output=True, timeout=START_SECONDS)
-        self.model = self.start("model", [sys.executable, "-m", "dev.model", "--port", str(self.model_port)])
         wait_until(lambda: is_up(f"{self.model_url}/healthz"), "the model")
 
     def start(self, name: str, command: list[str], **settings: str) -> Process:
@@ -214,9 +214,9 @@ class Stack:
 def running(stack: Stack, *, webs: int = 1, workers: int = 1) -> Iterator[Stack]:
     """Start a stack's API processes and workers, and end everything at the end."""
     try:
+        started = [stack.start_worker(wait=False) for _ in range(workers)]
         for _ in range(webs):
             stack.start_web()
-        started = [stack.start_worker(wait=False) for _ in range(workers)]
         wait_until(lambda: all("ready." in worker.log() for worker in started), "the workers to consume")
         yield stack
     finally:

@@ -15,6 +15,8 @@ _TUNNELS = tuple(
     for network in ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32", "::ffff:0:0/96", "::/96")
 )
 """IPv6 that leads to an IPv4 address, which may be anybody's: NAT64, 6to4, Teredo, mapped and compatible ones."""
+_INSIDE = tuple(ipaddress.ip_network(network) for network in ("fec0::/10", "5f00::/16", "192.88.99.0/24"))
+"""What Python takes for global, and networks use inside: old site-local addresses, segment routing, 6to4's relays."""
 
 
 class Refused(OSError):
@@ -24,7 +26,7 @@ class Refused(OSError):
 def is_public(address: str) -> bool:
     """Tell whether an address is out on the internet."""
     parsed = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(parsed, ipaddress.IPv6Address) and any(parsed in network for network in _TUNNELS):
+    if any(parsed in network for network in (*_TUNNELS, *_INSIDE)):
         return False
     return parsed.is_global and not parsed.is_multicast
 

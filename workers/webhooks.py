@@ -7,7 +7,6 @@ import base64
 import hashlib
 import hmac
 import random
-import threading
 import time
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -22,8 +21,10 @@ from shared.config import Settings
 from shared.database import Database, now_ms
 from shared.models import WebhookDelivery, WebhookEndpoint
 from shared.vault import SealBroken, Vault
+from shared.webhooks import TEST_RESPONSE
 from workers.loop import Loop
 from workers.public_addresses import Refused, callable_url, public_socket
+from workers.slots import Slots
 
 AGAIN_SECONDS = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
 """How long after each failed try comes the next; after the last one it is given up: some three days."""
@@ -33,6 +34,8 @@ LEASE_SECONDS = 60
 ANSWER_SECONDS = 15.0
 AT_ONCE = 8
 """Deliveries of one worker at a time: chat comes first."""
+AT_ONCE_EACH = 4
+"""And of one user, whose receivers may be slow, so that nobody else waits for them."""
 READ_BYTES = 64 * 1024
 GONE = 410
 SLOW_DOWN = frozenset({429, 502, 503, 504})
@@ -81,7 +84,7 @@ class Webhooks:
         self._database = database
         self._loop = loop
         self._vault = Vault(config.secret_key)
-        self._room = threading.BoundedSemaphore(AT_ONCE)
+        self._slots = Slots(AT_ONCE, AT_ONCE_EACH)
 
     def deliver(self, delivery_id: str) -> None:
         """Try a delivery that is due; one that is not, or is nobody's any more, is left alone. Full: a sweep rings again.
@@ -89,14 +92,19 @@ class Webhooks:
         Raises:
             DatabaseUnavailable: it is tried again later.
         """
-        if not self._room.acquire(blocking=False):
+        owner = self._owner(delivery_id)
+        if owner is None:
             return
-        try:
-            claim = self._claim(delivery_id)
+        with self._slots.slot(owner) as is_there:
+            claim = self._claim(delivery_id) if is_there else None
             if claim is not None:
                 self._settle(claim, self._loop.run(self._post(claim)))
-        finally:
-            self._room.release()
+
+    def _owner(self, delivery_id: str) -> str | None:
+        """Tell whose delivery it is."""
+        whose = select(WebhookEndpoint.user_id).join(WebhookDelivery).where(WebhookDelivery.id == delivery_id)
+        with self._database.read() as session:
+            return session.scalar(whose)
 
     def _claim(self, delivery_id: str) -> Claim | None:
         """Take a delivery: its next try moves ahead, so that nobody else makes this one."""
@@ -169,7 +177,7 @@ class Webhooks:
         if outcome.is_delivered:
             values |= {"due_ms": None, "delivered_ms": now_ms()}
         else:
-            wait_seconds = _wait_seconds(claim.tries, outcome)
+            wait_seconds = None if claim.response_id == TEST_RESPONSE else _wait_seconds(claim.tries, outcome)
             values["due_ms"] = None if wait_seconds is None else now_ms() + int(wait_seconds * 1000)
         with self._database.write() as session:
             mine = WebhookDelivery.id == claim.id, WebhookDelivery.tries == claim.tries

@@ -149,6 +149,13 @@ def test_who_says_that_he_is_gone_is_not_asked_again(api: OpenAI, receiver: Rece
     wait_until(lambda: not api.webhooks.retrieve(here.id).to_dict()["enabled"], "the endpoint to be disabled")
     later = asked(api)
     wait_until(lambda: api.responses.retrieve(later).status == "completed", "the response to end")
+    (told,) = deliveries(api, here.id)
+    # What it is asked for meanwhile is refused at once
+    with pytest.raises(openai.ConflictError) as refused:
+        api.webhooks.test(here.id, event_type="response.completed")
+    assert refused.value.code == "webhook_endpoint_disabled"
+    with pytest.raises(openai.ConflictError):
+        api.post(f"/webhook_endpoints/{here.id}/deliveries/{told['id']}/resend", cast_to=object)
     assert len(deliveries(api, here.id)) == 1
     assert api.webhooks.update(here.id, event_types=ALL).to_dict()["enabled"] is True
 
@@ -258,8 +265,9 @@ def test_private_addresses_are_not_called_unless_the_operator_allows_it(
             endpoint(api, receiver)  # plain http
         for url in AT_HOME:
             made = api.webhooks.create(name="x", url=url, event_types=ALL)
-            with pytest.raises(openai.InternalServerError, match="no public address"):
+            with pytest.raises(openai.InternalServerError, match="no public address") as refused:
                 api.webhooks.test(made.id, event_type="response.completed")
+            assert refused.value.response.headers["x-should-retry"] == "false"
         response_id = asked(api)
         wait_until(partial(has_failed, api, made.id, response_id), "a try")
     assert receiver.received == []

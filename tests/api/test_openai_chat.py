@@ -248,6 +248,22 @@ def test_the_tries_of_one_request_are_one_job(client: Client) -> None:
     assert send(1) == second
 
 
+@ON_SQLITE
+def test_the_next_try_of_a_refused_request_is_not_an_earlier_requests_job(client: Client, strict: str) -> None:
+    body = {"model": MODEL, "messages": new()}
+
+    def send(url: str, count: int) -> Any:
+        headers = {"X-Stainless-Retry-Count": str(count)}
+        return client.http.post(f"{url}/v1/chat/completions", json=body, headers=headers)
+
+    # Given the same question asked several times, the last of which was refused
+    asked = [send(strict, 0) for _ in range(4)]
+    assert [answer.status_code for answer in asked] == [200, 200, 200, 429]
+    # Then its next try is a job of its own
+    ids = [answer.json()["id"] for answer in asked[:3]]
+    assert send("", 1).json()["id"] not in ids
+
+
 def test_tries_that_overlap_are_one_job(client: Client) -> None:
     body = {"model": MODEL, "messages": new()}
 

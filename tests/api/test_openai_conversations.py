@@ -1,6 +1,7 @@
 """`/v1/conversations` and their items through OpenAI's own SDK, unmodified; they are the conversations of all doors."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import openai
@@ -81,6 +82,64 @@ def test_calls_are_items_of_their_own(api: OpenAI) -> None:
         "function_call",
         "function_call_output",
     ]
+
+
+@ON_SQLITE
+def test_a_deletion_that_is_asked_for_again_takes_nothing_more(api: OpenAI) -> None:
+    second: Any = {**CALL, "call_id": "call_2"}
+    made = api.conversations.create(items=[says("Well?"), says("Let me see.", "assistant"), CALL, second, OUTPUT])
+    first = api.conversations.items.list(made.id, order="asc").data[2]
+    assert first.id
+    api.conversations.items.delete(first.id, conversation_id=made.id)
+    with pytest.raises(openai.NotFoundError):
+        api.conversations.items.delete(first.id, conversation_id=made.id)
+    left = api.conversations.items.list(made.id, order="asc").data
+    assert [item.call_id for item in left[2:]] == ["call_2", "call_1"]  # type: ignore[union-attr]
+
+
+def test_items_of_one_message_are_deleted_at_once(api: OpenAI) -> None:
+    calls: list[Any] = [{**CALL, "call_id": f"call_{number}"} for number in range(4)]
+    for _ in range(5):
+        made = api.conversations.create(items=[says("Well?"), says("Let me see.", "assistant"), *calls])
+        ids = [item.id or "" for item in api.conversations.items.list(made.id, order="asc")]
+        with ThreadPoolExecutor(len(ids) - 1) as threads:
+            list(threads.map(lambda item_id, made=made: api.conversations.items.delete(item_id, conversation_id=made.id), ids[1:]))
+        assert texts(api, made.id) == ["Well?"]
+        assert len(api.conversations.items.list(made.id).data) == 1
+
+
+@ON_SQLITE
+def test_a_call_has_one_name_in_its_response_and_in_its_conversation(api: OpenAI) -> None:
+    tool: Any = {"type": "function", "name": "f", "parameters": {"type": "object"}}
+    made = api.conversations.create()
+    told = api.responses.create(model="demo", input="x", tools=[tool], tool_choice="required", conversation=made.id)
+    assert "function_call" in [item.type for item in told.output]
+    shown = api.conversations.items.list(made.id, order="asc").data
+    assert [item.id for item in shown[1:]] == [item.id for item in told.output]
+
+
+@pytest.mark.parametrize("idle", ["sqlite"], indirect=True)
+def test_history_is_seen_while_answers_are_to_come(idle: Site, waiter: Client) -> None:
+    conversation_id = waiter.submit("one")["conversation_id"]
+    waiter.submit("two", conversation_id=conversation_id)
+    with sdk(idle.url, waiter.token) as api:
+        assert texts(api, conversation_id) == ["one", "two"]
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("whole_turn", [False, True])
+def test_what_follows_an_answer_that_was_removed_is_shown_what_came_before(api: OpenAI, *, whole_turn: bool) -> None:
+    made = api.conversations.create(items=[says("I am Ann.")])
+    api.responses.create(model=ECHO, input="Who am I?", conversation=made.id)
+    last = api.responses.create(model=ECHO, input="And now?", conversation=made.id)
+    items = api.conversations.items.list(made.id, order="asc").data
+    for item in items[-2 if whole_turn else -1 :]:
+        api.conversations.items.delete(item.id or "", conversation_id=made.id)
+    told = api.responses.create(model=ECHO, input="Say my name.", previous_response_id=last.id).output_text
+    assert "I am Ann." in told
+    assert "Who am I?" in told
+    assert ("And now?" in told) is not whole_turn
+    assert texts(api, made.id)[-2] == "Say my name."
 
 
 def test_a_response_is_a_turn_of_a_conversation(api: OpenAI) -> None:

@@ -348,6 +348,35 @@ def test_the_tries_of_one_request_are_one_response(client: Client) -> None:
 
 
 @ON_SQLITE
+def test_null_is_as_good_as_nothing(client: Client) -> None:
+    # The SDK's own objects, dumped as they are, say null for much that a request does not know
+    call = {
+        "type": "function_call",
+        "call_id": "c",
+        "name": "f",
+        "arguments": "{}",
+        "caller": None,
+        "namespace": None,
+        "async_": None,
+    }
+    picture = {"type": "input_image", "image_url": PIXEL, "file_id": None, "detail": None}
+    body = {
+        "model": MODEL,
+        "input": [{"role": "user", "content": [picture]}, call, {"type": "function_call_output", "call_id": "c", "output": "4"}],
+        "prompt": None,
+        "moderation": None,
+        "reasoning": {"context": None},
+        "tools": [{"type": "function", "name": "f", "defer_loading": None, "parameters": {"default": None}}],
+    }
+    answer = client.http.post("/v1/responses", json=body)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["tools"][0]["parameters"] == {"default": None}
+    part = {"type": "image_url", "image_url": {"url": PIXEL, "detail": None}}
+    chat = {"model": MODEL, "messages": [{"role": "user", "content": [part]}], "nonsense": None}
+    assert client.http.post("/v1/chat/completions", json=chat).status_code == 200
+
+
+@ON_SQLITE
 @pytest.mark.parametrize(
     ("body", "param"),
     [
@@ -380,6 +409,7 @@ def test_what_cannot_be_honoured_is_refused_by_name(client: Client, body: dict[s
 @ON_SQLITE
 def test_tokens_are_estimated_and_a_slash_at_the_end_is_no_matter(api: OpenAI, client: Client) -> None:
     first = api.responses.create(model=ECHO, input="one two three")
+    assert api.responses.input_tokens.count(model=MODEL, instructions="one two three four").input_tokens == 5
     alone = api.responses.input_tokens.count(model=MODEL, input="one two three four").input_tokens
     assert alone > 0
     behind = api.responses.input_tokens.count(model=MODEL, input="one two three four", previous_response_id=first.id)

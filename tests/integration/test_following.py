@@ -14,6 +14,7 @@ from api.following import Endings, partial_log, wait_for_change
 from shared import ending, events, keyspace, stream
 from shared.config import Settings
 from shared.ending import Ending
+from shared.errors import DatabaseUnavailable
 from shared.events import Event
 from shared.models import Job, Status
 from tests.integration.entries import begun, completed, delta, restarted, write
@@ -337,6 +338,16 @@ def test_a_redis_that_dies_and_stays_away_is_not_waited_for_for_ever(
             assert reader.ended(5) == begun(3)
         finally:
             context.hub.close()
+
+
+def test_a_database_that_is_away_cuts_a_reader_off(context: Context, jobs: Jobs, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    end(jobs, job, begun(1))
+
+    def away(*_: object) -> list[Event]:
+        raise DatabaseUnavailable
+
+    monkeypatch.setattr(ending, "archived", away)
+    assert list(following.follow(context, jobs.row(job.id), 0)) == []
 
 
 def test_who_waits_for_a_change_is_told_of_it(context: Context, jobs: Jobs, append: Append, job: Job) -> None:

@@ -12,10 +12,11 @@ from shared.database import now_ms
 from shared.ids import new_id
 from shared.models import Job, Status, WebhookDelivery, WebhookEndpoint, Wire
 from shared.vault import Vault
-from shared.webhooks import delivery
+from shared.webhooks import TEST_RESPONSE, delivery
 from tests.integration.entries import begun
 from tests.integration.jobs import Jobs
-from workers.webhooks import Claim, Outcome, Webhooks
+from tests.stack import wait_until
+from workers.webhooks import AT_ONCE, AT_ONCE_EACH, Claim, Outcome, Webhooks
 
 SECRET = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 RINGS = 8
@@ -102,6 +103,38 @@ def test_a_message_that_comes_often_tries_once(
     (row,) = made(jobs)
     assert (row.tries, row.due_ms, row.last_status) == (1, None, 200)
     assert row.delivered_ms
+
+
+def test_a_test_is_sent_once(jobs: Jobs, config: Settings, webhooks: Webhooks, monkeypatch: pytest.MonkeyPatch) -> None:
+    Line(webhooks, monkeypatch, 500)
+    row = delivery(endpoint(jobs, config, jobs.user()), TEST_RESPONSE, "response.completed")
+    with jobs.database.write() as session:
+        session.add(row)
+    webhooks.deliver(row.id)
+    (row,) = made(jobs)
+    assert (row.tries, row.due_ms, row.last_status) == (1, None, 500)
+
+
+def test_one_users_slow_receivers_keep_nobody_waiting(
+    jobs: Jobs, config: Settings, webhooks: Webhooks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line, go_on = Line(webhooks, monkeypatch), threading.Event()
+    monkeypatch.setattr(line, "run", lambda outcome: (go_on.wait(30), outcome)[1])
+    slow = endpoint(jobs, config, jobs.user())
+    rows = [delivery(slow, f"resp_{number}", "response.completed") for number in range(AT_ONCE)]
+    with jobs.database.write() as session:
+        session.add_all(rows)
+    with ThreadPoolExecutor(AT_ONCE + 1) as threads:
+        tried = [threads.submit(webhooks.deliver, row.id) for row in rows]
+        wait_until(lambda: len(line.posted) == AT_ONCE_EACH, "the slow one's slots to be taken")
+        threads.submit(webhooks.deliver, due(jobs, config))
+        wait_until(lambda: len(line.posted) == AT_ONCE_EACH + 1, "another's to be tried")
+        go_on.set()
+        wait_until(lambda: all(each.done() for each in tried), "all to be over")
+    assert len(line.posted) == AT_ONCE_EACH + 1  # a sweep rings again for the others
+    left = next(row.id for row in rows if row.id not in {claim.id for claim in line.posted})
+    webhooks.deliver(left)
+    assert line.posted[-1].id == left
 
 
 def test_what_failed_is_not_due_before_its_time(

@@ -14,7 +14,7 @@ from api.dialects.openai.chat_answer import FROM_THE_START, Chunks, frames
 from api.dialects.openai.chat_request import ChatRequest, ask
 from api.dialects.openai.wire import DONE, HEARTBEAT
 from shared import events
-from shared.errors import InvalidRequest, NotFound
+from shared.errors import DatabaseUnavailable, InvalidRequest, NotFound
 from shared.events import Event
 from shared.models import Job, OnInterrupt, Status
 
@@ -130,6 +130,38 @@ def test_who_comes_back_gets_the_rest_byte_for_byte(said: list[Said], end: Said,
     numbers = [FROM_THE_START if frame == DONE else orjson.loads(frame[6:])["sequence_number"] for frame in live]
     seen = [frame for frame, number in zip(live, numbers, strict=True) if frame != DONE and number <= cut]
     assert seen + late == live
+
+
+LOST = [
+    events.make(2, 10_001, "restarted", {"attempt": 2, "reason": "log_lost"}),
+    events.make(2, 10_002, *says(content="new")),
+    events.make(2, 10_003, *COMPLETED),
+]
+"""What is left of a log whose beginning was lost with its Redis and its owner."""
+
+
+def _resumed(whole: list[Event], number: int) -> list[dict[str, Any]]:
+    told = frames(job(), whole, lambda: over("completed"), number)
+    return [orjson.loads(frame[6:]) for frame in told if frame != DONE]
+
+
+def test_what_was_lost_is_not_glued_to_what_came_after() -> None:
+    # Who had seen something of the old answer is told that it broke off
+    assert [fields["error"]["code"] for fields in _resumed(LOST, 5)] == ["restarted"]
+    assert [fields["error"]["code"] for fields in _resumed([*log(STARTED, says(content="old")), *LOST], 0)[1:]] == ["restarted"]
+    # Who comes late sees the new one whole, and may break off in it, too
+    whole = _resumed(LOST, FROM_THE_START)
+    assert [fields["choices"][0]["delta"].get("content") for fields in whole] == ["", "new", None]
+    numbers = [fields["sequence_number"] for fields in whole]
+    assert numbers == sorted(set(numbers))
+    assert _resumed(LOST, numbers[1]) == whole[2:]
+
+
+def test_a_database_that_is_away_at_the_end_cuts_the_stream_off() -> None:
+    def away() -> Job:
+        raise DatabaseUnavailable
+
+    assert _last(says(content="a"), CANCELLED, ended=away)["error"]["code"] == "stream_cut"
 
 
 def _last(*said: Said, ended: Callable[[], Job]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from api.dialects.openai.items import Item, dumped, items_of, listed, messages_of
+from api.dialects.openai.items import Item, call_item_id, dumped, items_of, listed, messages_of
 from shared.errors import InvalidRequest
 
 HEX = "0123456789abcdef0123456789abcdef"
@@ -103,8 +103,17 @@ def test_messages_are_items_that_make_the_same_message(role: str, body: dict[str
 
 def test_the_ids_of_items_are_made_of_their_message() -> None:
     items = items_of(f"msg_{HEX}", "assistant", {"content": "x", "tool_calls": [CHAT_CALL]})
-    assert [item["id"] for item in items] == [f"msg_{HEX}", f"fc_{HEX}_1"]
+    assert [item["id"] for item in items] == [f"msg_{HEX}", call_item_id(HEX, str(CHAT_CALL["id"]), [])]
     assert items_of(f"msg_{HEX}", "tool", {"content": "4"})[0]["id"] == f"fco_{HEX}"
+
+
+def test_a_call_keeps_its_name_when_what_stands_beside_it_goes() -> None:
+    second = {**CHAT_CALL, "id": "call_2"}
+    _, _, whole = items_of(f"msg_{HEX}", "assistant", {"content": "x", "tool_calls": [CHAT_CALL, second]})
+    (alone,) = items_of(f"msg_{HEX}", "assistant", {"content": None, "tool_calls": [second]})
+    assert whole["id"] == alone["id"]
+    first, again = items_of(f"msg_{HEX}", "assistant", {"content": None, "tool_calls": [CHAT_CALL, CHAT_CALL]})
+    assert first["id"] != again["id"]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.dialects.openai import responses_object
+from api.dialects.openai.items import call_item_id
 from api.dialects.openai.responses_events import FROM_THE_START, NUMBERS_PER_EVENT, Translation, frames
 from api.dialects.openai.responses_output import MOST_PIECES
 from api.dialects.openai.wire import DONE, HEARTBEAT
@@ -118,8 +119,8 @@ def test_function_calls_are_items_of_their_own_and_finished_in_order() -> None:
     done = [fields["item"] for fields in whole if fields["type"] == "response.output_item.done"]
     assert [(item["type"], item["id"]) for item in done] == [
         ("message", f"msg_{HEX}"),
-        ("function_call", f"fc_{HEX}_1"),
-        ("function_call", f"fc_{HEX}_2"),
+        ("function_call", call_item_id(HEX, "call_1", [])),
+        ("function_call", call_item_id(HEX, "call_2", [])),
     ]
     assert [item.get("arguments") for item in done] == [None, '{"a":1}', "{}"]
     assert whole[-1]["response"]["output"] == done

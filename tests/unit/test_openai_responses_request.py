@@ -29,6 +29,7 @@ def asked(**body: Any) -> Any:
             {"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA, "strict": True}}},
         ),
         ({"reasoning": {"effort": "low", "summary": "auto"}}, {"reasoning_effort": "low"}),
+        ({"reasoning": {"effort": "low", "summary": "detailed"}}, {"reasoning_effort": "low"}),
         (
             {"tools": [{"type": "function", "name": "f", "parameters": SCHEMA}], "tool_choice": {"type": "function", "name": "f"}},
             {
@@ -99,7 +100,7 @@ def test_only_what_cannot_be_taken_back_is_not_begun_anew(body: dict[str, Any], 
         ("max_tool_calls", 0),
         ("text", {"format": {"type": "grammar"}}),
         ("text", {"format": {"type": "json_schema", "name": "n"}}),
-        ("reasoning", {"summary": "detailed"}),
+        ("reasoning", {"summary": "long"}),
         ("tools", [{"type": "web_search"}]),
         ("tools", [{"type": "mcp", "server_label": "x"}]),
         ("tool_choice", {"type": "allowed_tools", "mode": "auto", "tools": []}),

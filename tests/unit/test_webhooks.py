@@ -75,6 +75,7 @@ def test_only_2xx_is_delivered(status: int | None, *, is_delivered: bool) -> Non
             (address, False)
             for address in ("::ffff:127.0.0.1", "::ffff:8.8.8.8", "64:ff9b::7f00:1", "2002:7f00:1::", "::127.0.0.1")
         ),
+        *((address, False) for address in ("fec0::1", "5f00::1", "192.88.99.1")),
     ],
 )
 def test_only_public_addresses_are_public(address: str, *, public: bool) -> None:

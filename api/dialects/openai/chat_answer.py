@@ -8,12 +8,15 @@ from typing import Any
 
 from api.dialects.openai.wire import CUT, DONE, GONE, HEARTBEAT, chunk
 from shared import events
-from shared.errors import NotFound
+from shared.errors import NotFound, Unavailable
 from shared.events import Event
 from shared.models import Job
 
 Fields = dict[str, Any]
 FROM_THE_START = -1
+NUMBERS_PER_EVENT = 4
+"""Room for the numbers of one event of the log, where numbers jump with it: who comes back with a number from before the one jump
+that a log may make is known by it, and is not told the new answer as if it were the rest of the old one."""
 BROKEN_OFF = {"message": "The answer broke off, and began anew.", "type": "server_error", "param": None, "code": "restarted"}
 
 
@@ -32,7 +35,7 @@ def completion(job: Job) -> Fields:
 
 def frames(job: Job, told: Iterable[Event | None], ended: Callable[[], Job], starting_after: int) -> Iterator[bytes]:
     """Write the chunks of a chat completion after a number, to the end; see `responses_events.frames`."""
-    chunks = Chunks(job)
+    chunks = Chunks(job, starting_after)
     try:
         for said in told:
             if said is None:
@@ -47,6 +50,8 @@ def frames(job: Job, told: Iterable[Event | None], ended: Callable[[], Job], sta
                 return
     except NotFound:
         yield chunk({"error": GONE})
+    except Unavailable:
+        yield chunk({"error": CUT})
     else:
         yield chunk({"error": CUT})
 
@@ -54,29 +59,39 @@ def frames(job: Job, told: Iterable[Event | None], ended: Callable[[], Job], sta
 class Chunks:
     """A log's way into chunks, numbered from 0 without a gap."""
 
-    def __init__(self, job: Job) -> None:
-        """Begin at the log's start."""
+    def __init__(self, job: Job, starting_after: int = FROM_THE_START) -> None:
+        """Begin at the log's start, for a reader who has seen the chunks up to a number."""
         self.is_over = False
         self.is_whole = False
         self._common = {**_common(job), "object": "chat.completion.chunk"}
         self._includes_usage = bool((job.wire_request or {}).get("include_usage"))
         self._number = 0
+        self._seen = starting_after
         self._has_shown = False
 
     def said(self, said: Event, ended: Callable[[], Job]) -> Iterator[Fields]:
         """Tell one event of the log; `ended` reads the row at the terminal one."""
         if said.type in (events.FAILED, events.CANCELLED):
             yield self._broken(_error(ended()))
-        elif said.type == events.RESTARTED and self._has_shown:
+            return
+        if self._number == 0:
+            yield self._chunk({"role": "assistant", "content": ""})
+        if said.type == events.RESTARTED:
+            yield from self._restart(said)
+        elif said.type == events.DELTA:
+            self._has_shown = True
+            yield self._chunk({name: value for name, value in said.fields()["delta"].items() if name != "role"})
+        elif said.is_terminal:
+            yield from self._end(said, ended)
+
+    def _restart(self, said: Event) -> Iterator[Fields]:
+        """Begin anew, unless something was shown: here, or to a reader who comes back with a number of an answer that is lost."""
+        has_seen = self._has_shown
+        if said.is_legal_jump:
+            self._number = max(self._number, NUMBERS_PER_EVENT * said.seq)
+            has_seen = has_seen or FROM_THE_START < self._seen < self._number
+        if has_seen:
             yield self._broken(BROKEN_OFF)
-        else:
-            if self._number == 0:
-                yield self._chunk({"role": "assistant", "content": ""})
-            if said.type == events.DELTA:
-                self._has_shown = True
-                yield self._chunk({name: value for name, value in said.fields()["delta"].items() if name != "role"})
-            elif said.is_terminal:
-                yield from self._end(said, ended)
 
     def _end(self, said: Event, ended: Callable[[], Job]) -> Iterator[Fields]:
         yield self._chunk({}, said.fields()["finish_reason"] or "stop")

@@ -3,6 +3,7 @@
 The items are the messages on the way from a conversation's root to its current leaf; other branches are not shown here.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from flask import Blueprint, Response, jsonify
@@ -122,7 +123,7 @@ def index(conversation_id: str) -> Response:
 @blueprint.get("/<conversation_id>/items/<item_id>")
 def show_item(conversation_id: str, item_id: str) -> Response:
     """Show one item."""
-    _, place, told = _item(_found(conversation_id), item_id)
+    _, place, told = _item(talks.path(context(), _found(conversation_id)), item_id)
     return jsonify(told[place])
 
 
@@ -130,14 +131,15 @@ def show_item(conversation_id: str, item_id: str) -> Response:
 def remove_item(conversation_id: str, item_id: str) -> Response:
     """Take one item out of a conversation; answers with the conversation."""
     found = _found(conversation_id)
-    message, place, told = _item(found, item_id)
+    message, _, _ = _item(talks.path(context(), found), item_id)
+    with context().database.write() as session:
+        _locked(session, found.id)
+        row = session.get(Message, message.id)
+        _, place, told = _item([row] if row else [], item_id)
+        if row is not None and len(told) > 1:
+            row.body = _without(row.body, place, len(told))
     if len(told) == 1:
         deletion.remove_message(context(), found, message.id)
-    else:
-        with context().database.write() as session:
-            row = session.get(Message, message.id)
-            if row is not None:
-                row.body = _without(row.body, place, len(told))
     return jsonify(_view(_found(conversation_id)))
 
 
@@ -152,15 +154,16 @@ def _without(body: Fields, place: int, count: int) -> Fields:
     return {**rest, "tool_calls": left} if left else rest
 
 
-def _item(found: Conversation, item_id: str) -> tuple[Message, int, list[Fields]]:
+def _item(path: Sequence[Message], item_id: str) -> tuple[Message, int, list[Fields]]:
     """Find an item: its message, its place in it, and all items that the message is."""
     row_id = "msg_" + item_id.partition("_")[2].partition("_")[0]
-    message = next((each for each in talks.path(context(), found) if each.id == row_id), None)
+    message = next((each for each in path if each.id == row_id), None)
     told = items.items_of(message.id, message.role, message.body) if message else []
-    for place, item in enumerate(told):
-        # An answer that began anew has its place in its response's stream behind its id.
-        if message and (item["id"] == item_id or (item["type"] == items.MESSAGE and item_id.startswith(f"{row_id}_"))):
-            return message, place, told
+    ids = [item["id"] for item in told]
+    # An item of an answer that began anew has its place in its response's stream behind its id.
+    places = [place for place, each in enumerate(ids) if each == item_id or (item_id not in ids and item_id.startswith(f"{each}_"))]
+    if message and places:
+        return message, places[0], told
     raise NotFound(f"No item was found under the id '{item_id}'.", param="item_id")
 
 

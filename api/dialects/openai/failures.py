@@ -1,4 +1,4 @@
-"""What a whole answer is told when there is none: the provider's cause, in OpenAI's envelope."""
+"""What is answered when somebody behind us has failed: the provider of an answer, or the receiver of a webhook."""
 
 from shared.errors import ChatrelayError
 from shared.models import Job
@@ -7,6 +7,13 @@ BAD_GATEWAY = 502
 FLAGGED = "content_flagged"
 STATUSES = {FLAGGED: 400, "agent_none": 503, "cancelled": 409}
 """What the ends of a job without an answer are here; all else is 502."""
+
+
+class NotReached(ChatrelayError):
+    """The webhook's endpoint gave no answer."""
+
+    status = BAD_GATEWAY
+    code = "webhook_not_reached"
 
 
 class ProviderFailed(ChatrelayError):

@@ -4,7 +4,8 @@ A chat message may be several items (a text and the functions that it calls), an
 openai/openai-openapi 2.3.0.
 """
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Collection, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
@@ -15,6 +16,8 @@ from shared.errors import InvalidRequest
 Fields = dict[str, Any]
 Status = Literal["in_progress", "completed", "incomplete"] | None
 MESSAGE = "message"
+NAME_DIGITS = 16
+"""How much of a digest names an item among those of one message."""
 
 
 class InputText(Body):
@@ -180,10 +183,18 @@ def items_of(message_id: str, role: str, body: Fields) -> list[Fields]:
         return [{"id": f"fco_{base}", "type": "function_call_output", "status": "completed", **output}]
     calls = body.get("tool_calls") or []
     items = [_said(message_id, role, body)] if not calls or body.get("content") or body.get("refusal") else []
-    for place, call in enumerate(calls, len(items)):
+    names: list[str] = []
+    for call in calls:
+        names.append(call_item_id(base, call["id"], names))
         function = {"call_id": call["id"], "name": call["function"]["name"], "arguments": call["function"]["arguments"]}
-        items.append({"id": f"fc_{base}_{place}", "type": "function_call", "status": "completed", **function})
+        items.append({"id": names[-1], "type": "function_call", "status": "completed", **function})
     return items
+
+
+def call_item_id(base: str, call_id: str, taken: Collection[str]) -> str:
+    """Name the item of a call by the call, so that it keeps its name when items beside it go; `taken` are its siblings' names."""
+    name = f"fc_{base}_{hashlib.sha256(call_id.encode()).hexdigest()[:NAME_DIGITS]}"
+    return name if name not in taken else f"{name}_{len(taken)}"  # some providers give two calls one id
 
 
 def _said(message_id: str, role: str, body: Fields) -> Fields:

@@ -50,7 +50,7 @@ def page(whole: Sequence[Fields], default: str = DESCENDING) -> Fields:
         places = [place for place, item in enumerate(ordered, 1) if item["id"] == after]
         if not places:
             raise NotFound(f"There is nothing under the id '{after}' in this list.", param="after")
-        ordered = ordered[places[0] :]
+        ordered = ordered[places[-1] :]  # who sends two items under one id shall not be led in circles
     return listed(ordered[:most], has_more=len(ordered) > most)
 
 

@@ -10,7 +10,7 @@ from api import control, conversations, identity, sse, waiting
 from api.context import context
 from api.dialects.openai import items, paging, responses_events, responses_object, wire
 from api.dialects.openai.failures import ProviderFailed
-from api.dialects.openai.responses_request import ResponseRequest, ask, parameters
+from api.dialects.openai.responses_request import Question, ResponseRequest, ask, parameters
 from api.following import follow, partial_log
 from api.submission import submit
 from shared import ending
@@ -132,14 +132,14 @@ def input_items(response_id: str) -> Response:
 @blueprint.post("/responses/input_tokens")
 def input_tokens() -> Response:
     """Estimate how many tokens an input is, with what was said before it and the tools. Nobody is asked."""
-    body = wire.read(ResponseRequest)
+    body = wire.read(Question)
     messages = [*_before(body), *items.messages_of(body.items())]
     asked = [body.instructions or "", *(orjson.dumps(tool).decode() for tool in parameters(body).get("tools", ()))]
     count = sum(estimate_tokens(text) for text in (*map(text_of, messages), *asked))
     return jsonify({"object": "response.input_tokens", "input_tokens": count})
 
 
-def _before(body: ResponseRequest) -> list[Fields]:
+def _before(body: Question) -> list[Fields]:
     if body.conversation_name is not None:
         found = conversations.get(context(), identity.principal().user_id, body.conversation_name, param="conversation")
         return _said(conversations.path(context(), found))

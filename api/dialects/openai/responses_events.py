@@ -9,7 +9,7 @@ from api.dialects.openai import responses_object
 from api.dialects.openai.responses_output import COMPLETED, INCOMPLETE, Fields, Output
 from api.dialects.openai.wire import CUT, DONE, GONE, HEARTBEAT, chunk, event
 from shared import events
-from shared.errors import NotFound
+from shared.errors import NotFound, Unavailable
 from shared.events import Event
 from shared.models import Job, Status
 
@@ -42,6 +42,8 @@ def frames(job: Job, told: Iterable[Event | None], ended: Callable[[], Job], sta
                 return
     except NotFound:
         yield chunk({"error": GONE})
+    except Unavailable:
+        yield chunk({"error": CUT})
     else:
         yield chunk({"error": CUT})
 

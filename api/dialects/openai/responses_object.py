@@ -23,6 +23,8 @@ DEFAULTS: Fields = {
     "previous_response_id": None,
     "prompt": None,
     "prompt_cache_key": None,
+    "prompt_cache_options": None,
+    "prompt_cache_retention": None,
     "reasoning": {"effort": None, "summary": None},
     "safety_identifier": None,
     "service_tier": "default",

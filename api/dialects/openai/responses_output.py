@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from api.dialects.openai.items import call_item_id
+
 Fields = dict[str, Any]
 
 IN_PROGRESS = "in_progress"
@@ -132,6 +134,7 @@ class Output:
         """Begin; the items' ids are made of `base`."""
         self._base = base
         self._begun = 0
+        self._has_dropped = False
         self._items: list[_Content | _Call] = []
         self._calls: dict[int, _Call] = {}
 
@@ -160,6 +163,7 @@ class Output:
     def drop(self) -> Iterator[Fields]:
         """Begin the answer anew, in new items: the old ones are finished as incomplete, and are no part of it any more."""
         yield from self.end(INCOMPLETE, is_whole=False)
+        self._has_dropped = self._has_dropped or bool(self._items)
         self._items, self._calls = [], {}
 
     def _say(self, kind: str, prefix: str, part: str, piece: str) -> Iterator[Fields]:
@@ -179,7 +183,8 @@ class Output:
         if call is None:
             if (open_item := self._growing()) is not None:
                 yield from open_item.end(COMPLETED, is_whole=True)
-            call = _Call(self._id("fc"), self._begun, piece.get("id") or "", function.get("name") or "")
+            call_id = piece.get("id") or ""
+            call = _Call(self._call_item_id(call_id), self._begun, call_id, function.get("name") or "")
             self._calls[place] = call
             yield from self._begin(call)
         if function.get("arguments"):
@@ -193,6 +198,11 @@ class Output:
         self._items.append(item)
         self._begun += 1
         yield {"type": "response.output_item.added", "output_index": item.index, "item": item.shown()}
+
+    def _call_item_id(self, call_id: str) -> str:
+        """Name a call as its conversation does; where the answer began anew its place is told too, since names are used once."""
+        name = call_item_id(self._base, call_id, [call.id for call in self._calls.values()])
+        return f"{name}_{self._begun}" if self._has_dropped else name
 
     def _id(self, prefix: str) -> str:
         """Name an item: the first message as its row in the database, all others by their place too."""

@@ -4,7 +4,7 @@ Every parameter of the SDK is honoured, passed on to the provider under its name
 docs/openai.md has the table.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -76,8 +76,8 @@ class Reasoning(Body):
     """How much to think. Summaries are the model's to give; none can be ordered."""
 
     effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
-    summary: Literal["auto"] | None = None
-    generate_summary: Literal["auto"] | None = None
+    summary: Literal["auto", "concise", "detailed"] | None = None
+    generate_summary: Literal["auto", "concise", "detailed"] | None = None
 
 
 class StreamOptions(Body):
@@ -86,8 +86,8 @@ class StreamOptions(Body):
     include_obfuscation: bool | None = None
 
 
-class ResponseRequest(Body):
-    """A request for a response."""
+class Question(Body):
+    """What a response is asked with, and what its tokens are counted of."""
 
     model: ModelName | None = None
     input: str | Annotated[list[items.Item], Field(min_length=1, max_length=MAX_ITEMS)] | None = None
@@ -111,7 +111,7 @@ class ResponseRequest(Body):
     parallel_tool_calls: bool | None = None
     truncation: Literal["auto", "disabled"] | None = None
     include: list[str] | None = None
-    service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = None
+    service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast", "ultrafast"] | None = None
     user: str | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
@@ -136,9 +136,7 @@ class ResponseRequest(Body):
         return include
 
     @model_validator(mode="after")
-    def _consistent(self) -> "ResponseRequest":
-        if self.input is None:
-            raise InvalidRequest("input is missing.", param="input")
+    def _consistent(self) -> Self:
         if self.conversation is not None and self.previous_response_id is not None:
             raise InvalidRequest("Send either conversation or previous_response_id.", param="previous_response_id")
         named = self.tool_choice.name if isinstance(self.tool_choice, ToolChoice) else None
@@ -155,6 +153,16 @@ class ResponseRequest(Body):
         if isinstance(self.input, str):
             return [{"type": items.MESSAGE, "role": "user", "content": self.input}]
         return items.dumped(self.input or [])
+
+
+class ResponseRequest(Question):
+    """A request for a response."""
+
+    @model_validator(mode="after")
+    def _asks_something(self) -> Self:
+        if self.input is None:
+            raise InvalidRequest("input is missing.", param="input")
+        return self
 
 
 def ask(body: ResponseRequest, before: list[Fields], **where: Any) -> Ask:
@@ -200,7 +208,7 @@ def _told(body: ResponseRequest) -> Fields:
     return {**told, **conversation, "input": body.items()}
 
 
-def parameters(body: ResponseRequest) -> Fields:
+def parameters(body: Question) -> Fields:
     """Tell what goes along to the provider, in the words of chat completions."""
     text, reasoning = body.text or Text(), body.reasoning or Reasoning()
     told: Fields = {

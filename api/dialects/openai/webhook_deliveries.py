@@ -4,23 +4,26 @@ import time
 from typing import Any
 
 from flask import Blueprint, Response, jsonify
-from sqlalchemy import select
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
 
+from api import identity
 from api.bodies import Body
 from api.context import context
 from api.dialects.openai import paging, wire
+from api.dialects.openai.failures import NotReached
 from api.dialects.openai.webhooks import EventType, found
 from shared import webhooks
 from shared.database import now_ms
-from shared.errors import ChatrelayError, NotFound
-from shared.models import WebhookDelivery
+from shared.errors import Conflict, NotFound
+from shared.models import WebhookDelivery, WebhookEndpoint
 
 Fields = dict[str, Any]
 MAX_LISTED = 1_000
 """How many deliveries are listed, the newest."""
 TEST_SECONDS = 25.0
 TEST_POLL_SECONDS = 0.1
-TEST_RESPONSE = "resp_test"
+DISABLED = "webhook_endpoint_disabled"
 
 blueprint = Blueprint("webhook_deliveries", __name__)
 
@@ -31,41 +34,53 @@ class Test(Body):
     event_type: EventType
 
 
-class NotReached(ChatrelayError):
-    """The endpoint gave no answer."""
-
-    status = 502
-    code = "webhook_not_reached"
-
-
 @blueprint.post("/webhook_endpoints/<endpoint_id>/test")
 def test(endpoint_id: str) -> Response:
     """Send an event of no response, once, and tell what the endpoint answered.
 
     Raises:
         NotReached: it answered nothing; the message says why.
+        Conflict: it is disabled.
+        RateLimited: this counts as a submission.
     """
     body = wire.read(Test)
+    _count()
     with context().database.write() as session:
-        sent = webhooks.delivery(found(session, endpoint_id).id, TEST_RESPONSE, body.event_type)
+        sent = webhooks.delivery(_enabled(session, endpoint_id).id, webhooks.TEST_RESPONSE, body.event_type)
         session.add(sent)
     until = time.monotonic() + TEST_SECONDS
     while (tried := _tried(sent.id)) is None and time.monotonic() < until:
         time.sleep(TEST_POLL_SECONDS)
+    if tried is None:
+        _withdraw(sent.id)
     if tried is None or tried.last_status is None:
-        raise NotReached((tried and tried.last_error) or "No worker has sent it yet; look at its deliveries.")
+        raise NotReached((tried and tried.last_error) or "No worker has sent it in time.")
     told = {"event_type": body.event_type, "status_code": tried.last_status, "success": True}
     return jsonify({"object": "webhook_endpoint.test", "webhook_endpoint_id": endpoint_id, **told})
 
 
 def _tried(delivery_id: str) -> WebhookDelivery | None:
-    """Look whether a test was tried; it is not tried again."""
-    with context().database.write() as session:
+    """Look whether a test was tried."""
+    with context().database.read() as session:
         row = session.get(WebhookDelivery, delivery_id)
-        if row is None or (row.last_status is None and row.last_error is None):
-            return None
-        row.due_ms = None
-        return row
+    return None if row is None or (row.last_status is None and row.last_error is None) else row
+
+
+def _withdraw(delivery_id: str) -> None:
+    with context().database.write() as session:
+        session.execute(update(WebhookDelivery).where(WebhookDelivery.id == delivery_id).values(due_ms=None))
+
+
+def _count() -> None:
+    """Whoever lets us call somebody must not be able to do it without a bound."""
+    context().limits.check_submission(identity.principal().user_id)
+
+
+def _enabled(session: Session, endpoint_id: str) -> WebhookEndpoint:
+    endpoint = found(session, endpoint_id)
+    if not endpoint.enabled:
+        raise Conflict("The endpoint is disabled, since it said that it is gone; any change sets it going again.", code=DISABLED)
+    return endpoint
 
 
 @blueprint.get("/webhook_endpoints/<endpoint_id>/deliveries")
@@ -80,9 +95,15 @@ def deliveries(endpoint_id: str) -> Response:
 
 @blueprint.post("/webhook_endpoints/<endpoint_id>/deliveries/<delivery_id>/resend")
 def resend(endpoint_id: str, delivery_id: str) -> Response:
-    """Deliver an event again, under the same id, from the schedule's beginning."""
+    """Deliver an event again, under the same id, from the schedule's beginning.
+
+    Raises:
+        Conflict: the endpoint is disabled.
+        RateLimited: this counts as a submission.
+    """
+    _count()
     with context().database.write() as session:
-        endpoint = found(session, endpoint_id)
+        endpoint = _enabled(session, endpoint_id)
         row = session.get(WebhookDelivery, delivery_id)
         if row is None or row.endpoint_id != endpoint.id:
             raise NotFound(f"No delivery was found under the id '{delivery_id}'.", param="delivery_id")

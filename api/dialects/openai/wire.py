@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from api import bodies, control, identity
 from api.context import context
-from api.dialects.openai.failures import ProviderFailed
+from api.dialects.openai.failures import NotReached, ProviderFailed
 from api.idempotency import Retry
 from shared.errors import ChatrelayError, InvalidRequest, NotFound, Unauthorized
 from shared.models import Job, Wire
@@ -59,8 +59,9 @@ def refusal(error: ChatrelayError) -> Response:
     code = "invalid_api_key" if isinstance(error, Unauthorized) else error.reason
     response = jsonify({"error": {"message": error.message, "type": error.type, "param": error.param, "code": code}})
     response.status_code = error.status
+    if isinstance(error, ProviderFailed | NotReached):
+        response.headers["x-should-retry"] = "false"  # it was tried, as often as that makes sense
     if isinstance(error, ProviderFailed):
-        response.headers["x-should-retry"] = "false"  # it was tried again, as often as that makes sense
         response.headers[JOB_HEADER] = error.job_id
     return response
 
@@ -91,7 +92,7 @@ def read(model: type[Model]) -> Model:
         InvalidRequest: it is no JSON object, or a field is wrong; it is named.
     """
     try:
-        return model.model_validate(request.get_json(silent=True))
+        return model.model_validate(request.get_json(silent=True), context=bodies.NULL_IS_NOTHING)
     except ValidationError as error:
         bodies.refuse(error)
 
