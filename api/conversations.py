@@ -223,6 +223,20 @@ def _is_written(session: Session, conversation_id: str, message_id: str) -> bool
     return bool(session.scalar(select(written)))
 
 
+def locked(session: Session, conversation_id: str, **values: Any) -> Conversation:
+    """Read a conversation again, behind its row's lock, with some columns changed: submissions and removals take turns.
+
+    Raises:
+        NotFound: it was deleted meanwhile.
+    """
+    lock = update(Conversation).where(Conversation.id == conversation_id).values(values or {"title": Conversation.title})
+    session.execute(lock, execution_options={"synchronize_session": False})
+    here = session.get(Conversation, conversation_id, populate_existing=True)
+    if here is None:
+        raise NotFound("There is no such conversation.", param="conversation_id")
+    return here
+
+
 def set_prompt(context: Context, conversation: Conversation, system: str | None) -> None:
     """Change a conversation's system prompt; turns from now on are shown the new one."""
     with context.database.write() as session:

@@ -3,7 +3,7 @@
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from api import control
+from api import control, conversations
 from api.context import Context
 from shared.answer import text_of
 from shared.models import UNFINISHED, Conversation, Job, Message
@@ -37,13 +37,23 @@ def remove_message(context: Context, conversation: Conversation, message_id: str
         if not job.status.is_terminal:
             control.stop(context, conversation.user_id, job.id)
     with context.database.write() as session:
-        for answer_id in (job.answer_id for job in jobs):
+        conversations.locked(session, conversation.id)
+        message = session.get(Message, message_id, populate_existing=True)
+        for job_id, answer_id in ((job.id, job.answer_id) for job in jobs):
+            _hang_higher(session, job_id, message.parent_id if message else None)
             answer = session.get(Message, answer_id)
             if answer is not None and (answer.failed_turn or not (answer.body.get("tool_calls") or text_of(answer.body))):
                 _take_out(session, answer)
-        if (message := session.get(Message, message_id)) is not None:
+        if message is not None:
             _take_out(session, message)
     return True
+
+
+def _hang_higher(session: Session, job_id: str, parent_id: str | None) -> None:
+    """Let the answer that a job still has to write, since it did not end in time, follow what its question followed."""
+    job = session.get(Job, job_id, with_for_update=True)
+    if job is not None and not job.status.is_terminal:
+        job.user_message_id = parent_id
 
 
 def _take_out(session: Session, message: Message) -> None:

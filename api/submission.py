@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -233,7 +233,4 @@ def _conversation(session: Session, user_id: str, ask: Ask) -> Conversation:
         made.last_position = 1
         return made
     # The row is locked by this, and read again behind the lock.
-    taken = update(Conversation).where(Conversation.id == known.id).values(last_position=Conversation.last_position + 1)
-    session.execute(taken, execution_options={"synchronize_session": False})
-    session.refresh(known)
-    return known
+    return conversations.locked(session, known.id, last_position=Conversation.last_position + 1)

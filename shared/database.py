@@ -62,9 +62,9 @@ class Database:
         DatabaseUnavailable: from `read` and `write`, when the database is away or too busy to answer.
     """
 
-    def __init__(self, url: str) -> None:
-        """Prepare to connect to an SQLAlchemy URL; nothing is opened yet."""
-        self.engine = _engine(url)
+    def __init__(self, url: str, connections: int = POOL_SIZE + POOL_OVERFLOW) -> None:
+        """Prepare to connect to an SQLAlchemy URL, with so many connections at the most; nothing is opened yet."""
+        self.engine = _engine(url, connections)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
         self._writer = self.engine.execution_options(**{_SQLITE_BEGIN: "BEGIN IMMEDIATE"})
 
@@ -106,11 +106,12 @@ def _json(value: Any) -> str:
     return _NUL.sub(r"\1\\ufffd", json.dumps(value))
 
 
-def _engine(url: str) -> Engine:
+def _engine(url: str, connections: int) -> Engine:
+    kept = min(connections, POOL_SIZE)
     options: dict[str, Any] = {
         "json_serializer": _json,
-        "pool_size": POOL_SIZE,
-        "max_overflow": POOL_OVERFLOW,
+        "pool_size": kept,
+        "max_overflow": connections - kept,
         "pool_timeout": POOL_WAIT_SECONDS,
         "pool_recycle": POOL_RECYCLE_SECONDS,
         "hide_parameters": True,  # an error ends in a log, and a statement's parameters are what users say

@@ -1,7 +1,8 @@
 """Which life of Redis this is: a word that changes when Redis is restarted, replaced or emptied.
 
-A log that was written in another life may be short by what was not yet on disk, so only its owner's memory can be trusted then.
-The word joins the server's own run id, which changes with every start, and a random marker, which FLUSHALL takes away.
+A log that was written in another life may be short by what was not yet on disk, so only its owner's memory can be trusted then. The
+word joins the server's own run id, which changes with every start, the id of its replication, which changes with every promotion,
+and a random marker, which FLUSHALL takes away.
 """
 
 import secrets
@@ -14,30 +15,44 @@ from redis.exceptions import RedisError
 from shared import keyspace
 
 MARKER_BYTES = 8
-RUN_ID_CHARS = 16
+ID_CHARS = 16
+
+QUESTIONS: tuple[tuple[str, ...], ...] = (("GET", keyspace.EPOCH_KEY), ("INFO", "server"), ("INFO", "replication"))
+"""What to ask, in this order; `of` reads the answers. A Redis that is too full to write answers all the same."""
 
 
-def commands() -> list[tuple[Any, ...]]:
-    """What to ask, in this order; `of` reads the answers."""
-    return [
-        ("SET", keyspace.EPOCH_KEY, secrets.token_hex(MARKER_BYTES), "NX"),
-        ("GET", keyspace.EPOCH_KEY),
-        ("INFO", "server"),
-    ]
+def mark() -> tuple[str, ...]:
+    """Make the command that marks a new life, unless somebody was faster."""
+    return ("SET", keyspace.EPOCH_KEY, secrets.token_hex(MARKER_BYTES), "NX")
 
 
-def of(replies: Sequence[Any]) -> str:
-    """Read the answers to `commands`.
+def of(replies: Sequence[Any]) -> str | None:
+    """Read the answers to `QUESTIONS`; None where this life has not been marked yet."""
+    marker, server, replication = replies
+    if marker is None:
+        return None
+    return f"{server['run_id'][:ID_CHARS]}.{replication['master_replid'][:ID_CHARS]}.{marker.decode()}"
+
+
+def sure(word: str | None) -> str:
+    """Insist on a word.
 
     Raises:
-        RedisError: Redis was emptied just now; ask again.
+        RedisError: Redis was emptied between two questions; ask again.
     """
-    _, marker, server = replies
-    if marker is None:
+    if word is None:
         raise RedisError("Redis was emptied between two questions.")
-    return f"{server['run_id'][:RUN_ID_CHARS]}.{marker.decode()}"
+    return word
 
 
 def current(client: Redis) -> str:
     """Ask which life this is."""
-    return of([client.execute_command(*command) for command in commands()])
+    word = _asked(client)
+    if word is None:
+        client.execute_command(*mark())
+        word = _asked(client)
+    return sure(word)
+
+
+def _asked(client: Redis) -> str | None:
+    return of([client.execute_command(*question) for question in QUESTIONS])

@@ -171,15 +171,26 @@ def renew(session: Session, held: Sequence[Held], *, lease_ms: int, epoch: str |
     return {job_id: Renewal(job_id in renewed, wanted is not None) for job_id, wanted in known}
 
 
-def retry(session: Session, job_id: str, attempt: int, error: dict[str, Any]) -> bool:
-    """Begin the next attempt in place, after an error of the provider. Tells whether the job was still held."""
+def retry(session: Session, job_id: str, attempt: int, errors: int, error: dict[str, Any]) -> bool:
+    """Begin the next attempt in place, after an error of the provider. Tells whether the job is still held.
+
+    It may be asked again where the answer to a commit was lost: nobody else raises the attempt, counts an error and goes on.
+
+    Args:
+        session: an open transaction.
+        job_id: the job.
+        attempt: the attempt that the caller holds.
+        errors: how many errors were counted before this one.
+        error: what the provider said.
+    """
     statement = (
         update(Job)
         .where(_held_by(job_id, attempt))
-        .values(attempt=Job.attempt + 1, provider_errors=Job.provider_errors + 1, error=error)
+        .values(attempt=Job.attempt + 1, provider_errors=errors + 1, error=error)
         .returning(Job.id)
     )
-    return session.scalar(statement, execution_options=_QUIET) is not None
+    done = select(Job.id).where(_held_by(job_id, attempt + 1), Job.provider_errors == errors + 1)
+    return (session.scalar(statement, execution_options=_QUIET) or session.scalar(done)) is not None
 
 
 def give_back(

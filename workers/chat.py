@@ -113,7 +113,8 @@ class Chat:
 
     def _raise_attempt(self, hold: Hold, error: ProviderError) -> bool:
         with hold.changing():
-            held = self._surely(hold, lambda session: lifecycle.retry(session, hold.job.id, hold.attempt, error.fields()))
+            errors = hold.job.provider_errors
+            held = self._surely(hold, lambda session: lifecycle.retry(session, hold.job.id, hold.attempt, errors, error.fields()))
             hold.attempt += 1
             hold.job.provider_errors += 1
         return bool(held)

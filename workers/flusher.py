@@ -4,7 +4,7 @@ While a round trip is under way events gather, so that batches grow with the loa
 """
 
 import asyncio
-import time
+from itertools import starmap
 from typing import Any
 
 import redis.asyncio
@@ -13,6 +13,7 @@ from redis.exceptions import NoScriptError, RedisError
 
 from shared import epoch, keyspace, stream
 from shared.stream import Verdict, Write
+from workers import clock
 from workers.joblog import JobLog, LogLost
 
 BACKOFF_FIRST_SECONDS = 0.05
@@ -63,7 +64,7 @@ class Flusher:
             self._wake.set()
 
     def extend(self, lease_ends: dict[str, float]) -> None:
-        """Note renewed leases (monotonic seconds), and go on with the logs that had to wait for them."""
+        """Note renewed leases (seconds by our clock), and go on with the logs that had to wait for them."""
         for job_id, lease_end in lease_ends.items():
             if joblog := self._logs.get(job_id):
                 joblog.lease_end = lease_end
@@ -112,26 +113,34 @@ class Flusher:
 
     async def ask_epoch(self) -> str:
         """Ask which life of Redis this is."""
-        return epoch.of([await self._client.execute_command(*command) for command in epoch.commands()])
+        word = await self._epoch()
+        if word is None:
+            await self._client.execute_command(*epoch.mark())
+            word = await self._epoch()
+        return epoch.sure(word)
+
+    async def _epoch(self) -> str | None:
+        return epoch.of([await self._client.execute_command(*command) for command in epoch.QUESTIONS])
 
     async def _sample_clock(self) -> None:
         """Learn how Redis' clock relates to ours, erring towards an earlier end of every lease."""
         seconds, microseconds = await self._client.time()
-        self._clock_offset_us = int(seconds) * 1_000_000 + int(microseconds) - time.monotonic_ns() // 1000
+        self._clock_offset_us = int(seconds) * 1_000_000 + int(microseconds) - int(clock.seconds() * 1_000_000)
 
     async def _flush(self, logs: list[JobLog]) -> bool:
         """Write what is pending, and look at the tail where nothing is. Tells whether every log was found as it should be."""
         async with self._round:
             if self._clock_offset_us is None:
                 await self._sample_clock()
-            now = time.monotonic()
+            now = clock.seconds()
             ready = [(joblog, joblog.write(self._lease_us(joblog))) for joblog in logs if self._may_write(joblog, now)]
+            is_whole = len(ready) == len(logs) and all(starmap(_covers, ready))
             replies = await self._send([write for _, write in ready])
             answered = zip(ready, replies, strict=True)
             verdicts = [self._settle(*asked, reply) for asked, reply in answered if not isinstance(reply, Exception)]
             if refused := [reply for reply in replies if isinstance(reply, Exception)]:
                 raise refused[0]  # only now, so that one log does not hold up the others
-            return len(ready) == len(logs) and all(verdict is Verdict.OK for verdict in verdicts)
+            return is_whole and all(verdict is Verdict.OK for verdict in verdicts)
 
     def _may_write(self, joblog: JobLog, now: float) -> bool:
         ours = self._logs.get(joblog.job_id) is joblog
@@ -172,3 +181,8 @@ class Flusher:
         if joblog.pending and not joblog.is_lost and verdict is not Verdict.LAPSED:
             self.touch(joblog)
         return verdict
+
+
+def _covers(joblog: JobLog, write: Write) -> bool:
+    """Tell whether a log is whole in Redis once a write is there: a long one is written in several."""
+    return write.rewrite or joblog.acked + len(write.entries) == len(joblog.entries)

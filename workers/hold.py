@@ -10,6 +10,7 @@ from enum import StrEnum
 from shared.events import DELTA
 from shared.lifecycle import Held
 from shared.models import Job
+from workers import clock
 from workers.joblog import JobLog, LogLost
 from workers.loop import Loop
 
@@ -29,8 +30,8 @@ class Hold:
     """One job in this process' hands, for one attempt after another.
 
     `is_changing` says that a thread is changing the attempt in the database, so that a renewal that finds the old one gone means
-    nothing. `renewed_seq` is how far the row knows that readers may have read. `claimed` is the moment of the claim by the
-    monotonic clock (seconds), `claimed_ms` by the database's.
+    nothing. `renewed_seq` is how far the row knows that readers may have read. `claimed` is the moment of the claim by our clock
+    (seconds), `claimed_ms` by the database's.
     """
 
     def __init__(self, job: Job, loop: Loop, *, claimed: float, lease_seconds: float) -> None:
@@ -52,7 +53,7 @@ class Hold:
 
     def now_ms(self) -> int:
         """Tell the time by the database's clock, as far as this process knows it."""
-        return self._claimed_ms + int((time.monotonic() - self._claimed) * 1000)
+        return self._claimed_ms + int((clock.seconds() - self._claimed) * 1000)
 
     @property
     def seconds_left(self) -> float:

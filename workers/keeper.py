@@ -13,6 +13,7 @@ from shared.database import Database
 from shared.errors import DatabaseUnavailable
 from shared.lifecycle import Held, Renewal
 from shared.models import Job
+from workers import clock
 from workers.flusher import Flusher
 from workers.hold import Hold, Holds, Stop
 from workers.loop import Loop
@@ -23,16 +24,21 @@ log = structlog.get_logger(__name__)
 class Keeper:
     """Claims jobs for one worker process and renews its leases.
 
-    `steady_since` is the monotonic moment since which every renewal succeeded (None after a failure): a worker that could not renew
-    cannot know who is dead, since a database that was away makes everybody look dead.
+    `steady_since` is the moment by our clock since which every renewal succeeded (None after a failure): a worker that could not
+    renew cannot know who is dead, since a database that was away makes everybody look dead.
     """
 
-    def __init__(self, config: Settings, database: Database, loop: Loop, flusher: Flusher, holds: Holds, owner: str) -> None:
-        """Prepare; `run` renews."""
+    def __init__(
+        self, config: Settings, database: Database, renewals: Database, loop: Loop, flusher: Flusher, holds: Holds, owner: str
+    ) -> None:
+        """Prepare; `run` renews. `renewals` is a way to the database that nobody else is in: jobs that end all at once must not
+        cost the others their leases.
+        """
         self.steady_since: float | None = None
-        self._renewed = time.monotonic()
+        self._renewed = clock.seconds()
         self._config = config
         self._database = database
+        self._renewals = renewals
         self._loop = loop
         self._flusher = flusher
         self._holds = holds
@@ -41,12 +47,12 @@ class Keeper:
 
     def is_steady(self) -> bool:
         """Tell whether every renewal of a whole lease has succeeded, so that whoever looks dead is dead."""
-        now, since = time.monotonic(), self.steady_since
+        now, since = clock.seconds(), self.steady_since
         return since is not None and now - since > self._config.lease_seconds and now - self._renewed < self._config.lease_seconds
 
     def claim(self) -> Hold | None:
         """Take the next job and hold it; None when there is none."""
-        before = time.monotonic()
+        before = clock.seconds()
         with self._database.write() as session:
             job = lifecycle.claim(
                 session,
@@ -89,11 +95,11 @@ class Keeper:
         self._renew()
 
     def _renew(self) -> None:
-        before = time.monotonic()
+        before = clock.seconds()
         if before - self._renewed > self._config.lease_seconds:
             self.steady_since = None
         asked = {hold: hold.held for hold in self._holds.all()}
-        with self._database.write() as session:
+        with self._renewals.write() as session:
             kept = lifecycle.renew(session, list(asked.values()), lease_ms=self._lease_ms, epoch=self._flusher.epoch)
         self._renewed = before
         self.steady_since = self.steady_since or before

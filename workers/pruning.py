@@ -1,6 +1,9 @@
 """Deletes what is older than its keeping: finished jobs, conversations nobody speaks in, spent tokens and idempotency keys."""
 
-from sqlalchemy import ColumnElement, delete, exists, select
+from collections.abc import Callable
+from functools import partial
+
+from sqlalchemy import ColumnElement, and_, delete, exists, select
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import ReturningDelete
 
@@ -29,21 +32,38 @@ def prune(database: Database, retention_days: int, unstored_seconds: float) -> i
     Raises:
         DatabaseUnavailable: the rest is left to the next time.
     """
-    deletions = [_spent_tokens(), _old_keys(), _unstored_jobs(now_ms() - int(unstored_seconds * 1000))]
+    unstored_ms = now_ms() - int(unstored_seconds * 1000)
+    deletions = [_all(_spent_tokens()), _all(_old_keys()), _all(_unstored_jobs(unstored_ms))]
     if retention_days:
         before_ms = now_ms() - retention_days * DAY_MS
-        deletions += [_silent_conversations(before_ms), _old_jobs(before_ms), _old_deliveries(before_ms)]
+        deletions += [partial(_silent_conversations, before_ms), _all(_old_jobs(before_ms)), _all(_old_deliveries(before_ms))]
     return sum(_until_done(database, deletion) for deletion in deletions)
 
 
-def _until_done(database: Database, deletion: Deletion) -> int:
+def _until_done(database: Database, deletion: Callable[[Session], int]) -> int:
     total = 0
     while True:
         with database.write() as session:
-            gone = _rows(session, deletion)
+            gone = deletion(session)
         total += gone
         if gone < BATCH:
             return total
+
+
+def _all(deletion: Deletion) -> Callable[[Session], int]:
+    return lambda session: _rows(session, deletion)
+
+
+def _silent_conversations(before_ms: ColumnElement[int], session: Session) -> int:
+    """Delete conversations whole, with messages and jobs, once nothing in them is newer.
+
+    Each is locked before it is looked at for good: a turn that is just being accepted holds the same lock until it can be seen.
+    """
+    spoken = exists().where(Message.conversation_id == Conversation.id, Message.created_ms >= before_ms)
+    running = exists().where(Job.conversation_id == Conversation.id, Job.status.in_(UNFINISHED))
+    is_silent = and_(Conversation.created_ms < before_ms, ~spoken, ~running)
+    locked = session.scalars(select(Conversation.id).where(is_silent).limit(BATCH).with_for_update(skip_locked=True)).all()
+    return _rows(session, delete(Conversation).where(Conversation.id.in_(locked), is_silent).returning(Conversation.id))
 
 
 def _rows(session: Session, deletion: Deletion) -> int:
@@ -58,14 +78,6 @@ def _spent_tokens() -> Deletion:
 def _old_keys() -> Deletion:
     due = select(IdempotencyKey.job_id).where(IdempotencyKey.created_ms < now_ms() - IDEMPOTENCY_DAYS * DAY_MS).limit(BATCH)
     return delete(IdempotencyKey).where(IdempotencyKey.job_id.in_(due)).returning(IdempotencyKey.job_id)
-
-
-def _silent_conversations(before_ms: ColumnElement[int]) -> Deletion:
-    """A conversation goes whole, with its messages and jobs, once nothing in it is newer."""
-    spoken = exists().where(Message.conversation_id == Conversation.id, Message.created_ms >= before_ms)
-    running = exists().where(Job.conversation_id == Conversation.id, Job.status.in_(UNFINISHED))
-    due = select(Conversation.id).where(Conversation.created_ms < before_ms, ~spoken, ~running).limit(BATCH)
-    return delete(Conversation).where(Conversation.id.in_(due)).returning(Conversation.id)
 
 
 def _old_jobs(before_ms: ColumnElement[int]) -> Deletion:

@@ -76,7 +76,7 @@ class Streaming:
                     return await self._listen(hold, question)
                 return ending.failed(reason, "The answer was interrupted, and was not to be restarted.")
         except TimeoutError:
-            if not deadline.expired():
+            if not deadline.expired() and hold.seconds_left > 0:
                 raise
             return ending.failed("deadline_exceeded", "The job was not over by its deadline.")
 
@@ -173,6 +173,8 @@ class Streaming:
         if joblog.is_lost:
             raise LogLost
         hold.check()
+        if hold.seconds_left <= 0:
+            raise TimeoutError  # as a stop can be swallowed (`Hold.check`), so can the deadline's cancel
         hold.first_token_ms = hold.first_token_ms or hold.now_ms()
         joblog.append(events.DELTA, {"delta": delta})
         self._flusher.touch(joblog)
@@ -183,8 +185,9 @@ class Streaming:
         try:
             async with asyncio.timeout(self._config.stall_seconds) as silence:
                 async for piece in said:
-                    silence.reschedule(loop.time() + self._config.stall_seconds)
+                    silence.reschedule(None)  # what keeps us from writing is no silence of the provider
                     yield piece
+                    silence.reschedule(loop.time() + self._config.stall_seconds)
         except TimeoutError:
             if not silence.expired():
                 raise

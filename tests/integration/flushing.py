@@ -1,7 +1,6 @@
 """A flusher at work on an event loop, for tests."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import wraps
@@ -11,6 +10,7 @@ from shared import events, redis_clients
 from shared.events import Event
 from tests.integration.entries import EXPIRY_MS, JOB, started
 from tests.stack import Redis
+from workers import clock
 from workers.flusher import Flusher
 from workers.joblog import JobLog
 
@@ -60,7 +60,7 @@ def opened(
     opening: Event | None = None,
 ) -> JobLog:
     """A log that the flusher holds."""
-    lease_end = time.monotonic() + lease_seconds
+    lease_end = clock.seconds() + lease_seconds
     log = JobLog(job_id, attempt, found or [], opening or started(attempt), expiry_ms=EXPIRY_MS, lease_end=lease_end)
     flusher.hold(log)
     return log

@@ -17,7 +17,7 @@ from tests.integration.entries import begun, logged, write
 from tests.integration.jobs import MINUTE_MS, Jobs
 from tests.integration.working import Desk, working
 from tests.stack import Redis, wait_until
-from workers import chat
+from workers import chat, streaming
 from workers.hold import Stop
 from workers.providers.base import Piece, ProviderError
 from workers.sweep import Sweep
@@ -166,6 +166,19 @@ def test_a_deadline_ends_a_job(jobs: Jobs, config: Settings, said: list[Any]) ->
         {"code": "deadline_exceeded", "message": "The job was not over by its deadline."},
     )
     assert len(archive(jobs, job_id)) == 1 + len(said)
+
+
+def test_what_keeps_us_from_writing_is_no_silence_of_the_provider(
+    jobs: Jobs, config: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streaming, "MAX_AHEAD_EVENTS", 2)  # so that renewals, which come slowly, are waited for
+    slow = config.model_copy(update={"stall_seconds": 0.2, "renew_seconds": 0.6})
+    job_id = jobs.queue()
+    with working(slow, jobs.database, ["a", "b", "c", "d", STOP]) as desk, desk.running():
+        pass
+
+    row = jobs.row(job_id)
+    assert (row.status, row.attempt, row.message) == (Status.COMPLETED, 1, {"role": "assistant", "content": "abcd"})
 
 
 def test_an_answer_that_grows_too_long_is_cut(jobs: Jobs, config: Settings) -> None:

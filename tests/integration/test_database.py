@@ -233,9 +233,8 @@ def test_a_postgresql_that_may_only_be_read_for_now_is_unavailable(own: Database
 
 
 def test_a_pool_that_is_used_up_is_unavailable(own_server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"POOL_SIZE": 1, "POOL_OVERFLOW": 0, "POOL_WAIT_SECONDS": 0.1}.items():
-        monkeypatch.setattr(database_module, name, value)
-    database = Database(own_server.url())
+    monkeypatch.setattr(database_module, "POOL_WAIT_SECONDS", 0.1)
+    database = Database(own_server.url(), connections=1)
 
     with database.read() as session:
         session.execute(select(1))

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from shared import epoch, events, keyspace
+from shared import epoch, events, keyspace, redis_clients
 from tests.integration.entries import JOB, Listener, begun, completed, logged, restarted, started, write
 from tests.integration.flushing import TICK_SECONDS, flushing, on_a_loop, opened, say, until
 from tests.stack import Redis
+from workers import clock
+from workers.flusher import Flusher
 from workers.joblog import BATCH_ENTRIES, LogLost, LogMoved
 
 
@@ -225,7 +227,7 @@ async def test_without_a_lease_nothing_is_written_until_it_is_renewed(empty_redi
         assert logged(empty_redis.client) == [started()]
         assert not log.is_lost
 
-        flusher.extend({JOB: time.monotonic() + 60, "job_of_nobody": 0.0})
+        flusher.extend({JOB: clock.seconds() + 60, "job_of_nobody": 0.0})
         await log.flushed()
         assert logged(empty_redis.client) == log.entries
 
@@ -243,7 +245,7 @@ async def test_a_lease_that_runs_out_on_the_way_writes_nothing(empty_redis: Redi
         assert logged(empty_redis.client) == [started()]
 
         flusher._clock_offset_us += 120_000_000
-        flusher.extend({JOB: time.monotonic() + 60})
+        flusher.extend({JOB: clock.seconds() + 60})
         await log.flushed()
         assert logged(empty_redis.client) == log.entries
 
@@ -335,6 +337,21 @@ async def test_the_tick_knows_which_redis_it_is_and_that_every_log_is_whole(empt
 
 
 @on_a_loop
+async def test_a_long_log_is_not_whole_before_its_last_piece_is_there(empty_redis: Redis) -> None:
+    client = redis_clients.nonblocking(empty_redis.url)
+    flusher = Flusher(client, "worker_1", TICK_SECONDS)
+    log = opened(flusher)
+    say(flusher, log, 2 * BATCH_ENTRIES)
+    looks = 0
+    while log.pending:
+        await flusher._look()
+        looks += 1
+        assert (flusher.epoch is None) is log.pending
+    assert looks == 3
+    await client.aclose()
+
+
+@on_a_loop
 async def test_while_a_log_may_not_be_written_nobody_says_that_all_are_whole(empty_redis: Redis) -> None:
     async with flushing(empty_redis) as flusher:
         opened(flusher, lease_seconds=-1)
@@ -352,6 +369,15 @@ async def test_a_worker_that_is_gone_is_soon_not_alive(empty_redis: Redis) -> No
     key = keyspace.worker_key("worker_1")
     assert 0 < int(empty_redis.client.pttl(key)) <= 3 * TICK_SECONDS * 1000
     await until(lambda: not empty_redis.client.exists(key), "the key to expire")
+
+
+def test_a_full_redis_is_the_same_life(empty_redis: Redis) -> None:
+    first = epoch.current(empty_redis.client)
+    empty_redis.client.config_set("maxmemory", "1")
+    try:
+        assert epoch.current(empty_redis.client) == first
+    finally:
+        empty_redis.client.config_set("maxmemory", "0")
 
 
 def test_a_restarted_redis_is_another_life(tmp_path: Path) -> None:

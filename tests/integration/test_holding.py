@@ -29,7 +29,7 @@ def give_back(jobs: Jobs, job: Job, attempt: int | None = None, log_seq: int = 0
 
 def retry(jobs: Jobs, job_id: str, attempt: int) -> bool:
     with jobs.database.write() as session:
-        return lifecycle.retry(session, job_id, attempt, ERROR)
+        return lifecycle.retry(session, job_id, attempt, 0, ERROR)
 
 
 def now(jobs: Jobs) -> int:
@@ -104,6 +104,14 @@ def test_the_next_attempt_in_place(jobs: Jobs) -> None:
 
     assert (row.status, row.attempt, row.owner) == (Status.IN_PROGRESS, 2, job.owner)
     assert (row.provider_errors, row.error, row.lost_workers) == (1, ERROR, 0)
+
+
+def test_an_attempt_whose_commit_was_not_answered_is_begun_once(jobs: Jobs) -> None:
+    job = jobs.claimed()
+    assert [retry(jobs, job.id, 1), retry(jobs, job.id, 1)] == [True, True]
+    row = jobs.row(job.id)
+
+    assert (row.attempt, row.provider_errors) == (2, 1)
 
 
 def test_a_job_that_is_given_back_is_queued_again(jobs: Jobs) -> None:

@@ -36,6 +36,7 @@ class Belief:
 
     job_id: str
     attempt: int
+    errors: int
 
 
 @dataclass
@@ -46,6 +47,7 @@ class Known:
     conversation: str | None
     status: Status = Status.QUEUED
     attempt: int = 0
+    errors: int = 0
     lost_workers: int = 0
     lapsed: bool = False
     waits: bool = False
@@ -53,6 +55,10 @@ class Known:
 
     def is_held_by(self, belief: Belief) -> bool:
         return self.status is Status.IN_PROGRESS and self.attempt == belief.attempt
+
+    def has_retried(self, belief: Belief) -> bool:
+        """Whether a retry that this belief asks for was made already."""
+        return self.is_held_by(Belief(belief.job_id, belief.attempt + 1, 0)) and self.errors == belief.errors + 1
 
 
 class JobMachine(RuleBasedStateMachine):
@@ -131,7 +137,7 @@ class JobMachine(RuleBasedStateMachine):
         job.status, job.lapsed, job.waits = Status.IN_PROGRESS, False, False
         job.attempt += 1
         assert (claimed.attempt, claimed.lost_workers) == (job.attempt, job.lost_workers)
-        self.beliefs.append(Belief(claimed.id, claimed.attempt))
+        self.beliefs.append(Belief(claimed.id, claimed.attempt, job.errors))
 
     @precondition(lambda self: self.beliefs)
     @rule(data=st.data(), seq=st.integers(0, 50))
@@ -152,10 +158,12 @@ class JobMachine(RuleBasedStateMachine):
         belief = self.draw(data, self.beliefs)
         job = self.known[belief.job_id]
         with self.jobs.database.write() as session:
-            assert lifecycle.retry(session, belief.job_id, belief.attempt, ERROR) is job.is_held_by(belief)
+            is_ours = lifecycle.retry(session, belief.job_id, belief.attempt, belief.errors, ERROR)
+        assert is_ours is (job.is_held_by(belief) or job.has_retried(belief))
         if job.is_held_by(belief):
             job.attempt += 1
-            self.beliefs.append(Belief(belief.job_id, job.attempt))
+            job.errors += 1
+            self.beliefs.append(Belief(belief.job_id, job.attempt, job.errors))
 
     @precondition(lambda self: self.beliefs)
     @rule(data=st.data(), waits=st.booleans())

@@ -8,19 +8,21 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from shared import keyspace, lifecycle, redis_clients
+from shared import database, keyspace, lifecycle, redis_clients
 from shared.config import Settings
-from shared.database import now_ms
+from shared.database import Database, now_ms
 from shared.errors import DatabaseUnavailable
 from shared.models import Job
 from tests.integration.flushing import on_a_loop, until
 from tests.integration.jobs import Jobs
 from tests.integration.working import Desk, Provider
 from tests.stack import Redis, wait_until
-from workers import cancelling
+from workers import cancelling, clock
 from workers.hold import Hold, Holds, Stop
+from workers.keeper import Keeper
 
 LONG_AGO_SECONDS = 100.0
 
@@ -53,7 +55,35 @@ def lease(jobs: Jobs, job: Job) -> int:
 
 def become_steady(desk: Desk) -> None:
     desk.keeper._renew_if_alive()
-    desk.keeper.steady_since = time.monotonic() - LONG_AGO_SECONDS
+    desk.keeper.steady_since = clock.seconds() - LONG_AGO_SECONDS
+
+
+def test_who_has_slept_is_not_sure_that_others_are_dead(desk: Desk, jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs.lapse(jobs.claimed().id)
+    become_steady(desk)
+    assert desk.keeper.is_steady()
+    awake = clock.seconds
+    monkeypatch.setattr(clock, "seconds", lambda: awake() + LONG_AGO_SECONDS)
+
+    assert not desk.keeper.is_steady()
+    assert desk.keeper.claim() is None
+    desk.keeper._renew_if_alive()
+    assert not desk.keeper.is_steady()
+
+
+def test_jobs_that_spend_all_connections_cost_no_lease(
+    config: Settings, desk: Desk, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "POOL_WAIT_SECONDS", 0.1)
+    busy = Database(jobs.database.engine.url.render_as_string(hide_password=False), connections=1)
+    keeper = Keeper(config, busy, jobs.database, desk.loop, desk.flusher, desk.holds, "worker_1")
+    with busy.read() as session:
+        session.execute(select(1))
+        with pytest.raises(DatabaseUnavailable):
+            keeper.claim()
+        keeper._renew_if_alive()
+    assert keeper.steady_since is not None
+    busy.engine.dispose()
 
 
 def test_what_is_claimed_is_held(desk: Desk, jobs: Jobs) -> None:

@@ -1,5 +1,8 @@
 """Retention: what is old goes, what is young or still runs stays."""
 
+from concurrent import futures
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from sqlalchemy import func, select, update
 
@@ -54,6 +57,23 @@ def test_old_conversations_go_whole_and_young_ones_stay(database: Database, user
         assert set(session.scalars(select(Conversation.id))) == kept
         assert {job.conversation_id for job in session.scalars(select(Job))} == kept
         assert {message.conversation_id for message in session.scalars(select(Message))} == kept
+
+
+def test_a_turn_that_is_just_being_accepted_keeps_its_conversation(database: Database, user_id: str) -> None:
+    old = days_ago(database, OLD_DAYS)
+    conversation = add_talk(database, user_id, old)
+    with ThreadPoolExecutor(1) as threads:
+        with database.write() as session:
+            session.execute(update(Conversation).where(Conversation.id == conversation).values(last_position=2))
+            job = Job(id=new_id("job"), user_id=user_id, status=Status.QUEUED, model="m", request={}, deadline_ms=old)
+            job.conversation_id, job.position = conversation, 2
+            session.add(job)
+            session.flush()
+            pruning = threads.submit(prune, database, 90, UNSTORED_SECONDS)
+            futures.wait([pruning], 0.5)  # it goes round the conversation; or waits, where there is one writer at a time
+        pruning.result(30)
+    with database.read() as session:
+        assert session.get(Job, job.id) is not None
 
 
 def test_an_old_conversation_that_is_still_spoken_in_keeps_its_messages(database: Database, user_id: str) -> None:

@@ -69,7 +69,7 @@ class Desk:
     async def _build(self) -> None:
         self._client = redis_clients.nonblocking(self.config.redis_url)
         self.flusher = Flusher(self._client, "worker_1", self.config.renew_seconds)
-        self.keeper = Keeper(self.config, self._database, self.loop, self.flusher, self.holds, "worker_1")
+        self.keeper = Keeper(self.config, self._database, self._database, self.loop, self.flusher, self.holds, "worker_1")
         self.keeper.steady_since = 0.0  # it has renewed for long, and may say who is dead
         routing = Routing(self.provider, cast("Moderation", None), None, moderate=False)
         streaming = Streaming(self.config, self._client, self.flusher, routing)

@@ -1,11 +1,11 @@
 """The holds of one process: each attempt by itself, cancels and drains that are faster than a claim."""
 
-import time
 from collections.abc import Iterator
 
 import pytest
 
 from shared.models import Job, Status
+from workers import clock
 from workers.hold import Hold, Holds, Stop
 from workers.loop import Loop
 
@@ -20,7 +20,7 @@ def loop() -> Iterator[Loop]:
 def hold(loop: Loop, attempt: int = 1) -> Hold:
     job = Job(id="job_1", user_id="user_1", status=Status.IN_PROGRESS, model="m", request={}, deadline_ms=2**60)
     job.attempt, job.lease_until_ms, job.log_seq = attempt, 8_000, 0
-    return Hold(job, loop, claimed=time.monotonic(), lease_seconds=8)
+    return Hold(job, loop, claimed=clock.seconds(), lease_seconds=8)
 
 
 def test_an_attempt_that_is_over_does_not_unregister_its_successor(loop: Loop) -> None:

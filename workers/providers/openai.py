@@ -28,6 +28,8 @@ SHORTEST_KEY_CHARS = 8
 
 _DATA = b"data:"
 _DONE = b"[DONE]"
+MAX_COUNT = 2**31 - 1
+"""Of tokens, or of a call's place: more is nonsense, and sums of it would fit no column."""
 
 
 class OpenAIProvider:
@@ -116,8 +118,8 @@ def _check(delta: dict[str, Any], finish_reason: Any, usage: dict[str, Any]) -> 
         numbers.append(call.get("index"))
     if not all(text is None or isinstance(text, str) for text in texts):
         raise TypeError("not a text")
-    if not all(number is None or isinstance(number, int) for number in numbers):
-        raise TypeError("not a whole number")
+    if not all(number is None or (isinstance(number, int) and 0 <= number <= MAX_COUNT) for number in numbers):
+        raise TypeError("not a count")
 
 
 def refused(error: APIStatusError) -> ProviderError:

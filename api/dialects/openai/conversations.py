@@ -9,7 +9,6 @@ from typing import Annotated, Any
 from flask import Blueprint, Response, jsonify
 from pydantic import Field
 from sqlalchemy import update
-from sqlalchemy.orm import Session
 
 from api import conversations as talks
 from api import deletion, identity
@@ -91,7 +90,7 @@ def add(conversation_id: str) -> Response:
     messages = _messages(body.items)
     found = _found(conversation_id)
     with context().database.write() as session:
-        here = _locked(session, found.id)
+        here = talks.locked(session, found.id)
         before = here.leaf_id
         here.leaf_id = talks.hang(session, here, messages, before)
     added = _from(talks.path(context(), _found(conversation_id)), before)
@@ -102,16 +101,6 @@ def _from(path: list[Message], before: str | None) -> list[Message]:
     """Tell what of a path comes behind a message."""
     places = [place for place, message in enumerate(path) if message.parent_id == before]
     return path[places[0] :] if places else []
-
-
-def _locked(session: Session, conversation_id: str) -> Conversation:
-    """Read a conversation again, behind its row's lock: others may be adding too."""
-    lock = update(Conversation).where(Conversation.id == conversation_id).values(last_position=Conversation.last_position)
-    session.execute(lock, execution_options={"synchronize_session": False})
-    here = session.get(Conversation, conversation_id, populate_existing=True)
-    if here is None:
-        raise _unknown()
-    return here
 
 
 @blueprint.get("/<conversation_id>/items")
@@ -133,7 +122,7 @@ def remove_item(conversation_id: str, item_id: str) -> Response:
     found = _found(conversation_id)
     message, _, _ = _item(talks.path(context(), found), item_id)
     with context().database.write() as session:
-        _locked(session, found.id)
+        talks.locked(session, found.id)
         row = session.get(Message, message.id)
         _, place, told = _item([row] if row else [], item_id)
         if row is not None and len(told) > 1:

@@ -1,0 +1,84 @@
+"""Questions and jobs that are removed before their answer is there: the rest of the conversation stays whole."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from api import control, conversations, deletion, hearing
+from api.context import Context
+from shared import ending
+from shared.config import Settings
+from shared.ending import Ending
+from shared.ids import new_id
+from shared.models import Conversation, Job, Message, Status
+from tests.integration.entries import begun
+from tests.integration.jobs import Jobs
+from tests.integration.readers import reading
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits long for a worker that is dead."""
+    monkeypatch.setattr(hearing, "READ_SECONDS", 0.05)
+    monkeypatch.setattr(control, "DELETE_WAIT_SECONDS", 0.2)
+
+
+@pytest.fixture
+def context(config: Settings, jobs: Jobs) -> Iterator[Context]:
+    with reading(config, jobs.database) as made:
+        yield made
+
+
+def add(jobs: Jobs, conversation_id: str, role: str, text: str, parent_id: str | None) -> str:
+    message = Message(id=new_id("msg"), conversation_id=conversation_id, role=role, body={"content": text}, parent_id=parent_id)
+    with jobs.database.write() as session:
+        session.add(message)
+    return message.id
+
+
+@pytest.fixture
+def talk(jobs: Jobs) -> str:
+    """A conversation with one turn that is over."""
+    conversation_id = jobs.conversation()
+    add(jobs, conversation_id, "assistant", "Hello Ann.", add(jobs, conversation_id, "user", "I am Ann.", None))
+    return conversation_id
+
+
+@pytest.fixture
+def job(jobs: Jobs, talk: str) -> Job:
+    """A second turn, whose worker is dead but still believed to live."""
+    with jobs.database.read() as session:
+        answer = next(row for row in session.query(Message).filter_by(conversation_id=talk) if row.role == "assistant")
+    jobs.queue(conversation=talk)
+    claimed = jobs.claim()
+    assert claimed is not None
+    with jobs.database.write() as session:
+        session.get_one(Message, claimed.user_message_id).parent_id = answer.id
+        session.get_one(Conversation, talk).leaf_id = claimed.answer_id
+    return claimed
+
+
+def texts(context: Context, jobs: Jobs, conversation_id: str) -> list[str]:
+    with jobs.database.read() as session:
+        conversation = session.get_one(Conversation, conversation_id)
+    return [message.body["content"] for message in conversations.path(context, conversation)]
+
+
+def test_a_question_is_removed_whose_answer_does_not_end_in_time(context: Context, jobs: Jobs, talk: str, job: Job) -> None:
+    assert texts(context, jobs, talk) == ["I am Ann.", "Hello Ann.", "Hello"]
+    with jobs.database.read() as session:
+        conversation = session.get_one(Conversation, talk)
+    assert job.user_message_id
+    assert deletion.remove_message(context, conversation, job.user_message_id)
+    assert texts(context, jobs, talk) == ["I am Ann.", "Hello Ann."]
+    with jobs.database.write() as session:
+        assert ending.end_held(session, job.id, job.attempt, begun(1), Ending(Status.COMPLETED, "stop"), [])
+    assert texts(context, jobs, talk)[:2] == ["I am Ann.", "Hello Ann."]
+
+
+def test_a_job_is_removed_that_does_not_end_in_time(context: Context, jobs: Jobs, talk: str, job: Job) -> None:
+    behind = add(jobs, talk, "user", "And now?", job.answer_id)
+    with jobs.database.write() as session:
+        session.get_one(Conversation, talk).leaf_id = behind
+    control.remove(context, job.user_id, job.id)
+    assert texts(context, jobs, talk) == ["I am Ann.", "Hello Ann.", "Hello", "And now?"]
