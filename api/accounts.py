@@ -38,6 +38,12 @@ class Tokens:
     expires_in: int
 
 
+def is_there(context: Context, user_id: str) -> bool:
+    """Tell whether there is (still) such an account."""
+    with context.database.read() as session:
+        return session.scalar(select(User.id).where(User.id == user_id)) is not None
+
+
 def register(context: Context, username: str, password: str) -> User:
     """Make an account.
 

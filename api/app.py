@@ -53,7 +53,7 @@ def create_app(config: Settings | None = None) -> Flask:
     for install in (tracing.install, limits.install, administration.install):
         install(app)
     app.before_request(_refuse_nul)
-    cors.install(app, config.cors_origins)
+    cors.install(app, config.cors_origins, chatgpt_api_server.owns)
     for blueprint in BLUEPRINTS:
         app.register_api(blueprint)
     for spoken in DIALECT_BLUEPRINTS:
@@ -67,6 +67,7 @@ def _configure(app: Flask, config: Settings) -> None:
         SECRET_KEY=config.secret_key,
         JWT_SECRET_KEY=config.secret_key,
         MAX_CONTENT_LENGTH=config.max_body_bytes,
+        MAX_FORM_MEMORY_SIZE=config.max_body_bytes,  # a form says no more than its body, however it is written
         PROPAGATE_EXCEPTIONS=False,
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's default provider has it

@@ -1,6 +1,7 @@
 """Which browsers' pages may call us: CORS by CORS_ORIGINS."""
 
 import re
+from collections.abc import Callable
 
 from flask import Flask, Response, request
 
@@ -18,14 +19,20 @@ NO_CONTENT = 204
 _NAME = re.compile(r"[a-z0-9-]{1,64}")
 
 
-def install(app: Flask, origins: list[str]) -> None:
-    """Answer preflights and mark answers, for the origins that are allowed; with none, do nothing."""
+def install(app: Flask, origins: list[str], answers_itself: Callable[[str], bool]) -> None:
+    """Answer preflights and mark answers, for the origins that are allowed; with none, do nothing.
+
+    Args:
+        app: the application.
+        origins: who may call us; `*` is everybody.
+        answers_itself: at which paths somebody else answers preflights.
+    """
     if not origins:
         return
 
     def preflight() -> Response | None:
         is_preflight = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
-        return Response(status=NO_CONTENT) if is_preflight else None
+        return Response(status=NO_CONTENT) if is_preflight and not answers_itself(request.path) else None
 
     def mark(response: Response) -> Response:
         origin = request.headers.get("Origin", "")

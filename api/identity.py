@@ -90,6 +90,8 @@ def authenticate(token: str) -> Principal:
     claims = _claims(token)
     if claims.get(_USE) is not None or claims.get("type") != "access":
         raise Unauthorized("This is not an access token.")
+    if not accounts.is_there(context(), claims["sub"]):
+        raise Unauthorized("This account is gone.")
     return Principal(claims["sub"])
 
 

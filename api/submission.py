@@ -18,6 +18,7 @@ from shared.database import now_ms
 from shared.errors import InvalidRequest, NotFound, QueueFull, RateLimited, Unauthorized
 from shared.ids import new_id
 from shared.models import Conversation, Job, Kind, OnInterrupt, Status, User, Wire
+from shared.models.base import MODEL_CHARS
 from shared.queue import ring
 
 WAITING_AGAIN_SECONDS = 5
@@ -28,8 +29,8 @@ class Ask:
     """A job that somebody wants done: a `message` in a conversation (a new one where none is named), or `messages` alone.
 
     `conversation_id` may be any name of the conversation; with `opens`, one that is unknown becomes the name of a new one. The
-    message follows `parent_id` where that is given, else the conversation's last answer. `title` is for a new conversation. `agent`
-    holds wishes for an agent's ids (`message_id`, `parent_id`), passed on as they are.
+    message follows `parent_id` where that is given, else the last answer. `title`, and the system prompt `opens_with`,
+    are for a new conversation. `agent` holds wishes for an agent's ids (`message_id`, `parent_id`), passed on as they are.
 
     A turn of several messages has all but its last one in `leading`. A new conversation keeps `system` as its own prompt, unless it
     is for this job only (`keeps_system`). `wire` and `wire_request` are what the job is known by, and what else its request said,
@@ -41,6 +42,7 @@ class Ask:
     messages: list[dict[str, Any]] | None = None
     conversation_id: str | None = None
     opens: bool = False
+    opens_with: str | None = None
     title: str | None = None
     parent_id: str | None = None
     kind: Kind = Kind.CHAT
@@ -121,10 +123,19 @@ def _forget(context: Context, user_id: str, key: Key) -> None:
 
 
 def _check_lengths(context: Context, ask: Ask) -> None:
-    most = context.config.max_message_chars
+    check_length("model", ask.model or "", MODEL_CHARS)
     for name, text in _texts(ask):
-        if len(text) > most:
-            raise InvalidRequest(f"{name} is longer than {most} characters.", param=name, code="string_above_max_length")
+        check_length(name, text, context.config.max_message_chars)
+
+
+def check_length(name: str, text: str, most: int) -> None:
+    """Bound what somebody says.
+
+    Raises:
+        InvalidRequest: it is longer; `name` is what it is called.
+    """
+    if len(text) > most:
+        raise InvalidRequest(f"{name} is longer than {most} characters.", param=name, code="string_above_max_length")
 
 
 def _texts(ask: Ask) -> Iterator[tuple[str, str]]:
@@ -227,9 +238,8 @@ def _conversation(session: Session, user_id: str, ask: Ask) -> Conversation:
     if not known:
         if ask.conversation_id is not None and not ask.opens:
             raise NotFound("There is no such conversation.", param="conversation_id")
-        made = conversations.make(
-            session, user_id, name=ask.conversation_id, system=ask.system if ask.keeps_system else None, title=ask.title
-        )
+        system = ask.opens_with or (ask.system if ask.keeps_system else None)
+        made = conversations.make(session, user_id, name=ask.conversation_id, system=system, title=ask.title)
         made.last_position = 1
         return made
     # The row is locked by this, and read again behind the lock.

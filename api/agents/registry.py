@@ -178,6 +178,6 @@ class Registry:
         with self._speaking, self._redis.pipeline(transaction=False) as pipe:
             seated = [session for session in sessions if session.is_seated]
             for session in seated:
-                pipe.execute_command(*agents.keep_command(self._member(session), session.ask_id, self._ask_ms))
+                pipe.execute_command(*agents.keep_command(self._member(session), session.accepted_id, self._ask_ms))
             replies = pipe.execute() if seated else []
         return [session for session, is_kept in zip(seated, replies, strict=True) if not is_kept]

@@ -79,9 +79,12 @@ class Service:
         return is_good
 
     def _accept(self, session: Session, ask: Ask) -> bool:
+        """Accept an ask, if its worker still wants it: what is only taken may have been withdrawn, and is nobody's business yet."""
         session.used_us = now_us()
         command = agents.accept_command(session.agent_id, ask.id, ask.worker, asks.most_ms(self._config))
-        return bool(self._redis.execute_command(*command))
+        stands = bool(self._redis.execute_command(*command))
+        session.accepted_id = ask.id if stands else ""
+        return stands
 
     def _outcome(self, session: Session, ask: Ask) -> Outcome:
         try:

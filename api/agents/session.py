@@ -59,8 +59,9 @@ class Silence(Exception):
 class Session:
     """An agent that is registered. One thread reads (`hear`), another may be asking (`ask`), one at a time.
 
-    `heard_us` is when it last answered well, `used_us` when it was last asked (microseconds since 1970; 0: never); `left_out_at` is
-    when it failed a ping (monotonic seconds), if it is left out for that.
+    `ask_id` is the ask that it is at, `accepted_id` the same once its worker was told so. `heard_us` is when it last answered well,
+    `used_us` when it was last asked (microseconds since 1970; 0: never); `left_out_at` is when it failed a ping (monotonic
+    seconds), if it is left out for that.
     """
 
     def __init__(self, websocket: WebSocket, agent_id: str, token_id: str | None) -> None:
@@ -70,6 +71,7 @@ class Session:
         self.token_id = token_id
         self.connection = new_id("sock")
         self.ask_id = ""
+        self.accepted_id = ""
         self.heard_us = now_us()
         self.used_us = 0
         self.is_seated = False
@@ -89,7 +91,7 @@ class Session:
         """Be at this ask no more."""
         with self._lock:
             if self.ask_id == ask_id:
-                self.ask_id = ""
+                self.ask_id = self.accepted_id = ""
 
     def hear(self, text: str | bytes) -> None:
         """Take in what the agent says; what it says while nobody waits is dropped."""

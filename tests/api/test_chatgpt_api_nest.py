@@ -189,6 +189,27 @@ def test_sessions_are_listed_and_shown(client: Client) -> None:
     assert client.http.get("/user/usage").json()["token"] == total
 
 
+def test_a_session_keeps_its_name_without_its_first_message(client: Client) -> None:
+    session_id = _ask(client, "What it is called")["session_id"]
+    path = f"/chat/session/{session_id}"
+    first = client.http.get(path).json()["messages"][0]
+    assert client.http.delete(f"/chat/remove/{session_id}/{first['id']}").json()["chat_name"] == "What it is called"
+    _ask(client, "Something else", session_id=session_id)
+    assert client.http.get(path).json()["chat_name"] == "What it is called"
+
+
+def test_the_older_spelling_of_a_sessions_id_takes_any_name(client: Client) -> None:
+    assert _ask(client, session_id="my session")["session_id"] == "my session"
+    assert len(client.http.get("/chat/session/my session").json()["messages"]) == 2
+    assert client.http.post("/chat/process", json={"sessionId": "another", "message": "x"}).status_code == 400
+
+
+def test_a_reader_of_what_is_not_there_does_not_come_back_for_ever(client: Client) -> None:
+    path = f"/chat/process/{secrets.token_hex(8)}"
+    assert "error" in client.http.get(path).text
+    assert client.http.get(path, headers={"Last-Event-ID": "1"}).status_code == 204
+
+
 def test_a_session_is_instructed_trimmed_and_deleted(client: Client) -> None:
     asked = _ask(client)
     path = f"/chat/session/{asked['session_id']}"

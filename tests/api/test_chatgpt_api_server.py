@@ -65,6 +65,11 @@ def test_a_slash_at_the_end_leads_to_the_path_without(nobody: httpx2.Client, met
     assert (response.status_code, response.headers["location"]) == (status, f"{path[:-1]}?a=b")
 
 
+def test_whatever_stands_before_a_slash_is_led_on(nobody: httpx2.Client) -> None:
+    response = nobody.get("/agents/a%0d%0ab: c/client/register/", follow_redirects=False)
+    assert (response.status_code, response.headers["location"]) == (301, "/agents/a%0D%0Ab:%20c/client/register")
+
+
 # How requests are read
 
 

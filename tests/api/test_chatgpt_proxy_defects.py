@@ -21,13 +21,14 @@ from tests.stack import ROOT
 ADMIN_KEY = "an-admin-key-for-tests"
 ECHO = "demo?echo=1&first_ms=0&gap_ms=0"
 TURNS = 11
+MOST_CHARS = 10_000
 AT_ONCE = 4
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("proxy-defects")
-    settings = {"ADMIN_KEY": ADMIN_KEY, "DEFAULT_MODEL": ECHO, "MAX_TRIES": "1"}
+    settings = {"ADMIN_KEY": ADMIN_KEY, "DEFAULT_MODEL": ECHO, "MAX_TRIES": "1", "MAX_MESSAGE_CHARS": str(MOST_CHARS)}
     with site(folder, postgres_server.create_database(), settings) as started:
         yield started
 
@@ -69,6 +70,28 @@ def test_the_global_prompt_can_be_cleared(client: Client) -> None:
     set_global(client, "")
     assert client.http.get("/system").json() == {"content": None}
     assert said(client, "without")[0]["role"] == "user"
+
+
+def test_a_prompt_is_no_longer_than_a_message_may_be(client: Client) -> None:
+    long = "x" * (MOST_CHARS + 1)
+    headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
+    for refused in (
+        client.http.post("/p/system", json={"content": long}),
+        client.http.post("/system", json={"content": long}, headers=headers),
+    ):
+        assert refused.status_code == 400
+        assert "content" in refused.text
+    assert "ratelimit-remaining" in client.http.post("/p/system", json={"content": "x"}).headers
+
+
+def test_a_chat_begins_with_its_first_message_and_not_with_one_that_was_refused(client: Client) -> None:
+    set_global(client, "Be kind.")
+    assert client.http.post("/refused/chat", json={"content": "x" * (MOST_CHARS + 1)}).status_code == 400
+    assert client.http.get("/refused/chat").status_code == 404
+    set_global(client, "Be brief.")
+    assert said(client, "refused")[0] == {"role": "system", "content": "Be brief."}
+    set_global(client, "")
+    assert said(client, "refused", "And now?")[0] == {"role": "system", "content": "Be brief."}
 
 
 def test_the_context_is_not_cut_at_twenty_messages(client: Client) -> None:

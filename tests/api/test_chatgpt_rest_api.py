@@ -97,6 +97,17 @@ def test_what_makes_no_sense_is_refused_by_name(client: Client, body: Any, word:
     assert word in refused(client.http.post("/conversations/new", json=body), 400)
 
 
+def test_a_model_whose_name_no_column_holds_is_refused(client: Client) -> None:
+    response = client.http.post("/conversations/new", data={"prompt": "Hello", "model": "m" * 300})
+    assert "model" in refused(response, 400)
+
+
+def test_a_long_prompt_may_come_in_a_form_of_several_parts(client: Client) -> None:
+    # As long as no message may be, which is told: and not refused for how it came
+    response = client.http.post("/conversations/new", files={"prompt": (None, "x" * 600_000)})
+    assert "message" in refused(response, 400)
+
+
 @pytest.mark.parametrize("query", ["limit=ten", "limit=0", "limit=101", "offset=-1", "offset=x"])
 def test_a_wrong_limit_is_400_and_no_debug_page(client: Client, query: str) -> None:
     assert query.partition("=")[0] in refused(client.http.get(f"/conversations?{query}"), 400)

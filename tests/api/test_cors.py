@@ -63,6 +63,12 @@ def test_a_preflight_of_another_page_allows_nothing(browser: httpx2.Client) -> N
     assert not [name for name in answer.headers if name.startswith("access-control-allow")]
 
 
+def test_pages_of_a_dialect_that_lets_all_in_are_answered_by_it(browser: httpx2.Client) -> None:
+    answer = browser.options("/api/ask", headers={"Origin": OTHER_PAGE, **PREFLIGHT})
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert {"authorization", "content-type"} <= _list(answer.headers["access-control-allow-headers"])
+
+
 def test_an_allowed_page_sees_answers_and_refusals(browser: httpx2.Client, client: Client) -> None:
     headers = {"Origin": PAGE, "Authorization": f"Bearer {client.token}"}
     answers = [

@@ -112,9 +112,19 @@ def test_a_connection_whose_id_was_taken_elsewhere_is_closed_even_if_nobody_tell
 def test_an_emptied_redis_is_told_again(process: Process) -> None:
     session = process.agent()
     assert session.take("ask_1")
+    session.accepted_id = "ask_1"
     process.client.flushall()
     wait_until(lambda: process.seated() == [session.connection], "the agent to be back")
     assert process.take("ask_2") is Verdict.BUSY
+
+
+def test_an_ask_that_was_withdrawn_before_it_was_accepted_takes_the_agent_no_more(process: Process) -> None:
+    session = process.agent()
+    assert process.take("ask_1") is Verdict.TAKEN
+    assert session.take("ask_1")
+    assert process.client.execute_command(*agents.withdraw_command("a", "ask_1"))
+    time.sleep(0.2)  # looks at what it is at fall in between
+    assert process.take("ask_2") is Verdict.TAKEN
 
 
 def test_an_agent_that_came_while_redis_was_away(empty_redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:

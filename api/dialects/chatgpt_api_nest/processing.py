@@ -52,13 +52,13 @@ def process() -> tuple[Response, int]:
     message, session_id = text(body), _session_id(body)
     complaints = [] if message else ["message should not be empty"]
     user_id = identity.principal().user_id
-    if session_id is not None and not _can_open(user_id, session_id):
+    if "sessionId" in body and session_id is not None and not _can_open(user_id, session_id):
         complaints.append("sessionId must be a UUID")
     if complaints:
         raise Invalid(*complaints)
     key = request.headers.get("Idempotency-Key")
     name = session_id or _new_id(user_id, key)
-    ask = Ask(message={"role": "user", "content": message}, conversation_id=name, opens=True)
+    ask = Ask(message={"role": "user", "content": message}, conversation_id=name, opens=True, title=message)
     job = submit(context(), user_id, ask, key)
     if _wants_stream(body):
         return jsonify(session_id=name, request_id=job.id), CREATED
@@ -72,6 +72,8 @@ def read(request_id: str) -> Response:
     try:
         job = control.find(context(), identity.principal().user_id, request_id)
     except NotFound:
+        if seen:  # it has heard so, or what it was reading is gone: let it not come back for ever
+            return Response(status=NO_CONTENT)
         return _stream(iter((OPENING, _frame(1, {"error": NO_SUCH_REQUEST}))))
     cursor = seen + 1 if seen else 0
     if job.last_seq is not None and seen and cursor >= job.last_seq:

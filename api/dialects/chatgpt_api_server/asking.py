@@ -40,6 +40,7 @@ TROUBLES: dict[str, tuple[int, str]] = {
 }
 """What each error code of a job is here. Others are told in the job's own words."""
 DETAILS = ("err", "response")
+NO_CONVERSATION = "Conversation doesn't exists"
 
 
 @blueprint.get("/health")
@@ -60,7 +61,7 @@ def ask() -> Response:
     try:
         job = submission.submit(context(), identity.principal().user_id, _ask(asked))
     except NotFound:
-        return wire.answer({"error": "Conversation doesn't exists"}, wire.INTERNAL_ERROR)
+        return wire.answer({"error": NO_CONVERSATION}, wire.INTERNAL_ERROR)
     return _answered(job)
 
 
@@ -125,6 +126,8 @@ def _answered(job: Job) -> Response:
     while True:
         try:
             return _told(waiting.finished(context(), job))
+        except NotFound:  # it was deleted meanwhile, maybe with its conversation
+            return wire.answer({"error": NO_CONVERSATION}, wire.INTERNAL_ERROR)
         except DatabaseUnavailable:
             if time.monotonic() > until:
                 raise

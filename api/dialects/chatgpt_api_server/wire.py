@@ -1,6 +1,7 @@
 """How this wire words things: its JSON, its refusals, its headers, its redirects."""
 
 from typing import Any
+from urllib.parse import quote
 
 from flask import Blueprint, Response, request
 
@@ -68,9 +69,11 @@ def _before() -> Response | None:
     if request.method == "HEAD":
         return not_found()
     if request.path.endswith("/"):
-        query = f"?{request.query_string.decode()}" if request.query_string else ""
+        # What a path says was decoded, and may be a line's end; a query stands as it came, in any bytes.
+        path = quote(request.script_root + request.path.rstrip("/"), safe="/:@")
+        query = f"?{request.query_string.decode('latin-1')}" if request.query_string else ""
         status = MOVED_FOR_GOOD if request.method == "GET" else TEMPORARY_REDIRECT
-        return Response(status=status, headers={"Location": request.script_root + request.path.rstrip("/") + query})
+        return Response(status=status, headers={"Location": path + query})
     return None
 
 

@@ -64,21 +64,19 @@ def clear(chat_id: str) -> Response:
 
 
 def _answered(chat_id: str, content: Any, *, model: str | None) -> Response:
-    user_id = identity.principal().user_id
-    _begin(user_id, chat_id)
-    ask = Ask(message={"role": "user", "content": content}, conversation_id=chat_id, opens=True, model=model)
-    job = outcome(waiting.finished(context(), submit(context(), user_id, ask)))
+    message = {"role": "user", "content": content}
+    ask = Ask(message=message, conversation_id=chat_id, opens=True, opens_with=global_prompt(), model=model)
+    job = outcome(waiting.finished(context(), submit(context(), identity.principal().user_id, ask)))
     usage = job.usage or {}
     tokens = {name: usage.get(name, 0) for name in COUNTS}
     return wire.answer({"role": "assistant", "content": text_of(job.message), "tokens": tokens})
 
 
-def _begin(user_id: str, chat_id: str) -> None:
-    """Let a new chat begin with the global prompt of this moment."""
+def global_prompt() -> str | None:
+    """Read the global prompt, which new chats begin with; None where there is none."""
     with context().database.read() as session:
         known = session.get(Setting, GLOBAL_PROMPT)
-    if known is not None and known.value:
-        conversations.found_or_made(context(), user_id, chat_id, system=known.value)
+    return known.value or None if known else None
 
 
 def outcome(job: Job) -> Job:

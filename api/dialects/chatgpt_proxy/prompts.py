@@ -1,14 +1,16 @@
 """The welcome, the operator's global prompt, the prompts of chats, and moderation."""
 
+import contextlib
 from typing import Any
 
 import orjson
 from flask import Response, redirect, request
+from sqlalchemy.exc import IntegrityError
 
-from api import conversations, identity, waiting
+from api import conversations, identity, submission, waiting
 from api.context import context
 from api.dialects.chatgpt_proxy import wire
-from api.dialects.chatgpt_proxy.chats import found, outcome
+from api.dialects.chatgpt_proxy.chats import found, global_prompt, outcome
 from api.dialects.chatgpt_proxy.wire import blueprint
 from api.submission import Ask, submit
 from shared.answer import text_of
@@ -38,14 +40,30 @@ def change() -> Response:
     """Change the global prompt, which new chats begin with; an empty one clears it. For the operator."""
     wire.let_in()
     identity.require_admin()
-    (content,) = wire.said("content")
+    content = _prompt()
+    with contextlib.suppress(IntegrityError):  # somebody else's change of this very moment came first, or is the last
+        _set_global_prompt(content)
+    return wire.answer({})
+
+
+def _set_global_prompt(content: str) -> None:
     with context().database.write() as session:
         known = session.get(Setting, GLOBAL_PROMPT)
         if known is None:
             session.add(Setting(name=GLOBAL_PROMPT, value=content))
         else:
             known.value = content
-    return wire.answer({})
+
+
+def _prompt() -> str:
+    """Read the prompt that is sent.
+
+    Raises:
+        InvalidRequest: it is longer than a message may be, since it is shown with each of them.
+    """
+    (content,) = wire.said("content")
+    submission.check_length("content", content, context().config.max_message_chars)
+    return content
 
 
 @blueprint.get("/<chat_id:chat_id>/system")
@@ -59,8 +77,10 @@ def show_of_chat(chat_id: str) -> Response:
 def change_of_chat(chat_id: str) -> Response:
     """Change a chat's prompt, beginning the chat if need be; an empty one is the global prompt again."""
     wire.let_in()
-    (content,) = wire.said("content")
-    chat = conversations.found_or_made(context(), identity.principal().user_id, chat_id)
+    content = _prompt()
+    user_id = identity.principal().user_id
+    context().limits.check_submission(user_id)
+    chat = conversations.found_or_made(context(), user_id, chat_id)
     conversations.set_prompt(context(), chat, content or global_prompt())
     return wire.answer({})
 
@@ -74,10 +94,3 @@ def moderate() -> Response:
     ask = Ask(messages=[message], kind=Kind.MODERATION, model=context().config.moderation_model)
     job = outcome(waiting.finished(context(), submit(context(), identity.principal().user_id, ask)))
     return wire.answer(orjson.loads(text_of(job.message)))
-
-
-def global_prompt() -> str | None:
-    """Read the global prompt; None where there is none."""
-    with context().database.read() as session:
-        known = session.get(Setting, GLOBAL_PROMPT)
-    return known.value or None if known else None

@@ -1,0 +1,20 @@
+"""What `/api/ask` tells of a question that is gone before its answer is there."""
+
+from typing import Any
+
+import pytest
+
+from api import waiting
+from api.dialects.chatgpt_api_server import asking
+from shared.errors import NotFound
+from shared.models import Job
+
+
+def test_a_question_that_is_deleted_while_it_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: Any) -> Job:
+        raise NotFound("There is no such job.")
+
+    monkeypatch.setattr(asking, "context", lambda: None)
+    monkeypatch.setattr(waiting, "finished", gone)
+    answer = asking._answered(Job())
+    assert (answer.status_code, answer.json) == (500, {"error": "Conversation doesn't exists"})
