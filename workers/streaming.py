@@ -132,6 +132,7 @@ class Streaming:
         if hold.attempt == 1:
             return [], True
         while True:
+            hold.check()
             try:
                 found = await self._read(hold.job.id)
                 now = await self._flusher.ask_epoch()  # after the look: a Redis that was emptied in between is found out

@@ -55,7 +55,7 @@ class Worker:
         listener = redis_clients.nonblocking(config.redis_url, answer_seconds=None)
         self._provider = OpenAIProvider(config.openai_api_key, config.openai_base_url)
         self._flusher = Flusher(redis, self.id, config.renew_seconds)
-        renewals = Database(config.database_url, connections=1)
+        renewals = Database(config.database, connections=1)
         self._keeper = Keeper(config, self._database, renewals, self._loop, self._flusher, self._holds, self.id)
         moderation = Moderation(self._provider.client, config.moderation_model)
         agents = AgentProvider(redis, config, self.id)

@@ -18,7 +18,7 @@ from tests.integration.jobs import MINUTE_MS, Jobs
 from tests.integration.working import Desk, working
 from tests.stack import Redis, wait_until
 from workers import chat, streaming
-from workers.hold import Stop
+from workers.hold import Hold, Stop
 from workers.providers.base import Piece, ProviderError
 from workers.sweep import Sweep
 
@@ -317,6 +317,16 @@ def test_a_job_that_is_given_back_before_it_opens_stays_a_lost_one(
 
     assert jobs.row(job.id).status is Status.COMPLETED
     assert beyond_what_was_shown(jobs, job)
+
+
+def test_a_stop_that_is_swallowed_before_it_opens_stops_it_all_the_same(
+    jobs: Jobs, config: Settings, empty_redis: Redis, slow_to_read: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = orphaned(jobs, empty_redis.client)
+    monkeypatch.setattr(Hold, "_interrupt", lambda _: None)
+    before_it_opens(jobs, config, job, slow_to_read, lambda desk: desk.holds.all()[0].stop(Stop.DRAINED))
+
+    assert jobs.row(job.id).status is Status.QUEUED
 
 
 def test_a_job_that_is_cancelled_before_it_opens_stays_a_lost_one(
