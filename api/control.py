@@ -4,6 +4,7 @@ import structlog
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
+from api import conversations
 from api.context import Context
 from api.following import wait_for_change
 from shared import ending, keyspace, lifecycle, stream
@@ -106,9 +107,7 @@ def remove(context: Context, user_id: str, job_id: str) -> None:
     """
     stop(context, user_id, job_id)
     with context.database.write() as session:
-        job = session.get(Job, job_id, with_for_update=True)
-        if job is not None and not job.status.is_terminal:
-            _close_gap(session, job)
+        _close_gap(session, job_id)
         session.execute(delete(Job).where(Job.id == job_id, Job.user_id == user_id))
     try:
         context.redis.execute_command(*stream.remove_command(job_id))
@@ -116,8 +115,18 @@ def remove(context: Context, user_id: str, job_id: str) -> None:
         log.warning("remove.redis_away", job=job_id, error=str(error))  # its expiry takes it
 
 
-def _close_gap(session: Session, job: Job) -> None:
-    """Let talk go on at the question whose answer will never come: its job did not end in time, and is deleted all the same."""
+def _close_gap(session: Session, job_id: str) -> None:
+    """Let talk go on at the question whose answer will never come, where the job did not end in time and is deleted all the same.
+
+    The conversation is locked first, as everywhere: turns that are just being accepted take their turn.
+    """
+    job = session.get(Job, job_id)
+    if job is None or job.status.is_terminal or job.conversation_id is None:
+        return
+    conversations.locked(session, job.conversation_id)
+    session.refresh(job, with_for_update=True)
+    if job.status.is_terminal:
+        return
     behind = update(Message).where(Message.parent_id == job.answer_id, Message.conversation_id == job.conversation_id)
     session.execute(behind.values(parent_id=job.user_message_id))
     here = update(Conversation).where(Conversation.id == job.conversation_id, Conversation.leaf_id == job.answer_id)

@@ -164,9 +164,10 @@ def path(context: Context, conversation: Conversation) -> list[Message]:
 
 def path_to(context: Context, conversation: Conversation, here: str | None) -> list[Message]:
     """Read the messages from the root to one of them. An answer that is still to come is not among them."""
-    by_id = {message.id: message for message in messages(context, conversation)}
+    # The questions first: an answer that is written between the two looks is then known by the one or the other.
     with context.database.read() as session:
-        questions = _unwritten(session, conversation.id)
+        questions = _questions(session, conversation.id)
+    by_id = {message.id: message for message in messages(context, conversation)}
     found = []
     while here is not None:
         if (message := by_id.pop(here, None)) is not None:
@@ -177,10 +178,9 @@ def path_to(context: Context, conversation: Conversation, here: str | None) -> l
     return found[::-1]
 
 
-def _unwritten(session: Session, conversation_id: str) -> dict[str, str | None]:
-    """Map the answers that are not there, since they are still to come or were removed, to their questions."""
-    is_written = exists().where(Message.id == Job.answer_id)
-    jobs = select(Job.answer_id, Job.user_message_id).where(Job.conversation_id == conversation_id, ~is_written)
+def _questions(session: Session, conversation_id: str) -> dict[str, str | None]:
+    """Map the answers of a conversation, some of which may not be there (yet, or any more), to their questions."""
+    jobs = select(Job.answer_id, Job.user_message_id).where(Job.conversation_id == conversation_id)
     return {answer_id: question_id for answer_id, question_id in session.execute(jobs) if answer_id is not None}
 
 
@@ -206,10 +206,11 @@ def place_of(session: Session, conversation: Conversation, message_id: str) -> s
     Raises:
         NotFound: no message of this conversation has, or had as an answer, this id.
     """
-    if _is_written(session, conversation.id, message_id):
-        return message_id
+    # The job first: what was over at this look has its answer written, if it is there at all, by the next.
     answered = select(Job).where(Job.answer_id == message_id, Job.conversation_id == conversation.id)
     job = session.scalar(answered.limit(1))
+    if _is_written(session, conversation.id, message_id):
+        return message_id
     if job is None:
         raise NotFound("There is no such message in this conversation.", param="parent_id")
     if not job.status.is_terminal:

@@ -40,7 +40,8 @@ def remove_message(context: Context, conversation: Conversation, message_id: str
         conversations.locked(session, conversation.id)
         message = session.get(Message, message_id, populate_existing=True)
         for job_id, answer_id in ((job.id, job.answer_id) for job in jobs):
-            _hang_higher(session, job_id, message.parent_id if message else None)
+            if message is not None:
+                _hang_higher(session, job_id, message.parent_id)
             answer = session.get(Message, answer_id)
             if answer is not None and (answer.failed_turn or not (answer.body.get("tool_calls") or text_of(answer.body))):
                 _take_out(session, answer)
@@ -50,14 +51,15 @@ def remove_message(context: Context, conversation: Conversation, message_id: str
 
 
 def _hang_higher(session: Session, job_id: str, parent_id: str | None) -> None:
-    """Let the answer that a job still has to write, since it did not end in time, follow what its question followed."""
+    """Let a job's answer follow what its question followed: it may yet be written, or be looked for after it was removed."""
     job = session.get(Job, job_id, with_for_update=True)
-    if job is not None and not job.status.is_terminal:
+    if job is not None:
         job.user_message_id = parent_id
 
 
 def _take_out(session: Session, message: Message) -> None:
-    session.execute(update(Message).where(Message.parent_id == message.id).values(parent_id=message.parent_id))
+    behind = Message.conversation_id == message.conversation_id, Message.parent_id == message.id
+    session.execute(update(Message).where(*behind).values(parent_id=message.parent_id))
     session.execute(
         update(Conversation)
         .where(Conversation.id == message.conversation_id, Conversation.leaf_id == message.id)

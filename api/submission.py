@@ -2,10 +2,11 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
+import structlog
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -15,13 +16,15 @@ from api.context import Context
 from api.idempotency import Key, Retry
 from shared.answer import text_of
 from shared.database import now_ms
-from shared.errors import InvalidRequest, NotFound, QueueFull, RateLimited, Unauthorized
+from shared.errors import DatabaseUnavailable, InvalidRequest, NotFound, QueueFull, RateLimited, Unauthorized
 from shared.ids import new_id
 from shared.models import Conversation, Job, Kind, OnInterrupt, Status, User, Wire
 from shared.models.base import MODEL_CHARS
 from shared.queue import ring
 
 WAITING_AGAIN_SECONDS = 5
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -117,9 +120,16 @@ def _replayed(context: Context, user_id: str, key: Key) -> Job | None:
 
 
 def _forget(context: Context, user_id: str, key: Key) -> None:
-    """Let the next try of a refused request be a job of its own, and not an earlier request's that was the same."""
-    with context.database.write() as session:
-        idempotency.forget(session, user_id, key)
+    """Let the next try of a refused request be a job of its own, and not an earlier request's that was the same.
+
+    Where the database is away, the refusal is still what there is to say.
+    """
+    try:
+        if _replayed(context, user_id, replace(key, renews=False)):
+            with context.database.write() as session:
+                idempotency.forget(session, user_id, key)
+    except DatabaseUnavailable as error:
+        log.warning("request.unavailable", error=str(error.__cause__))
 
 
 def _check_lengths(context: Context, ask: Ask) -> None:

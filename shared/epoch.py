@@ -1,8 +1,9 @@
 """Which life of Redis this is: a word that changes when Redis is restarted, replaced or emptied.
 
 A log that was written in another life may be short by what was not yet on disk, so only its owner's memory can be trusted then. The
-word joins the server's own run id, which changes with every start, the id of its replication, which changes with every promotion,
-and a random marker, which FLUSHALL takes away.
+word joins the server's own run id, which changes with every start; of a server that was promoted, its replication's id, which
+changes with every promotion (and, elsewhere, when a first replica comes, which means nothing); and a random marker, which FLUSHALL
+takes away.
 """
 
 import secrets
@@ -16,6 +17,8 @@ from shared import keyspace
 
 MARKER_BYTES = 8
 ID_CHARS = 16
+NEVER_PROMOTED = -1
+"""INFO's `second_repl_offset` of a server that was no other's replica before."""
 
 QUESTIONS: tuple[tuple[str, ...], ...] = (("GET", keyspace.EPOCH_KEY), ("INFO", "server"), ("INFO", "replication"))
 """What to ask, in this order; `of` reads the answers. A Redis that is too full to write answers all the same."""
@@ -31,7 +34,9 @@ def of(replies: Sequence[Any]) -> str | None:
     marker, server, replication = replies
     if marker is None:
         return None
-    return f"{server['run_id'][:ID_CHARS]}.{replication['master_replid'][:ID_CHARS]}.{marker.decode()}"
+    was_promoted = replication.get("second_repl_offset", NEVER_PROMOTED) != NEVER_PROMOTED
+    promotion = replication["master_replid"][:ID_CHARS] if was_promoted else ""
+    return f"{server['run_id'][:ID_CHARS]}.{promotion}.{marker.decode()}"
 
 
 def sure(word: str | None) -> str:

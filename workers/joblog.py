@@ -24,7 +24,7 @@ class JobLog:
     """The entries of one attempt and of all before it. Lives on the event loop and needs no lock.
 
     `acked` entries are in Redis for sure; `last_seq` is the last that ever was, and so may have been read: an emptied Redis does
-    not lower it. `lease_end` is the moment by this process' monotonic clock (seconds) after which nothing may be appended until a
+    not lower it. `lease_end` is the moment by our clock (`workers/clock.py`, seconds) after which nothing may be appended until a
     renewal says otherwise.
     """
 

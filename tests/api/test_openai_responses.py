@@ -362,7 +362,11 @@ def test_null_is_as_good_as_nothing(client: Client) -> None:
     picture = {"type": "input_image", "image_url": PIXEL, "file_id": None, "detail": None}
     body = {
         "model": MODEL,
-        "input": [{"role": "user", "content": [picture]}, call, {"type": "function_call_output", "call_id": "c", "output": "4"}],
+        "input": [
+            {"type": None, "role": "user", "content": [picture]},
+            call,
+            {"type": "function_call_output", "call_id": "c", "output": "4"},
+        ],
         "prompt": None,
         "moderation": None,
         "reasoning": {"context": None},

@@ -1,6 +1,9 @@
 """Questions and jobs that are removed before their answer is there: the rest of the conversation stays whole."""
 
 from collections.abc import Iterator
+from concurrent import futures
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -81,4 +84,71 @@ def test_a_job_is_removed_that_does_not_end_in_time(context: Context, jobs: Jobs
     with jobs.database.write() as session:
         session.get_one(Conversation, talk).leaf_id = behind
     control.remove(context, job.user_id, job.id)
+    assert texts(context, jobs, talk) == ["I am Ann.", "Hello Ann.", "Hello", "And now?"]
+
+
+def ended(jobs: Jobs, job: Job) -> None:
+    with jobs.database.write() as session:
+        ending.end_held(session, job.id, job.attempt, begun(1), Ending(Status.COMPLETED, "stop"), [])
+
+
+def test_an_answer_is_written_while_its_conversation_is_read(
+    context: Context, jobs: Jobs, talk: str, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = conversations.messages
+
+    def read_too_early(*args: Any) -> list[Message]:
+        found = read(*args)
+        ended(jobs, job)
+        return found
+
+    monkeypatch.setattr(conversations, "messages", read_too_early)
+    assert texts(context, jobs, talk) == ["I am Ann.", "Hello Ann.", "Hello"]
+
+
+def test_an_answer_is_written_while_something_is_hung_under_it(
+    jobs: Jobs, talk: str, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = conversations._is_written
+
+    def look_too_early(*args: Any) -> bool:
+        is_written = look(*args)
+        if not is_written:
+            ended(jobs, job)
+        return is_written
+
+    monkeypatch.setattr(conversations, "_is_written", look_too_early)
+    assert job.answer_id
+    with jobs.database.read() as session:
+        assert conversations.place_of(session, session.get_one(Conversation, talk), job.answer_id) == job.answer_id
+
+
+def test_a_question_is_removed_twice_at_once(
+    context: Context, jobs: Jobs, talk: str, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with jobs.database.read() as session:
+        conversation = session.get_one(Conversation, talk)
+    assert job.user_message_id
+    question_id, stop = job.user_message_id, control.stop
+
+    def stop_and_be_overtaken(*args: Any) -> Job:
+        monkeypatch.setattr(control, "stop", stop)
+        assert deletion.remove_message(context, conversation, question_id)
+        return stop(*args)
+
+    monkeypatch.setattr(control, "stop", stop_and_be_overtaken)
+    assert deletion.remove_message(context, conversation, question_id)
+    assert texts(context, jobs, talk) == ["I am Ann.", "Hello Ann."]
+
+
+def test_a_turn_is_accepted_while_the_job_before_it_is_removed(context: Context, jobs: Jobs, talk: str, job: Job) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        with jobs.database.write() as session:
+            conversation = conversations.locked(session, talk)
+            turn: list[dict[str, Any]] = [{"role": "user", "content": "And now?"}]
+            conversation.leaf_id = conversations.hang(session, conversation, turn, conversation.leaf_id)
+            session.flush()
+            removal = threads.submit(control.remove, context, job.user_id, job.id)
+            futures.wait([removal], 1)  # it gives up waiting for the job, and comes to the conversation
+        removal.result(30)
     assert texts(context, jobs, talk) == ["I am Ann.", "Hello Ann.", "Hello", "And now?"]

@@ -175,9 +175,5 @@ def _found(conversation_id: str) -> Conversation:
     return talks.get(context(), _caller(), conversation_id)
 
 
-def _unknown() -> NotFound:
-    return NotFound("There is no such conversation.", param="conversation_id")
-
-
 def _view(found: Conversation) -> Fields:
     return {"id": found.id, "object": "conversation", "created_at": found.created_ms // 1000, "metadata": found.labels}

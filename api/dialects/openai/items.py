@@ -102,7 +102,7 @@ class ReasoningItem(Body):
 
 def _kind(item: Any) -> str:
     """Tell which kind of item this is; what has no type is a message."""
-    return str(item.get("type", MESSAGE)) if isinstance(item, dict) else str(getattr(item, "type", ""))
+    return str(item.get("type") or MESSAGE) if isinstance(item, dict) else str(getattr(item, "type", ""))
 
 
 Item = Annotated[
@@ -194,7 +194,7 @@ def items_of(message_id: str, role: str, body: Fields) -> list[Fields]:
 def call_item_id(base: str, call_id: str, taken: Collection[str]) -> str:
     """Name the item of a call by the call, so that it keeps its name when items beside it go; `taken` are its siblings' names."""
     name = f"fc_{base}_{hashlib.sha256(call_id.encode()).hexdigest()[:NAME_DIGITS]}"
-    return name if name not in taken else f"{name}_{len(taken)}"  # some providers give two calls one id
+    return name if name not in taken else f"{name}x{len(taken)}"  # some providers give two calls one id
 
 
 def _said(message_id: str, role: str, body: Fields) -> Fields:
