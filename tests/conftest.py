@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from alembic import command
 from alembic.config import Config
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from shared.config import Settings, settings
 from tests.stack import ROOT, SECRET_KEY, Redis
@@ -18,6 +20,10 @@ os.environ["SECRET_KEY"] = SECRET_KEY
 
 from dev.postgres_server import PostgresServer  # noqa: E402 - after the environment is clean
 from shared.database import Database  # noqa: E402
+
+# A machine that stands still for a moment is no counterexample; and what a run finds, the next one must find again.
+hypothesis_settings.register_profile("calm", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+hypothesis_settings.load_profile("calm")
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from wsproto.connection import Connection, ConnectionType
-from wsproto.events import CloseConnection, Event, TextMessage
+from wsproto.events import CloseConnection, Event, Pong, TextMessage
 
 READ_BYTES = 65536
 WAIT_SECONDS = 20.0
@@ -83,6 +83,12 @@ class RawAgent:
     def answer(self, question: Frame, **payload: str) -> None:
         """Answer a question."""
         self.say(question["id"], "ChatGptResponse", json.dumps(payload))
+
+    def pong(self) -> bytes:
+        """Wait for the answer to a Ping frame."""
+        while not isinstance(event := self._event(), Pong):
+            assert event is not None, "the line is cut"
+        return bytes(event.payload)
 
     def closed(self) -> int:
         """Wait until the server has said goodbye; tells its code (0: it said none)."""

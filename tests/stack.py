@@ -1,5 +1,7 @@
 """The product's real processes, for tests to start, stop, kill and pause."""
 
+import contextlib
+import itertools
 import os
 import shutil
 import signal
@@ -20,6 +22,7 @@ SECRET_KEY = "a-secret-key-for-tests-0123456789abcdef"
 START_SECONDS = 30.0
 STOP_SECONDS = 20.0
 POLL_SECONDS = 0.02
+FIRST_PORT, PORTS, PORT_RANGES = 12_000, 2_500, 8
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 
@@ -28,11 +31,25 @@ SHORT_LEASES = {"LEASE_SECONDS": "2", "RENEW_SECONDS": "0.5", "SWEEP_SECONDS": "
 
 
 def free_port() -> int:
-    """Find a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Find a port that nobody listens on, and that nobody will be given before it is bound.
+
+    Each of pytest's processes counts through a range of its own, below those from which systems hand out ports by themselves.
+    """
+    while True:
+        port = next(_ports)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+def _own_ports() -> Iterator[int]:
+    place = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % PORT_RANGES
+    first = FIRST_PORT + place * PORTS
+    start = os.getpid() % PORTS  # two runs side by side hardly meet
+    return itertools.cycle([*range(first + start, first + PORTS), *range(first, first + start)])
+
+
+_ports = _own_ports()
 
 
 def wait_until(condition: Callable[[], object], what: str, seconds: float = START_SECONDS) -> None:

@@ -14,12 +14,15 @@ LONG_ROUNDS = 50
 FROM_THE_START = f"demo?tokens={TOKENS}&gap_ms={GAP_MS}&first_ms=1500"
 """A model that is silent for a while, so that the fault falls between claim and first token."""
 
+SLOW = f"demo?tokens={TOKENS}&gap_ms={2 * GAP_MS}&first_ms=200"
+"""A model that still talks when the fault comes a second late."""
+
 ROUNDS = {
     "one worker killed": Round(faults.kill_one_worker),
     "every worker killed": Round(faults.kill_every_worker),
     "every worker killed before the claim": Round(faults.kill_every_worker, at=-1),
     "every worker killed before the first token": Round(faults.kill_every_worker, at=1 / TOKENS, model=FROM_THE_START),
-    "a worker killed between commit and terminal event": Round(faults.kill_between_commit_and_terminal_event, at=0.9),
+    "a worker killed between commit and terminal event": Round(faults.kill_between_commit_and_terminal_event, at=0.4),
     "a web process killed": Round(faults.kill_a_web_process),
     "redis killed": Round(faults.kill_redis),
     "redis lost": Round(faults.lose_redis),
@@ -30,8 +33,8 @@ ROUNDS = {
 }
 
 PAUSES = {
-    "a worker paused past its lease": Round(faults.pause_a_worker),
-    "a worker paused past its lease, redis emptied": Round(faults.pause_a_worker_and_empty_redis),
+    "a worker paused past its lease": Round(faults.pause_a_worker, model=SLOW),
+    "a worker paused past its lease, redis emptied": Round(faults.pause_a_worker_and_empty_redis, model=SLOW),
     "the database stopped": Round(faults.stop_the_database),
 }
 

@@ -21,6 +21,7 @@ import pytest
 from dev import claims
 from dev.account import ask, what_is_missing
 from shared.config import Settings
+from tests.stack import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 PORTS = ("PORT", "FLOWER_PORT", "REDIS_PORT", "MODEL_PORT")
@@ -39,12 +40,8 @@ needs_curl = pytest.mark.skipif(not (shutil.which("curl") and shutil.which("bash
 
 
 def free_ports() -> dict[str, str]:
-    """A free port for each setting, all different because they are held at the same time."""
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in PORTS]
-    ports = {name: str(probe.getsockname()[1]) for name, probe in zip(PORTS, probes, strict=True)}
-    for probe in probes:
-        probe.close()
-    return ports
+    """A free port for each setting, all different."""
+    return {name: str(free_port()) for name in PORTS}
 
 
 def surroundings(data_dir: Path, **variables: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ from tests.openai_reader import Reader, is_dense, sdk, text_of
 from tests.stack import wait_until
 
 READERS = 8
-MODEL = f"demo?tokens={TOKENS}&gap_ms={GAP_MS}&first_ms=100"
+MODEL = f"demo?tokens={TOKENS}&gap_ms={2 * GAP_MS}&first_ms=100"
 OPENING_EVENTS = 5
 """What comes before the first delta."""
 

@@ -15,7 +15,7 @@ from tests.stack import Stack
 STREAMS = 1_000
 RESPONSES = 10
 TOKENS = 40
-MODEL = f"demo?tokens={TOKENS}&first_ms=8000&gap_ms=50"
+MODEL = f"demo?tokens={TOKENS}&first_ms=8000&gap_ms=100"
 """Silent until everybody is there; then the API process goes in the middle."""
 READ_SECONDS = 120.0
 AGAIN_SECONDS = 0.2
@@ -67,7 +67,7 @@ async def watch(stack: Stack, token: str, readers: list[Reader]) -> None:
     async with session, asyncio.timeout(READ_SECONDS), asyncio.TaskGroup() as tasks:
         for reader in readers:
             tasks.create_task(read(session, stack.urls, reader))
-        while sum(len(reader.frames) for reader in readers) < len(readers) * TOKENS // 2:
+        while sum(len(reader.frames) for reader in readers) < len(readers) * TOKENS // 8:
             await asyncio.sleep(AGAIN_SECONDS)
         assert not any(reader.is_over for reader in readers)
         stack.webs[0].signal(signal.SIGKILL)

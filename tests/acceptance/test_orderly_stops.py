@@ -40,18 +40,18 @@ def client(stack: Stack) -> Iterator[Client]:
 
 
 def test_a_worker_that_is_told_to_go_gives_back_what_it_cannot_finish(stack: Stack, client: Client) -> None:
-    # Given a long job on the one worker, and a second worker that idles
+    # Given a long job on one worker, and a second worker that idles
+    stack.start_worker()
     job = client.submit(model="demo?tokens=100&gap_ms=100")
     wait_until(lambda: client.job(job["id"])["text"], "the first token")
-    stack.start_worker()
 
-    # When the first is told to go
-    first = stack.workers[0]
+    # When the one is told to go
+    first = next(worker for worker in stack.workers if job["id"] in worker.log())
     first.signal(signal.SIGTERM)
     wait_until(lambda: client.job(job["id"])["attempt"] == 3, "the job to be given back and taken over")
 
     # Then it ends within its drain, the other carries on within a second, and the answer is whole
-    wait_until(lambda: not first.is_running(), "the worker to be gone", seconds=10)
+    wait_until(lambda: not first.is_running(), "the worker to be gone", seconds=15)
     reading = client.events(job["id"])
     assert reading.text == counted(100)
     reading.assert_dense()
@@ -62,9 +62,11 @@ def test_a_worker_that_is_told_to_go_gives_back_what_it_cannot_finish(stack: Sta
 
 
 def test_a_worker_that_is_told_to_go_finishes_what_it_can(stack: Stack, client: Client) -> None:
+    assert stack.workers[0].stop() == 0
+    patient = stack.start_worker(DRAIN_SECONDS="15")
     job = client.submit(model="demo?tokens=20&gap_ms=30")
     wait_until(lambda: client.job(job["id"])["text"], "the first token")
-    assert stack.workers[0].stop() == 0
+    assert patient.stop() == 0
     assert (client.finished(job["id"])["attempt"], client.job(job["id"])["text"]) == (1, counted(20))
 
 

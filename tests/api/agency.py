@@ -11,6 +11,11 @@ from tests.agent import Agent
 from tests.api.site import Site
 from tests.stack import wait_until
 
+PING_SECONDS = 1.5
+ANSWER_SECONDS = 3.0
+WAIT_SECONDS = 4.0
+"""How long agents are waited for: not so long that a test of silence takes for ever, and longer than a machine stands still."""
+SLACK_SECONDS = 5.0
 ADMIN_KEY = "the-key-of-the-admin-of-all-tests-0123456789"
 JSON = "application/json; charset=utf-8"
 PLAIN = "text/plain; charset=utf-8"

@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from dev.postgres_server import PostgresServer
-from tests.api.agency import ADMIN_KEY, Agency, meet, post
+from tests.api.agency import ADMIN_KEY, ANSWER_SECONDS, PING_SECONDS, WAIT_SECONDS, Agency, meet, post
 from tests.api.site import Site, site
 from tests.client import Client
 
@@ -27,7 +27,12 @@ SETTINGS = {
     "MAX_QUEUED_JOBS": str(MOST_WAITING),
 }
 
-AGENT_SETTINGS = {"ADMIN_KEY": ADMIN_KEY, "AGENT_PING_SECONDS": "0.5", "AGENT_ANSWER_SECONDS": "1", "AGENT_WAIT_SECONDS": "1.5"}
+AGENT_SETTINGS = {
+    "ADMIN_KEY": ADMIN_KEY,
+    "AGENT_PING_SECONDS": str(PING_SECONDS),
+    "AGENT_ANSWER_SECONDS": str(ANSWER_SECONDS),
+    "AGENT_WAIT_SECONDS": str(WAIT_SECONDS),
+}
 """What makes an agent's failures fast enough for a test."""
 
 

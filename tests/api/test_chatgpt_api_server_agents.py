@@ -9,12 +9,8 @@ from typing import Any
 import pytest
 
 from tests.agent import Agent
-from tests.api.agency import ADMIN_KEY, Agency
+from tests.api.agency import ADMIN_KEY, ANSWER_SECONDS, PING_SECONDS, SLACK_SECONDS, Agency
 from tests.stack import BIN, free_port, is_up, wait_until
-
-PING_SECONDS = 0.5
-ANSWER_SECONDS = 1.0
-SLACK_SECONDS = 2.0
 
 
 def _refused(agency: Agency, content: str = "Hello", **ids: str) -> tuple[int, Any]:
@@ -224,7 +220,7 @@ def test_conformance_h_the_agent_of_a_conversation_that_does_not_answer_its_ping
     ("content", "err"),
     [
         ("close", "websocket: close 1000 (normal)"),
-        ("silent", "i/o timeout: nothing came in 1 s"),
+        ("silent", "i/o timeout: nothing came in 3 s"),
         ("no json", "Expecting value: line 1 column 1 (char 0)"),
         ("number", "json: cannot unmarshal object into field data of type string"),
     ],
@@ -257,24 +253,24 @@ def test_conformance_h_an_answer_that_is_none(agency: Agency, content: str, mess
 
 def test_an_agent_that_stays_busy_is_not_waited_for_for_ever(agency: Agency) -> None:
     agency.agent()
-    with ThreadPoolExecutor(3) as threads:
-        answers = list(threads.map(agency.ask, ["slow 0.9"] * 3))
-    assert sorted(answer.status_code for answer in answers) == [200, 200, 503]
-    assert [answer.json() for answer in answers if answer.status_code == 503] == [{"error": "No available clients"}]
+    with ThreadPoolExecutor(6) as threads:
+        answers = list(threads.map(agency.ask, ["slow 1.5"] * 6))
+    assert {answer.status_code for answer in answers} == {200, 503}
+    assert {answer.text for answer in answers if answer.status_code == 503} == {'{"error":"No available clients"}'}
 
 
 def test_a_late_answer_is_nobodys(agency: Agency) -> None:
     agent = agency.agent()
-    assert agency.ask("slow 1.3").status_code == 500
+    assert agency.ask("slow 3.3").status_code == 500
     # The next question is under way when the answer to the one before comes
-    assert agency.told("slow 0.8 now")["content"] == f"{agent.id} heard slow 0.8 now"
+    assert agency.told("slow 0.5 now")["content"] == f"{agent.id} heard slow 0.5 now"
 
 
 def test_a_late_pong_brings_an_agent_back(agency: Agency) -> None:
-    agent = agency.agent(pong="late 0.9")
+    agent = agency.agent(pong="late 2.5")
     assert _refused(agency) == (503, {"error": "No available clients"})
     agent.pong = "pong"
-    wait_until(lambda: agency.ids() == [agent.id], "the agent to be back", 3)
+    wait_until(lambda: agency.ids() == [agent.id], "the agent to be back")
     assert agency.told()["content"]
 
 
@@ -298,17 +294,17 @@ def test_agents_on_threads_instead_of_greenlets(agency: Agency) -> None:
     wait_until(lambda: is_up(f"{url}/healthz"), "the API on threads")
 
     # Then its agents answer, pings and questions, and those that are gone are gone at once
-    agents = [agency.agent(url=url, heartbeat_seconds=0.5) for _ in range(2)]
+    agents = [agency.agent(url=url, heartbeat_seconds=10) for _ in range(2)]
     with ThreadPoolExecutor(4) as threads:
         answers = list(threads.map(agency.told, ["slow 0.3 a", "slow 0.3 b", "slow 0.3 c", "slow 0.3 d"]))
     assert [answer["content"][-1] for answer in answers] == list("abcd")
     agents[0].vanish()
-    wait_until(lambda: agency.ids() == [agents[1].id], "the agent to be gone", 2)
+    wait_until(lambda: agency.ids() == [agents[1].id], "the agent to be gone")
     again = agency.agent(url=url, agent_id=agents[1].id)
-    wait_until(lambda: agents[1].is_over, "the older connection to be closed", 2)
+    wait_until(lambda: agents[1].is_over, "the older connection to be closed")
 
     # And when it stops it sends them away
     process.signal(signal.SIGTERM)
-    wait_until(lambda: again.is_over, "the connection to be closed", 3)
+    wait_until(lambda: again.is_over, "the connection to be closed")
     assert again.close_code == 1001
     wait_until(lambda: not process.is_running(), "the process to end", 10)

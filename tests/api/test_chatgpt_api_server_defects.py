@@ -15,15 +15,17 @@ from typing import Any
 import httpx2
 import pytest
 from sqlalchemy import select
+from wsproto.events import Ping
 
 from shared.models import ApiToken
 from tests.agent import Agent
 from tests.api.agency import ADMIN_KEY, Agency, post, said
 from tests.client import Client
+from tests.raw_agent import RawAgent
 from tests.stack import BIN, ROOT, SECRET_KEY, wait_until
 
 ADMIN_LISTS = ["/admin/users", "/admin/agents"]
-SOON_SECONDS = 5.0
+SOON_SECONDS = 10.0
 """Longer than every time-out of these sites together; shorter than what hangs."""
 
 # Who may do what
@@ -171,11 +173,11 @@ def test_issue_3_nothing_tells_why_no_client_is_available(agency: Agency, elsewh
 
     assert cause() == "No agent is connected."
     agency.agent()
-    with ThreadPoolExecutor(3) as threads:
-        answers = list(threads.map(agency.ask, ["slow 0.9"] * 3))
-    assert sorted(answer.status_code for answer in answers) == [200, 200, 503]
+    with ThreadPoolExecutor(6) as threads:
+        answers = list(threads.map(agency.ask, ["slow 1.5"] * 6))
+    assert {answer.status_code for answer in answers} == {200, 503}
     errors = [job["error"]["message"] for job in elsewhere.http.get("/jobs").json()["data"] if job["error"]]
-    assert "No agent was idle within 1.5 s." in errors
+    assert "No agent was idle within 4 s." in errors
 
 
 def test_issue_10_and_pull_26_a_conversation_needs_both_ids(agency: Agency) -> None:
@@ -209,7 +211,7 @@ def test_one_failed_question_makes_an_agent_unusable(agency: Agency, content: st
     assert agency.told()["content"]
 
 
-@pytest.mark.parametrize("how", ["silent", "wrong id", "late 0.9"])
+@pytest.mark.parametrize("how", ["silent", "wrong id", "late 2.5"])
 def test_an_agent_that_missed_one_ping_stays_dead(agency: Agency, how: str) -> None:
     # There every later question in its conversations was `Ping failed`, though it had recovered
     agent = agency.agent()
@@ -263,16 +265,15 @@ def test_a_bearer_token_is_rejected(agency: Agency, nobody: httpx2.Client) -> No
 
 
 def test_ping_frames_are_not_answered_while_idle(agency: Agency) -> None:
-    agent = agency.agent(heartbeat_seconds=0.2)
-    time.sleep(1)  # the line would be cut after half a heartbeat
-    assert not agent.is_over
-    assert agency.told()["content"]
+    with RawAgent(agency.url, ADMIN_KEY) as agent:
+        agent.send(Ping(b"idle"))
+        assert agent.pong() == b"idle"
 
 
 def test_a_closed_agent_stays_listed(agency: Agency) -> None:
     for leave in (Agent.close, Agent.vanish):
         leave(agency.agent())
-        wait_until(lambda: agency.ids() == [], "the agent to be gone", 2)
+        wait_until(lambda: agency.ids() == [], "the agent to be gone")
 
 
 def test_issue_32_the_cause_of_an_agents_error_is_lost(agency: Agency, elsewhere: Client) -> None:

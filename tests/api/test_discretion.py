@@ -72,19 +72,28 @@ def test_a_worker_writes_json_from_its_start(works: Site) -> None:
     assert [line["level"] for line in lines if line["event"] == "worker.started"] == ["info"]
 
 
+def _set_lock_timeout(works: Site, how: str) -> None:
+    """Change what connections to this database have from now on."""
+    with works.database.write() as session:
+        session.execute(text(f"DO $$ BEGIN EXECUTE format('ALTER DATABASE %I {how}', current_database()); END $$"))
+
+
 @ON_POSTGRESQL
 def test_a_database_that_is_too_busy_is_told_of_without_what_was_to_be_stored(works: Site) -> None:
     # Given an API process that waits for a lock only briefly, and a lock that is not released
     secret = secrets.token_hex(16)
     user = works.user()
-    with works.database.write() as session:
-        session.execute(text("DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET lock_timeout = 200', current_database()); END $$"))
-    web = works.stack.start_web()
-    with works.database.write() as session:
-        session.execute(text("LOCK TABLE conversations"))
+    _set_lock_timeout(works, "SET lock_timeout = 200")
+    try:
+        web = works.stack.start_web()
+        with works.database.write() as session:
+            session.execute(text("LOCK TABLE conversations"))
 
-        # When somebody submits, then he is told to come again, and nobody is told what he said
-        answer = httpx2.post(f"{works.stack.urls[-1]}/jobs", json={"message": secret, "system": secret}, headers=user.http.headers)
+            # When somebody submits, then he is told to come again, and nobody is told what he said
+            url = f"{works.stack.urls[-1]}/jobs"
+            answer = httpx2.post(url, json={"message": secret, "system": secret}, headers=user.http.headers, timeout=30)
+    finally:
+        _set_lock_timeout(works, "RESET lock_timeout")
     error = assert_refused(answer, 503, code="unavailable")
     assert int(answer.headers["retry-after"]) >= 1
     assert secret not in error["message"]

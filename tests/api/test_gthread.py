@@ -36,8 +36,8 @@ def test_a_job_is_streamed(user: Client) -> None:
     job = user.submit(model="demo?tokens=20&first_ms=1300&gap_ms=10")
     with listening(job["stream_url"]) as blocks:
         kinds = ["beat" if block == HEARTBEAT else event(block)["type"] for block in list(blocks)[1:]]
-    assert kinds[:2] == ["started", "beat"]
-    assert kinds[-1] == "completed"
+    assert "beat" in kinds
+    assert [kind for kind in kinds if kind != "beat"] == ["started", *["delta"] * 20, "completed"]
     assert user.finished(job["id"])["text"] == counted(20)
     user.close()
 

@@ -32,7 +32,9 @@ def _somewhere() -> str:
 
 def _login(url: str, name: str, password: str, address: str) -> httpx2.Response:
     headers = {"X-Forwarded-For": address}
-    return httpx2.post(f"{url}/auth/login", json={"username": name, "password": password}, headers=headers, verify=False)
+    return httpx2.post(
+        f"{url}/auth/login", json={"username": name, "password": password}, headers=headers, verify=False, timeout=30
+    )
 
 
 def test_a_name_that_failed_too_often_must_wait(strict: str, name: str) -> None:

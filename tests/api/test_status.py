@@ -96,11 +96,11 @@ def test_a_running_job_tells_its_text_so_far(client: Client) -> None:
 
 
 def test_waiting_ends_when_the_status_changes(client: Client) -> None:
-    job_id = client.submit(model="demo?tokens=1&first_ms=700")["id"]
+    job_id = client.submit(model="demo?tokens=1&first_ms=3000")["id"]
     _running(client, job_id)
     began = time.monotonic()
     answer = client.http.get(f"/jobs/{job_id}", headers={"Prefer": "wait=20"})
-    assert 0.1 < time.monotonic() - began < 5
+    assert 0.1 < time.monotonic() - began < 15
     assert answer.json()["status"] == "completed"
     assert answer.headers["preference-applied"] == "wait=20"
 

@@ -188,11 +188,11 @@ def test_silence(monkeypatch: pytest.MonkeyPatch, threads: ThreadPoolExecutor) -
     monkeypatch.setattr(websocket, "PING_SECONDS", 0.1)
     one, other = socket.socketpair()
     with one, other:
-        ours, peer = WebSocket(one, silence_seconds=0.5), Peer(other)
+        ours, peer = WebSocket(one, silence_seconds=3), Peer(other)
         reading = threads.submit(ours.receive)
         # Who answers pings stays
         heard = peer.events()
-        for _ in range(8):
+        for _ in range(40):
             ping = next(heard)
             assert isinstance(ping, Ping)
             peer.send(ping.response())

@@ -130,6 +130,7 @@ def test_a_job_that_is_lost_is_let_go(jobs: Jobs, config: Settings, empty_redis:
     job_id = jobs.queue()
     with working(config, jobs.database, ["mine", None]) as desk, desk.running():
         desk.provider.has_begun.wait(5)
+        wait_until(lambda: (log := desk.holds.all()[0].log) is not None and log.last_seq >= 2, "the text to be written")
         jobs.set(job_id, attempt=2, owner="worker_2")
 
     assert (jobs.row(job_id).status, jobs.row(job_id).attempt) == (Status.IN_PROGRESS, 2)
@@ -156,7 +157,7 @@ def test_a_worker_that_stops_gives_back(jobs: Jobs, config: Settings, empty_redi
 
 @pytest.mark.parametrize("said", [[None], ["so far", None]])
 def test_a_deadline_ends_a_job(jobs: Jobs, config: Settings, said: list[Any]) -> None:
-    job_id = jobs.queue(deadline_ms=now_ms() + 600)
+    job_id = jobs.queue(deadline_ms=now_ms() + 3000)
     with working(config, jobs.database, said) as desk, desk.running():
         pass
     row = jobs.row(job_id)
@@ -347,7 +348,7 @@ def test_a_job_that_is_cancelled_before_it_opens_stays_a_lost_one(
 def test_a_deadline_before_it_opens_does_not_forget_what_was_shown(
     jobs: Jobs, config: Settings, empty_redis: Redis, slow_to_read: threading.Event
 ) -> None:
-    job = orphaned(jobs, empty_redis.client, deadline_ms=now_ms() + 1500)
+    job = orphaned(jobs, empty_redis.client, deadline_ms=now_ms() + 5000)
     before_it_opens(jobs, config, job, slow_to_read, lambda _: None)
     jobs.lapse(job.id)
     Sweep(config, jobs.database, empty_redis.client, keeper=None).once()  # type: ignore[arg-type]  # only `run` asks the keeper
@@ -374,9 +375,9 @@ def test_a_job_that_is_given_back_while_redis_is_away_is_as_good_as_lost(
 ) -> None:
     """What was written last may have been read, or not; only the Redis that took it knows."""
     monkeypatch.setattr("workers.streaming.ACKNOWLEDGE_SECONDS", 0.1)
-    server = Redis(tmp_path)
+    server, go_on = Redis(tmp_path), threading.Event()
     job_id = jobs.queue()
-    with working(config.model_copy(update={"redis_url": server.url}), jobs.database, ["a", 0.3, "b", None]) as desk:
+    with working(config.model_copy(update={"redis_url": server.url}), jobs.database, ["a", go_on, "b", None]) as desk:
         wait_until(lambda: desk.flusher.seen_epoch, "the first look at Redis", 5)
         with desk.running():
             desk.provider.has_begun.wait(5)
@@ -385,6 +386,7 @@ def test_a_job_that_is_given_back_while_redis_is_away_is_as_good_as_lost(
             )
             known = epoch.current(server.client)
             server.process.kill()
+            go_on.set()
             wait_until(lambda: (log := desk.holds.all()[0].log) is not None and log.pending, "the second piece", 5)
             desk.holds.all()[0].stop(Stop.DRAINED)
     row = jobs.row(job_id)

@@ -85,10 +85,12 @@ def test_foreign_keys_are_kept(jobs: Jobs) -> None:
 
 
 def test_the_clock_is_the_databases(database: Database) -> None:
+    before_ms = time.time() * 1000
     with database.read() as session:
         told = session.scalar(select(now_ms()))
 
-    assert told == pytest.approx(time.time() * 1000, abs=500)
+    assert told is not None
+    assert before_ms - 10 <= told <= time.time() * 1000 + 10
 
 
 def test_the_clock_is_the_moment_and_not_the_transactions_start(database: Database) -> None:
@@ -99,7 +101,7 @@ def test_the_clock_is_the_moment_and_not_the_transactions_start(database: Databa
 
     assert first is not None
     assert second is not None
-    assert 20 <= second - first < 500
+    assert second - first >= 20
 
 
 def test_a_writer_that_reads_first_sees_what_was_written_before_it(database: Database) -> None:
@@ -143,10 +145,7 @@ def test_readers_do_not_wait_for_a_writer(database: Database) -> None:
     with database.write() as session:
         session.add(user("anna"))
         session.flush()
-        before = time.monotonic()
-        assert names(database) == []
-
-    assert time.monotonic() - before < 1
+        assert names(database) == []  # or else it would wait, and give up
 
 
 @pytest.fixture(scope="module")

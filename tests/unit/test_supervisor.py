@@ -170,7 +170,7 @@ def test_a_program_that_runs_to_its_end_gives_its_code() -> None:
     async def play(stage: Stage) -> None:
         assert await stage.supervisor.run(sh("exit 7"), PATIENCE_SECONDS) == 7
         with pytest.raises(TimeoutError):
-            await stage.supervisor.run(sh("echo grandchild $$; exec sleep 1000"), 0.3)
+            await stage.supervisor.run(sh("echo grandchild $$; exec sleep 1000"), 3)
 
     assert not is_running(grandchildren(perform(play))[0])
 
