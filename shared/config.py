@@ -60,9 +60,12 @@ class Settings(BaseSettings):
     # Where things are
     secret_key: str = Field(min_length=32, description="Signs tokens. No default: at least 32 characters of your own.")
     database_url: Annotated[str, AfterValidator(_with_driver)] = Field("", description="SQLAlchemy URL; empty: SQLite in DATA_DIR.")
-    redis_url: str = Field("redis://127.0.0.1:6379/0", description="Broker, live logs, limits.")
+    redis_url: str = Field(
+        "redis://127.0.0.1:6379/0",
+        description="Broker, live logs, limits; empty: redis://127.0.0.1:6379/0, and bin/dev starts its own.",
+    )
     data_dir: Path = Field(Path(".data"), description="Where SQLite and the embedded Redis keep their files.")
-    bind_address: str = Field("0.0.0.0", description="The address the API listens on.")  # noqa: S104 - a container's port is published by hand
+    bind_address: str = Field("0.0.0.0", description="The address the API listens on; empty: 0.0.0.0, under bin/dev 127.0.0.1.")  # noqa: S104 - a container's port is published by hand
     port: int = Field(8000, ge=1, le=65535, description="The API's port.")
     flower_port: int = Field(5555, ge=1, le=65535, description="Flower's port.")
     redis_port: int = Field(6390, ge=1, le=65535, description="The embedded Redis' port (bin/dev).")
@@ -71,7 +74,9 @@ class Settings(BaseSettings):
     # The model
     openai_api_key: str = Field("", description="The provider's key.")
     openai_base_url: str = Field("", description="The provider's base URL; empty: OpenAI's own.")
-    default_model: str = Field("gpt-4o-mini", description="The model of jobs that name none.")
+    default_model: str = Field(
+        "gpt-4o-mini", description="The model of jobs that name none; empty: gpt-4o-mini, or the built-in one."
+    )
     image_model: str = Field("", description="The model that is asked about images by the proxy dialect; empty: DEFAULT_MODEL.")
     vision_models: Annotated[list[str], NoDecode, BeforeValidator(_split)] = Field(
         ["gpt-4o*", "gpt-4.1*", "gpt-5*", "chatgpt-4o*", "o1*", "o3*", "o4*", "demo*"],

@@ -17,7 +17,7 @@
 | `chatrelay:agent-news:<worker>` | channel | what became of a worker's asks | – |
 | `chatrelay:models` | string | the provider's models, JSON | a day |
 | `chatrelay:models-fresh` | string | the list of models need not be read again yet | five minutes |
-| `chatrelay:limit:…` | – | rates, kept by Flask-Limiter | their window |
+| `chatrelay:limit:…` | – | rates, kept by `limits` | their window |
 """
 
 PREFIX = "chatrelay:"

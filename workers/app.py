@@ -11,7 +11,8 @@ from kombu.transport.redis import Channel
 from shared import logs
 from shared.config import settings
 from shared.queue import DELIVER_TASK, RUN_TASK, app
-from workers.worker import Worker, alive_file
+from workers.alive import alive_file
+from workers.worker import Worker
 
 # A connection that is lost takes the messages that were taken from it along: they are doorbells, and their jobs are running.
 Channel.do_restore = False

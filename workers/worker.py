@@ -2,7 +2,6 @@
 
 import threading
 import time
-from pathlib import Path
 
 import structlog
 
@@ -116,8 +115,3 @@ class Worker:
         self._loop.run(self._provider.close())
         self._loop.stop()
         log.info("worker.stopped", worker=self.id)
-
-
-def alive_file(config: Settings, host: str) -> Path:
-    """Name the file whose age tells whether the worker on this host still consumes."""
-    return config.data_dir / f"worker-{host}.alive"
