@@ -1,15 +1,19 @@
 """Passwords, kept as Argon2 hashes."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import ParamSpec, TypeVar
 
 from argon2 import PasswordHasher
 from argon2.exceptions import VerificationError
-from gevent import get_hub
 from gevent.monkey import is_module_patched
+from gevent.threadpool import ThreadPool
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+HASHES_AT_ONCE = 4
+"""Each takes a core, and 64 MiB."""
 
 _hasher = PasswordHasher()
 
@@ -31,9 +35,15 @@ def matches(password_hash: str, password: str) -> bool:
         return False
 
 
+@cache
+def _pool() -> ThreadPool:
+    """Threads for passwords alone: gevent's own also resolve names."""
+    return ThreadPool(HASHES_AT_ONCE)
+
+
 def _aside(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Run heavy work in a real thread where threads are greenlets, since it would hold up every stream of the process."""
     if is_module_patched("threading"):
-        result: R = get_hub().threadpool.apply(work, args, kwargs)
+        result: R = _pool().apply(work, args, kwargs)
         return result
     return work(*args, **kwargs)

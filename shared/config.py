@@ -4,12 +4,13 @@ import sys
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from limits import parse
+from limits import parse_many
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from shared.errors import ConfigurationError
 
@@ -20,28 +21,58 @@ def _with_driver(url: str) -> str:
         if url.startswith(prefix):
             url = "postgresql+psycopg://" + url.removeprefix(prefix)
     try:
-        known = not url or make_url(url).get_backend_name() in DATABASES
-    except ArgumentError:
+        known = not url or _is_known(make_url(url))
+    except (ArgumentError, NoSuchModuleError, ImportError):
         known = False
     if not known:
-        raise ValueError("not a URL of SQLite or PostgreSQL, such as postgresql://user:password@host/name")
+        raise ValueError("not a URL of a SQLite file or of PostgreSQL, such as postgresql://user:password@host/name")
     return url
+
+
+def _is_known(url: URL) -> bool:
+    """Whether our drivers are meant, and something that all processes share: each would have a memory of its own."""
+    is_file = url.database not in {None, "", ":memory:"} and url.query.get("mode") != "memory"
+    return (url.get_backend_name(), url.get_driver_name()) in DRIVERS and (is_file or url.get_backend_name() != "sqlite")
 
 
 def _rate(value: str) -> str:
     """Refuse what is no rate."""
     try:
-        parse(value)
+        rates = parse_many(value)
     except ValueError:
-        raise ValueError("not a rate such as '10 per minute'") from None
+        rates = []
+    if len(rates) != 1 or rates[0].amount < 1:
+        raise ValueError("not a rate such as '10 per minute'")
     return value
+
+
+def _web(url: str) -> str:
+    """Refuse what no client could call."""
+    if url and urlsplit(url).scheme not in {"http", "https"}:
+        raise ValueError("not a URL that begins with http:// or https://")
+    return url
+
+
+def _redis(url: str) -> str:
+    if urlsplit(url).scheme not in {"redis", "rediss", "unix"}:
+        raise ValueError("not a URL of Redis, such as redis://127.0.0.1:6379/0")
+    return url
+
+
+def _key(key: str) -> str:
+    """Take away what stands around a key by mistake; refuse what no header can hold."""
+    if not (key.strip().isascii() and (key.strip().isprintable())):
+        raise ValueError("not a key: it has characters that no header can hold")
+    return key.strip()
 
 
 def _split(value: str | list[str]) -> list[str]:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
-DATABASES = ("sqlite", "postgresql")
+DRIVERS = {("sqlite", "pysqlite"), ("postgresql", "psycopg")}
+YEAR = 31_536_000.0
+"""In seconds: longer than anything here may last, and short enough to be reckoned with."""
 RENEWALS_PER_LEASE = 2
 """A lease must outlive a renewal that fails."""
 
@@ -55,12 +86,12 @@ class Settings(BaseSettings):
         ConfigurationError: from `settings()`, naming each variable that is missing or wrong.
     """
 
-    model_config = SettingsConfigDict(extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(extra="ignore", env_ignore_empty=True, allow_inf_nan=False)
 
     # Where things are
     secret_key: str = Field(min_length=32, description="Signs tokens. No default: at least 32 characters of your own.")
     database_url: Annotated[str, AfterValidator(_with_driver)] = Field("", description="SQLAlchemy URL; empty: SQLite in DATA_DIR.")
-    redis_url: str = Field(
+    redis_url: Annotated[str, AfterValidator(_redis)] = Field(
         "redis://127.0.0.1:6379/0",
         description="Broker, live logs, limits; empty: redis://127.0.0.1:6379/0, and bin/dev starts its own.",
     )
@@ -72,8 +103,8 @@ class Settings(BaseSettings):
     model_port: int = Field(8090, ge=1, le=65535, description="The built-in model's port (bin/dev).")
 
     # The model
-    openai_api_key: str = Field("", description="The provider's key.")
-    openai_base_url: str = Field("", description="The provider's base URL; empty: OpenAI's own.")
+    openai_api_key: Annotated[str, AfterValidator(_key)] = Field("", description="The provider's key.")
+    openai_base_url: Annotated[str, AfterValidator(_web)] = Field("", description="The provider's base URL; empty: OpenAI's own.")
     default_model: str = Field(
         "gpt-4o-mini", description="The model of jobs that name none; empty: gpt-4o-mini, or the built-in one."
     )
@@ -114,22 +145,22 @@ class Settings(BaseSettings):
     submit_limit: Rate = Field("600 per minute", description="Jobs that a user may submit.")
     max_queued_jobs: int = Field(1000, ge=1, description="A user's jobs that may wait; more are refused with 429.")
     max_queue: int = Field(10_000, ge=1, description="Jobs of all users that may wait; more are refused with 503.")
-    heartbeat_seconds: float = Field(10, gt=0, description="An idle stream gets a comment this often.")
+    heartbeat_seconds: float = Field(10, gt=0, le=YEAR, description="An idle stream gets a comment this often.")
     access_token_seconds: int = Field(900, ge=1, description="An access token's life.")
     refresh_token_days: int = Field(30, ge=1, description="A refresh token's life.")
 
     # Work
     worker_concurrency: int = Field(200, ge=1, le=4000, description="Jobs at once per worker process.")
     max_running_jobs: int = Field(200, ge=1, description="A user's jobs that run at once; more wait.")
-    lease_seconds: float = Field(8, gt=0, description="A job whose worker is silent this long is taken over.")
-    renew_seconds: float = Field(2, gt=0, description="A worker renews its leases this often: at least twice a lease.")
-    sweep_seconds: float = Field(2, gt=0, description="A worker looks for what the dead left this often, with jitter.")
-    drain_seconds: float = Field(25, ge=0, description="After SIGTERM a worker's jobs may run on this long.")
+    lease_seconds: float = Field(8, gt=0, le=YEAR, description="A job whose worker is silent this long is taken over.")
+    renew_seconds: float = Field(2, gt=0, le=YEAR, description="A worker renews its leases this often: at least twice a lease.")
+    sweep_seconds: float = Field(2, gt=0, le=YEAR, description="A worker looks for what the dead left this often, with jitter.")
+    drain_seconds: float = Field(25, ge=0, le=YEAR, description="After SIGTERM a worker's jobs may run on this long.")
     max_tries: int = Field(4, ge=1, description="Provider calls per job before it fails.")
     max_lost_workers: int = Field(5, ge=0, description="Workers a job may lose before it fails.")
-    job_deadline_seconds: float = Field(900, gt=0, description="A job that is not over after this long fails.")
-    stall_seconds: float = Field(60, gt=0, description="A provider silent this long is asked again.")
-    log_ttl_seconds: float = Field(3600, gt=0, description="A finished job's log stays in Redis this long.")
+    job_deadline_seconds: float = Field(900, gt=0, le=YEAR, description="A job that is not over after this long fails.")
+    stall_seconds: float = Field(60, gt=0, le=YEAR, description="A provider silent this long is asked again.")
+    log_ttl_seconds: float = Field(3600, gt=0, le=YEAR, description="A finished job's log stays in Redis this long.")
     retention_days: int = Field(90, ge=0, description="Finished jobs, and conversations, older than this are deleted; 0: never.")
     max_log_bytes: int = Field(8 * 1024 * 1024, ge=1024, description="A job whose log grows past this ends incomplete.")
 

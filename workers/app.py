@@ -42,16 +42,22 @@ app.task(deliver, name=DELIVER_TASK)
 
 
 def _start(**_: Any) -> None:
+    """Start the worker, or end the process: Celery would go on without it, and take messages that nobody answers."""
     logs.configure()  # Celery asks for it later
-    settings().data_dir.mkdir(parents=True, exist_ok=True)
-    worker = Worker(settings())
-    worker.start()
+    try:
+        settings().data_dir.mkdir(parents=True, exist_ok=True)
+        worker = Worker(settings())
+        worker.start()
+    except Exception as error:
+        sys.stderr.write(f"chatrelay: cannot start: {error}\n")
+        raise SystemExit(1) from error
     _running.append(worker)
 
 
 def _beat(**_: Any) -> None:
     """Celery's consumer is alive: it sends this itself."""
-    alive_file(settings(), socket.gethostname()).touch()
+    if _running:
+        alive_file(settings(), socket.gethostname()).touch()
 
 
 def _drain(**_: Any) -> None:

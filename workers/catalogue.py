@@ -6,10 +6,9 @@ from typing import Any
 import orjson
 import redis.asyncio
 import structlog
-from openai import AsyncOpenAI, OpenAIError
+from openai import AsyncOpenAI
 
 from shared import keyspace
-from shared.redis_clients import RedisError
 
 LOOK_SECONDS = 15.0
 """How often a worker looks whether there is a list."""
@@ -19,6 +18,8 @@ KEPT_SECONDS = 86_400
 """How long the last list is told while the provider is away."""
 ANSWER_SECONDS = 10.0
 MAX_MODELS = 2_000
+MAX_MOMENT = 2**53
+"""In seconds since 1970; a larger number is none that JSON's readers agree on."""
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +37,7 @@ class Catalogue:
         while True:
             try:
                 await self.look()
-            except (OpenAIError, RedisError, OSError, TimeoutError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever a provider answers where others have a list, no worker ends over it
                 log.warning("models.not_read", error=str(error) or type(error).__name__)
             await asyncio.sleep(LOOK_SECONDS)
 
@@ -44,7 +45,8 @@ class Catalogue:
         """Read the list if it is missing or old, and nobody else is at it.
 
         Raises:
-            OpenAIError, RedisError, OSError, TimeoutError: it could not be had, or not be told.
+            RedisError, OSError: it could not be told.
+            Exception: it could not be had, for a reason of the provider's.
         """
         if await self._redis.exists(keyspace.MODELS_KEY) and await self._redis.exists(keyspace.MODELS_FRESH_KEY):
             return
@@ -73,6 +75,6 @@ def _told(model: dict[str, Any]) -> dict[str, Any]:
     return {
         "id": str(model.get("id")),
         "object": "model",
-        "created": created if isinstance(created, int) else 0,
+        "created": created if isinstance(created, int) and 0 <= created < MAX_MOMENT else 0,
         "owned_by": str(model.get("owned_by") or "provider"),
     }

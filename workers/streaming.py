@@ -17,7 +17,7 @@ from shared.opening import opening
 from workers.flusher import Flusher
 from workers.hold import Hold, Stop
 from workers.joblog import JobLog, LogLost, LogMoved
-from workers.providers.base import COUNTS, Piece, Provider, ProviderError, Question
+from workers.providers.base import COUNTS, Piece, Provider, ProviderError, Question, wait_until
 
 ACKNOWLEDGE_SECONDS = 5.0
 """How long an end waits for Redis. After that the row is written anyway: it holds the log."""
@@ -186,9 +186,9 @@ class Streaming:
         try:
             async with asyncio.timeout(self._config.stall_seconds) as silence:
                 async for piece in said:
-                    silence.reschedule(None)  # what keeps us from writing is no silence of the provider
+                    wait_until(silence, None)  # what keeps us from writing is no silence of the provider
                     yield piece
-                    silence.reschedule(loop.time() + self._config.stall_seconds)
+                    wait_until(silence, loop.time() + self._config.stall_seconds)
         except TimeoutError:
             if not silence.expired():
                 raise

@@ -12,10 +12,17 @@ from api.schemas.answers import ErrorAnswer
 
 CREATED = 201
 NO_CONTENT = 204
+MAX_BODY_BYTES = 65_536
+"""Nobody is known here yet, and a large body takes the process seconds to read."""
 
 blueprint = APIBlueprint(
     "auth", __name__, url_prefix="/auth", abp_tags=[Tag(name="Accounts")], abp_responses={400: ErrorAnswer, 401: ErrorAnswer}
 )
+
+
+@blueprint.before_request
+def _bound() -> None:
+    request.max_content_length = MAX_BODY_BYTES
 
 
 @blueprint.post("/register", responses={201: Registered, 409: ErrorAnswer})

@@ -152,3 +152,9 @@ def test_a_ticket_is_not_an_access_token(client: Client) -> None:
     for method, path in (("GET", "/jobs"), ("POST", "/jobs"), ("POST", "/auth/refresh")):
         answer = client.http.request(method, path, headers={"Authorization": f"Bearer {ticket}"}, json={"refresh_token": ticket})
         assert answer.status_code == 401, (method, path)
+
+
+@ON_SQLITE
+def test_who_is_not_known_sends_little(anybody: httpx2.Client) -> None:
+    answer = anybody.post("/auth/login", json={"username": "x" * 70_000, "password": "x"})
+    assert_refused(answer, 413, param="body", code="too_large")

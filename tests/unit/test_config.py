@@ -65,6 +65,16 @@ def test_with_a_secret_it_does() -> None:
         ("DATABASE_URL", "rubbish"),
         ("DATABASE_URL", "mysql://host/name"),
         ("RENEW_SECONDS", "4.1"),
+        ("JOB_DEADLINE_SECONDS", "inf"),
+        ("LEASE_SECONDS", "nan"),
+        ("LOG_TTL_SECONDS", "1e12"),
+        *(("DATABASE_URL", url) for url in ("postgresql+psycopg2://h/d", "postgresql+asyncpg://h/d", "sqlite+aiosqlite:////x.db")),
+        *(("DATABASE_URL", url) for url in ("sqlite://", "sqlite:///:memory:")),
+        *(("SUBMIT_LIMIT", rate) for rate in ("10 per minute; 100 per hour", "0 per minute")),
+        ("OPENAI_BASE_URL", "api.example/v1"),
+        ("OPENAI_API_KEY", "sk-ü"),
+        ("OPENAI_API_KEY", "sk-1\nsk-2"),
+        ("REDIS_URL", "localhost:6379"),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,7 @@ def cut(*chunks: bytes) -> list[bytes]:
             yield chunk
 
     async def collect() -> list[bytes]:
-        return [data async for data in openai._events(stream())]
+        return [data async for data in openai._events(openai._lines(stream()))]
 
     return asyncio.run(collect())
 
@@ -43,9 +43,19 @@ def test_events_are_cut_wherever_a_body_is_split(line_end: bytes) -> None:
     assert [cut(body[:at], body[at:]) for at in range(len(body))] == [DATA] * len(body)
 
 
-def test_what_ends_without_a_line_end_is_no_event() -> None:
+def test_what_ends_without_a_line_end_is_an_event_if_it_was_not_cut_off() -> None:
     assert cut(b'data: {"a": 1}\n\ndata: {"b"') == [b'{"a": 1}']
+    assert cut(b'data: {"a": 1}\n\nda', b'ta: {"b": 2}') == [b'{"a": 1}', b'{"b": 2}']
+    assert cut(b'data: {"a": 1}\n\ndata: [DONE]') == [b'{"a": 1}']
     assert cut() == []
+
+
+def test_a_line_without_an_end_is_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openai, "MAX_LINE_BYTES", 1000)
+    assert cut(*[b"x" * 100] * 10, b"\n", b"data: 1\n") == [b"1"]
+    with pytest.raises(ProviderError) as caught:
+        cut(*[b"x" * 100] * 11, b"\n")
+    assert (caught.value.reason, caught.value.retryable) == ("provider_malformed", True)
 
 
 def chunk(**choice: Any) -> bytes:
@@ -151,6 +161,17 @@ def test_a_key_that_the_provider_repeats_is_blotted_out() -> None:
     assert told("Wrong key.", "") == "Wrong key."
 
 
+def test_what_a_provider_says_is_bounded_and_found_wherever_it_stands() -> None:
+    assert told("x" * 5_000_000, "sk-0123456789") == "x" * 2_000 + "…"
+    request = httpx2.Request("POST", "http://provider")
+    for body, message in (("no such model", "no such model"), ({"detail": "Not here."}, "Not here."), ({"detail": [1]}, "No.")):
+        error = APIStatusError("No.", response=httpx2.Response(400, request=request), body=body)
+        assert openai.refused(error).message == message
+    with pytest.raises(ProviderError) as caught:
+        openai._piece(orjson.dumps({"error": {"message": "Wrong key: sk-0123456789.", "code": {"a": 1}}}), "sk-0123456789")
+    assert (caught.value.message, caught.value.reason) == ("Wrong key: ….", "provider_error")
+
+
 def asked(**headers: str) -> float | None:
     return openai._retry_after(httpx2.Headers({name.replace("_", "-"): value for name, value in headers.items()}))
 
@@ -178,7 +199,21 @@ def test_the_moment_that_a_provider_asks_for(away: int) -> None:
 
 @pytest.mark.parametrize(
     "rubbish",
-    ["", " ", ".", "-1", "1e3", "soon", "inf", "nan", "1,5", "9" * 5000, "Wed, 99 Oct 2026", "Mon, 01 Jan 0001 00:00:00 -0000"],
+    [
+        "",
+        " ",
+        ".",
+        "-1",
+        "1e3",
+        "soon",
+        "inf",
+        "nan",
+        "1,5",
+        "9" * 5000,
+        "Wed, 99 Oct 2026",
+        "Mon, 01 Jan 99999999999999999999 00:00:00 GMT",
+        "Mon, 01 Jan 0001 00:00:00 -0000",
+    ],
 )
 @pytest.mark.parametrize("name", ["retry_after", "retry_after_ms"])
 def test_rubbish_is_no_error(name: str, rubbish: str) -> None:

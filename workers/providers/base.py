@@ -1,5 +1,6 @@
 """The provider protocol: one method. Who answers, answers in pieces; what goes wrong is a ProviderError."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
@@ -53,6 +54,12 @@ class Piece(NamedTuple):
     finish_reason: str | None = None
     usage: dict[str, Any] | None = None
     origin: dict[str, Any] | None = None
+
+
+def wait_until(patience: asyncio.Timeout, moment: float | None) -> None:
+    """Move the end of a wait (by the loop's clock; None: no end), unless it is ending at this very moment."""
+    if not patience.expired():
+        patience.reschedule(moment)
 
 
 class ProviderError(ChatrelayError):

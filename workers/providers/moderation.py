@@ -3,13 +3,12 @@
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from typing import Any
 
-import httpx2
 import orjson
-from openai import APIConnectionError, APIStatusError, AsyncOpenAI, OpenAIError
+from openai import APIStatusError, AsyncOpenAI
 
 from shared.answer import text_of
 from workers.providers.base import COUNTS, Piece, ProviderError, Question
-from workers.providers.openai import broken, cause, refused
+from workers.providers.openai import CUT_OFF, UNASKABLE, broken, cause, refused, unaskable
 
 FLAGGED = "content_flagged"
 SEES_IMAGES = "omni"
@@ -57,10 +56,10 @@ class Moderation:
             response = await client.moderations.with_raw_response.create(model=self._model, input=judged)
         except APIStatusError as error:
             raise refused(error) from error
-        except (APIConnectionError, httpx2.HTTPError, OSError) as error:
+        except CUT_OFF as error:
             raise broken(f"The connection to the provider's moderation failed: {cause(error)}") from error
-        except OpenAIError as error:
-            raise ProviderError(str(error), code="provider_error", retryable=False) from error
+        except UNASKABLE as error:
+            raise unaskable(error) from error
         return _read(response.content)
 
 

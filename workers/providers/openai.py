@@ -4,17 +4,19 @@ The SDK opens the stream, with its authentication, time-outs and typed errors; i
 chunks cost several times what the rest of a token's way costs.
 """
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+import aiohttp
 import httpx2
 import orjson
 from openai import APIConnectionError, APIStatusError, AsyncOpenAI, DefaultAioHttpClient, OpenAIError
 
 from shared.models.base import WORD_CHARS
-from workers.providers.base import COUNTS, Piece, ProviderError, Question
+from workers.providers.base import COUNTS, Piece, ProviderError, Question, wait_until
 
 CONNECT_SECONDS = 5.0
 WRITE_SECONDS = 30.0
@@ -23,6 +25,17 @@ KEEPALIVE_CONNECTIONS = 200
 
 RETRYABLE_STATUSES = frozenset({408, 409, 429})
 FIRST_SERVER_ERROR = 500
+MALFORMED = "provider_malformed"
+UNKNOWN = "provider_error"
+MAX_ERROR_CHARS = 2_000
+MAX_LINE_BYTES = 32 * 1024 * 1024
+"""An image in one line may be large; what is larger would be all of a worker's memory."""
+USAGE_SECONDS = 5.0
+"""How long the usage is waited for, once all is said."""
+CUT_OFF = (APIConnectionError, httpx2.HTTPError, aiohttp.ClientError, OSError)
+"""What a connection fails with. The SDK lets the errors of the transport below it through where it does not know them."""
+UNASKABLE = (OpenAIError, ValueError)
+"""What a call fails with that would fail again."""
 SHORTEST_KEY_CHARS = 8
 """What is shorter is no key, and may be a word of an error message."""
 
@@ -52,17 +65,24 @@ class OpenAIProvider:
         finished = False
         client = self.client.with_options(api_key=question.api_key) if question.api_key else self.client
         try:
-            async with client.chat.completions.with_streaming_response.create(**_body(question)) as response:
-                async for data in _events(response.iter_bytes()):
-                    piece = _piece(data)
+            async with (
+                asyncio.timeout(None) as patience,
+                client.chat.completions.with_streaming_response.create(**_body(question)) as response,
+            ):
+                async for data in _events(_lines(response.iter_bytes())):
+                    piece = _piece(data, client.api_key)
                     finished = finished or piece.finish_reason is not None
+                    wait_until(patience, None)  # only the provider is waited for, and not who listens
                     yield piece
+                    if finished:
+                        wait_until(patience, asyncio.get_running_loop().time() + USAGE_SECONDS)
         except APIStatusError as error:
             raise refused(error) from error
-        except (APIConnectionError, httpx2.HTTPError, OSError) as error:
-            raise broken(f"The connection to the provider failed: {cause(error)}") from error
-        except OpenAIError as error:
-            raise ProviderError(str(error), code="provider_error", retryable=False) from error
+        except CUT_OFF as error:
+            if not finished:  # else all was said, and only the goodbye, or the usage, is missing
+                raise broken(f"The connection to the provider failed: {cause(error)}") from error
+        except UNASKABLE as error:
+            raise unaskable(error) from error
         if not finished:
             raise broken("The provider's answer broke off.")
 
@@ -82,29 +102,58 @@ def _body(question: Question) -> dict[str, Any]:
     }
 
 
-async def _events(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Cut a body into the data of its SSE events."""
-    rest = b""
+async def _lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Cut a body into lines. The last one may have no end, if it has sense: else it was cut off.
+
+    Raises:
+        ProviderError: a line is longer than anything that a provider has to say.
+    """
+    begun: list[bytes] = []
+    size = 0
     async for chunk in chunks:
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            if line.startswith(_DATA):
-                data = line[len(_DATA) :].strip()
-                if data == _DONE:
-                    return
-                yield data
+        first, *others = chunk.split(b"\n")
+        begun.append(first)
+        size += len(first)
+        if others:
+            *whole, rest = others
+            yield b"".join(begun)
+            for line in whole:
+                yield line
+            begun, size = [rest], len(rest)
+        if size > MAX_LINE_BYTES:
+            raise broken("The provider sent a line without an end.", code=MALFORMED)
+    if _has_sense(last := b"".join(begun)):
+        yield last
 
 
-def _piece(data: bytes) -> Piece:
+def _has_sense(line: bytes) -> bool:
+    data = line.removeprefix(_DATA).strip()
+    try:
+        return data == _DONE or orjson.loads(data) is not None
+    except orjson.JSONDecodeError:
+        return False
+
+
+async def _events(lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Take the data out of SSE events."""
+    async for line in lines:
+        if line.startswith(_DATA):
+            data = line[len(_DATA) :].strip()
+            if data == _DONE:
+                return
+            yield data
+
+
+def _piece(data: bytes, key: str = "") -> Piece:
     try:
         chunk = orjson.loads(data)
         if error := chunk.get("error"):
-            raise _told(error)
+            raise _told(error, key)
         choice: dict[str, Any] = chunk["choices"][0] if chunk.get("choices") else {}
         reason, usage = choice.get("finish_reason"), chunk.get("usage")
         _check(choice.get("delta") or {}, reason, usage or {})
     except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
-        raise broken("The provider sent a malformed chunk.", code="provider_malformed") from error
+        raise broken("The provider sent a malformed chunk.", code=MALFORMED) from error
     return Piece(choice.get("delta"), reason and reason[:WORD_CHARS], usage)
 
 
@@ -125,25 +174,35 @@ def _check(delta: dict[str, Any], finish_reason: Any, usage: dict[str, Any]) -> 
 def refused(error: APIStatusError) -> ProviderError:
     """Tell the provider's refusal as ours; whether it may pass follows from its status."""
     status = error.status_code
+    key = error.request.headers.get("authorization", "").removeprefix("Bearer ")
     return ProviderError(
-        _without_key(_said(error.body) or error.message, error.request.headers),
-        code=str(error.code or "provider_error"),
+        _worded(_said(error.body) or error.message, key),
+        code=_code(error.code),
         retryable=status in RETRYABLE_STATUSES or status >= FIRST_SERVER_ERROR,
         http_status=status,
         retry_after_seconds=_retry_after(error.response.headers),
     )
 
 
-def _without_key(message: str, headers: httpx2.Headers) -> str:
-    """Blot out the key where a provider repeats it: what it says is logged, and shown to the user."""
-    key = headers.get("authorization", "").removeprefix("Bearer ")
-    return message.replace(key, "…") if len(key) >= SHORTEST_KEY_CHARS else message
+def unaskable(error: Exception) -> ProviderError:
+    """Tell of a call that cannot even be made, or be read: a key that fits into no header, a redirect to nowhere."""
+    return ProviderError(_worded(str(error), ""), code=UNKNOWN, retryable=False)
 
 
-def _told(error: Any) -> ProviderError:
+def _worded(message: str, key: str) -> str:
+    """Bound what a provider says, and blot out the key where it repeats it: it is logged, stored, and shown to the user."""
+    blotted = message.replace(key, "…") if len(key) >= SHORTEST_KEY_CHARS else message
+    return blotted if len(blotted) <= MAX_ERROR_CHARS else blotted[:MAX_ERROR_CHARS] + "…"
+
+
+def _code(code: object) -> str:
+    return code[:WORD_CHARS] if isinstance(code, str) and code else str(code) if isinstance(code, int) else UNKNOWN
+
+
+def _told(error: Any, key: str) -> ProviderError:
     """An error inside the stream: nobody says whether it passes, so it is taken to."""
     code = error.get("code") if isinstance(error, dict) else None
-    return ProviderError(_said(error) or str(error), code=str(code or "provider_error"), retryable=True)
+    return ProviderError(_worded(_said(error) or str(error), key), code=_code(code), retryable=True)
 
 
 def broken(message: str, code: str = "provider_broke_off") -> ProviderError:
@@ -152,8 +211,9 @@ def broken(message: str, code: str = "provider_broke_off") -> ProviderError:
 
 
 def _said(body: object) -> str:
-    message = body.get("message") if isinstance(body, dict) else None
-    return str(message or "")
+    """Find the sentence in an error: OpenAI's `message`, others' `detail`, or the error itself."""
+    said = body.get("message") or body.get("detail") if isinstance(body, dict) else body
+    return said if isinstance(said, str) else ""
 
 
 def cause(error: BaseException) -> str:
@@ -170,5 +230,5 @@ def _retry_after(headers: httpx2.Headers) -> float | None:
         if milliseconds.isdigit():
             return float(milliseconds) / 1000
         return float(told) if told.replace(".", "", 1).isdigit() else parsedate_to_datetime(told).timestamp() - time.time()
-    except ValueError:
+    except (ValueError, TypeError, OverflowError):
         return None

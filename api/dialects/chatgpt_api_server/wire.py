@@ -11,6 +11,10 @@ from shared.errors import ChatrelayError, NotFound
 PATHS = frozenset({"/health", "/api", "/admin", "/client", "/agents"})
 PREFIXES = ("/health/", "/api/", "/admin/", "/client/", "/agents/")
 
+ADMIN = "/admin/"
+MAX_ADMIN_BYTES = 65_536
+"""Nobody is known before such a body is read, and a large one takes the process seconds."""
+
 JSON = "application/json; charset=utf-8"
 TEXT = "text/plain; charset=utf-8"
 PREFLIGHT_HEADERS = {
@@ -68,6 +72,8 @@ def _before() -> Response | None:
         return Response(status=NO_CONTENT, headers=PREFLIGHT_HEADERS)
     if request.method == "HEAD":
         return not_found()
+    if request.path.startswith(ADMIN):
+        request.max_content_length = MAX_ADMIN_BYTES
     if request.path.endswith("/"):
         # What a path says was decoded, and may be a line's end; a query stands as it came, in any bytes.
         path = quote(request.script_root + request.path.rstrip("/"), safe="/:@")

@@ -1,0 +1,136 @@
+"""A provider whose HTTP is odd: bytes from a socket, through the official SDK and its transport."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import orjson
+import pytest
+
+from shared import redis_clients
+from tests.stack import Redis
+from workers import catalogue
+from workers.catalogue import Catalogue
+from workers.providers import openai
+from workers.providers.base import Piece, ProviderError, Question
+from workers.providers.openai import OpenAIProvider
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+QUESTION = Question("m", [{"role": "user", "content": "Hello"}])
+
+
+def chunked(data: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+def said(reason: str | None = None, **delta: str) -> bytes:
+    return chunked(b"data: %s\n\n" % orjson.dumps({"choices": [{"delta": delta, "finish_reason": reason}]}))
+
+
+class Odd:
+    """A server that answers whatever it is asked with the same bytes, and then hangs up, or falls silent."""
+
+    def __init__(self, answer: bytes, *, hangs_up: bool) -> None:
+        self.asked = 0
+        self._answer = answer
+        self._hangs_up = hangs_up
+        self._open: list[socket.socket] = []
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._server.getsockname()[1]}/v1"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                line, _ = self._server.accept()
+            except OSError:
+                return
+            line.recv(65536)
+            self.asked += 1
+            line.sendall(self._answer)
+            if self._hangs_up:
+                line.close()
+            else:
+                self._open.append(line)
+
+    def close(self) -> None:
+        for line in (self._server, *self._open):
+            line.close()
+
+
+@contextmanager
+def answering(answer: bytes, *, hangs_up: bool = True) -> Iterator[Odd]:
+    server = Odd(answer, hangs_up=hangs_up)
+    yield server
+    server.close()
+
+
+def ask(url: str) -> list[Piece]:
+    async def collect() -> list[Piece]:
+        provider = OpenAIProvider("sk-0123456789", url)
+        try:
+            return [piece async for piece in provider.answer(QUESTION)]
+        finally:
+            await provider.close()
+
+    return asyncio.run(asyncio.wait_for(collect(), 20))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"rubbish\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX-Long: %s\r\n\r\n" % (b"x" * 70_000),
+        HEAD + b"ZZ\r\n",
+        HEAD + said(content="a"),
+        HEAD + said(content="a") + b"ZZ\r\n",
+    ],
+    ids=["rubbish", "a header too long", "no chunk", "cut off", "cut off by rubbish"],
+)
+def test_what_breaks_off_may_go_well_another_time(answer: bytes) -> None:
+    with answering(answer) as server, pytest.raises(ProviderError) as caught:
+        ask(server.url)
+    assert (caught.value.reason, caught.value.retryable) == ("provider_broke_off", True)
+
+
+@pytest.mark.parametrize("hangs_up", [True, False])
+def test_an_answer_that_is_whole_needs_no_goodbye(monkeypatch: pytest.MonkeyPatch, *, hangs_up: bool) -> None:
+    monkeypatch.setattr(openai, "USAGE_SECONDS", 0.2)
+    with answering(HEAD + said(content="a") + said("stop"), hangs_up=hangs_up) as server:
+        assert ask(server.url) == [Piece({"content": "a"}), Piece({}, "stop")]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[]",
+        b"null",
+        b"",
+        b"<html>",
+        b'{"data": [null]}',
+        b'{"data": ["a"]}',
+        b'{"data": {}}',
+        b'{"data": [{"id": "m", "created": %d}]}' % 2**70,
+    ],
+)
+def test_an_odd_list_of_models_ends_no_worker(empty_redis: Redis, monkeypatch: pytest.MonkeyPatch, body: bytes) -> None:
+    monkeypatch.setattr(catalogue, "LOOK_SECONDS", 0.01)
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
+
+    async def keep(url: str) -> None:
+        provider, client = OpenAIProvider("k", url), redis_clients.nonblocking(empty_redis.url)
+        keeping = asyncio.create_task(Catalogue(client, provider.client).keep())
+        async with asyncio.timeout(20):
+            while not server.asked:
+                await asyncio.sleep(0.01)
+            await asyncio.wait([keeping], timeout=0.2)
+        assert not keeping.done(), keeping.exception()
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+        await provider.close()
+        await client.aclose()
+
+    with answering(head + body) as server:
+        asyncio.run(keep(server.url))
