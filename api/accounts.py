@@ -145,7 +145,7 @@ def _issue(context: Context, session: Session, user_id: str, family: str) -> Tok
 def _revoke_family(session: Session, jti: str) -> None:
     """End a family of tokens, with what a refresh that is under way adds: its lock is waited for before they are looked for."""
     family = select(RefreshToken.family).where(RefreshToken.id == jti).scalar_subquery()
-    session.execute(select(RefreshToken.id).where(RefreshToken.family == family).with_for_update())
+    session.execute(select(RefreshToken.id).where(RefreshToken.family == family).order_by(RefreshToken.id).with_for_update())
     session.execute(
         update(RefreshToken).where(RefreshToken.family == family, RefreshToken.revoked_ms.is_(None)).values(revoked_ms=now_ms())
     )

@@ -36,7 +36,8 @@ def _is_known(url: URL) -> bool:
 
 
 def _rate(value: str) -> str:
-    """Refuse what is no rate."""
+    """Refuse what is no rate. Some readers of .env files leave the quotes in."""
+    value = value.strip("\"'")
     try:
         rates = parse_many(value)
     except ValueError:
@@ -48,13 +49,13 @@ def _rate(value: str) -> str:
 
 def _web(url: str) -> str:
     """Refuse what no client could call."""
-    if url and urlsplit(url).scheme not in {"http", "https"}:
+    if (url and not url.startswith(("http://", "https://"))) or (url and not urlsplit(url).hostname):
         raise ValueError("not a URL that begins with http:// or https://")
     return url
 
 
 def _redis(url: str) -> str:
-    if urlsplit(url).scheme not in {"redis", "rediss", "unix"}:
+    if not url.startswith(("redis://", "rediss://")) or not urlsplit(url).hostname:
         raise ValueError("not a URL of Redis, such as redis://127.0.0.1:6379/0")
     return url
 
@@ -91,7 +92,7 @@ class Settings(BaseSettings):
     # Where things are
     secret_key: str = Field(min_length=32, description="Signs tokens. No default: at least 32 characters of your own.")
     database_url: Annotated[str, AfterValidator(_with_driver)] = Field("", description="SQLAlchemy URL; empty: SQLite in DATA_DIR.")
-    redis_url: Annotated[str, AfterValidator(_redis)] = Field(
+    redis_url: Annotated[str, BeforeValidator(str.strip), AfterValidator(_redis)] = Field(
         "redis://127.0.0.1:6379/0",
         description="Broker, live logs, limits; empty: redis://127.0.0.1:6379/0, and bin/dev starts its own.",
     )
@@ -104,7 +105,9 @@ class Settings(BaseSettings):
 
     # The model
     openai_api_key: Annotated[str, AfterValidator(_key)] = Field("", description="The provider's key.")
-    openai_base_url: Annotated[str, AfterValidator(_web)] = Field("", description="The provider's base URL; empty: OpenAI's own.")
+    openai_base_url: Annotated[str, BeforeValidator(str.strip), AfterValidator(_web)] = Field(
+        "", description="The provider's base URL; empty: OpenAI's own."
+    )
     default_model: str = Field(
         "gpt-4o-mini", description="The model of jobs that name none; empty: gpt-4o-mini, or the built-in one."
     )

@@ -182,16 +182,21 @@ class Streaming:
 
     async def _watched(self, said: AsyncGenerator[Piece, None]) -> AsyncGenerator[Piece, None]:
         """Pass pieces on, and give up on a provider that falls silent."""
-        loop = asyncio.get_running_loop()
+        loop, whole = asyncio.get_running_loop(), False
         try:
             async with asyncio.timeout(self._config.stall_seconds) as silence:
                 async for piece in said:
+                    if silence.expired():
+                        raise TimeoutError  # its cancel was swallowed (`Hold.check`)
+                    whole = piece.is_last(whole)
                     wait_until(silence, None)  # what keeps us from writing is no silence of the provider
                     yield piece
                     wait_until(silence, loop.time() + self._config.stall_seconds)
         except TimeoutError:
             if not silence.expired():
                 raise
+            if whole:
+                return  # only the usage is missing, or the goodbye
             message = f"The provider was silent for {self._config.stall_seconds:g} s."
             raise ProviderError(message, code="provider_stalled", retryable=True) from None
 

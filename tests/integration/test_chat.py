@@ -169,6 +169,15 @@ def test_a_deadline_ends_a_job(jobs: Jobs, config: Settings, said: list[Any]) ->
     assert len(archive(jobs, job_id)) == 1 + len(said)
 
 
+def test_silence_behind_a_whole_answer_is_no_stall(jobs: Jobs, config: Settings) -> None:
+    job_id = jobs.queue()
+    with working(config.model_copy(update={"stall_seconds": 0.3}), jobs.database, ["a", STOP, None]) as desk, desk.running():
+        pass
+
+    row = jobs.row(job_id)
+    assert (row.status, row.attempt, (row.usage or {})["estimated"]) == (Status.COMPLETED, 1, True)
+
+
 def test_what_keeps_us_from_writing_is_no_silence_of_the_provider(
     jobs: Jobs, config: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

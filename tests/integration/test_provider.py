@@ -102,6 +102,23 @@ def test_an_answer_that_is_whole_needs_no_goodbye(monkeypatch: pytest.MonkeyPatc
         assert ask(server.url) == [Piece({"content": "a"}), Piece({}, "stop")]
 
 
+@pytest.mark.parametrize("reason", ["", "stop"])
+def test_a_reason_with_every_piece_ends_nothing(monkeypatch: pytest.MonkeyPatch, reason: str) -> None:
+    monkeypatch.setattr(openai, "USAGE_SECONDS", 0.2)
+    with answering(HEAD + said(reason, content="a") + said("", content="b")) as server, pytest.raises(ProviderError) as caught:
+        ask(server.url)
+    assert caught.value.reason == "provider_broke_off"
+    with answering(HEAD + said(reason, content="a") + said("stop", content="b")) as server:
+        assert [piece.delta for piece in ask(server.url)] == [{"content": "a"}, {"content": "b"}]
+
+
+def test_what_is_odd_behind_a_whole_answer_takes_nothing_away() -> None:
+    usage = chunked(b'data: {"choices": [], "usage": {"prompt_tokens": 1.5}}\n\n')
+    for odd in (usage, chunked(b"data: {\n\n"), chunked(b'data: {"error": "too late"}\n\n')):
+        with answering(HEAD + said(content="a") + said("stop") + odd + b"0\r\n\r\n") as server:
+            assert ask(server.url) == [Piece({"content": "a"}), Piece({}, "stop")]
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -74,7 +74,8 @@ def test_with_a_secret_it_does() -> None:
         ("OPENAI_BASE_URL", "api.example/v1"),
         ("OPENAI_API_KEY", "sk-ü"),
         ("OPENAI_API_KEY", "sk-1\nsk-2"),
-        ("REDIS_URL", "localhost:6379"),
+        *(("REDIS_URL", url) for url in ("localhost:6379", "unix:///run/redis.sock", "redis:")),
+        *(("OPENAI_BASE_URL", url) for url in ("http://", "ftp://a.example")),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,6 +55,15 @@ class Piece(NamedTuple):
     usage: dict[str, Any] | None = None
     origin: dict[str, Any] | None = None
 
+    def is_last(self, was_last: bool = False) -> bool:
+        """Tell whether nothing more is to be said behind this: there is a reason for the end, and no text came after it.
+
+        Some providers give a reason with every piece, or an empty one; `was_last` is what the piece before this was.
+        """
+        if any(value for name, value in (self.delta or {}).items() if name != "role") and not self.finish_reason:
+            return False
+        return bool(self.finish_reason) or was_last
+
 
 def wait_until(patience: asyncio.Timeout, moment: float | None) -> None:
     """Move the end of a wait (by the loop's clock; None: no end), unless it is ending at this very moment."""

@@ -62,7 +62,7 @@ class OpenAIProvider:
 
     async def answer(self, question: Question) -> AsyncGenerator[Piece, None]:
         """Ask for a streamed chat completion; see `Provider.answer`."""
-        finished = False
+        finished = whole = False
         client = self.client.with_options(api_key=question.api_key) if question.api_key else self.client
         try:
             async with (
@@ -72,23 +72,32 @@ class OpenAIProvider:
                 async for data in _events(_lines(response.iter_bytes())):
                     piece = _piece(data, client.api_key)
                     finished = finished or piece.finish_reason is not None
+                    whole = piece.is_last(whole)
                     wait_until(patience, None)  # only the provider is waited for, and not who listens
                     yield piece
-                    if finished:
+                    if whole:
                         wait_until(patience, asyncio.get_running_loop().time() + USAGE_SECONDS)
-        except APIStatusError as error:
-            raise refused(error) from error
-        except CUT_OFF as error:
-            if not finished:  # else all was said, and only the goodbye, or the usage, is missing
-                raise broken(f"The connection to the provider failed: {cause(error)}") from error
-        except UNASKABLE as error:
-            raise unaskable(error) from error
+        except (ProviderError, *CUT_OFF, *UNASKABLE) as error:
+            if whole:
+                return  # all was said, and only the usage, or the goodbye, is missing
+            if isinstance(error, ProviderError):
+                raise
+            raise _why(error) from error
         if not finished:
             raise broken("The provider's answer broke off.")
 
     async def close(self) -> None:
         """Hang up for good."""
         await self.client.close()
+
+
+def _why(error: Exception) -> ProviderError:
+    """Tell what went wrong with a call as ours."""
+    if isinstance(error, APIStatusError):
+        return refused(error)
+    if isinstance(error, CUT_OFF):
+        return broken(f"The connection to the provider failed: {cause(error)}")
+    return unaskable(error)
 
 
 def _body(question: Question) -> dict[str, Any]:
