@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from datetime import datetime
 
 import aiohttp
 import pytest
@@ -83,7 +84,8 @@ def test_a_conversation_remembers_and_answers_in_turn(client: Client) -> None:
 
     # Then each is answered after the one before, and shown what was said
     ends = [client.finished(job["id"]) for job in (first, second, third)]
-    assert ends[0]["finished_at"] <= ends[1]["started_at"] <= ends[1]["finished_at"] <= ends[2]["started_at"]
+    moments = [datetime.fromisoformat(end[name]) for end in ends for name in ("started_at", "finished_at")]
+    assert moments == sorted(moments)
     assert "My name is Ann." in ends[1]["text"]
     assert counted(20).strip() in ends[1]["text"]
     assert "What is it?" in ends[2]["text"]
