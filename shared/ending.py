@@ -173,7 +173,9 @@ def close_log(database: Database, redis: Redis, job_id: str, expiry_ms: int) -> 
         if _written(redis, write) is Verdict.HOLE:
             _written(redis, write._replace(entries=log, rewrite=True))
     with database.write() as session:
-        mark_closed(session, job_id)
+        is_there = mark_closed(session, job_id)
+    if not is_there:  # it was deleted meanwhile, and its log shall not stay behind
+        redis.execute_command(*stream.remove_command(job_id))
     return bool(log)
 
 
@@ -181,6 +183,7 @@ def _written(redis: Redis, write: Write) -> Verdict:
     return stream.written(redis.execute_command(*write.command())).verdict
 
 
-def mark_closed(session: Session, job_id: str) -> None:
-    """Remember that the log in Redis has its terminal event."""
-    session.execute(update(Job).where(Job.id == job_id).values(log_closed=True), execution_options=_QUIET)
+def mark_closed(session: Session, job_id: str) -> bool:
+    """Remember that the log in Redis has its terminal event. Tells whether the job is still there."""
+    closed = update(Job).where(Job.id == job_id).values(log_closed=True).returning(Job.id)
+    return session.scalar(closed, execution_options=_QUIET) is not None

@@ -167,7 +167,9 @@ class Chat:
     def _close(self, hold: Hold, terminal: Event) -> None:
         if self._loop.run(self._streaming.close(hold, terminal)):
             with self._database.write() as session:
-                ending.mark_closed(session, hold.job.id)
+                is_there = ending.mark_closed(session, hold.job.id)
+            if not is_there:  # it was deleted once it was over, and its last event has brought its log back
+                self._loop.run(self._streaming.remove(hold))
 
     def _ring_next(self, job: Job) -> None:
         with self._database.read() as session:

@@ -220,6 +220,14 @@ class Streaming:
         await self.flush(hold)
         return not hold.log.pending and not hold.log.is_lost
 
+    async def remove(self, hold: Hold) -> None:
+        """Let the job's log go, and remove it."""
+        await self.release(hold)
+        try:
+            await self._redis.execute_command(*stream.remove_command(hold.job.id))
+        except (redis.RedisError, OSError) as error:
+            log.warning("remove.redis_away", job=hold.job.id, error=str(error))  # its expiry takes it
+
     async def release(self, hold: Hold) -> None:
         """Let the job's log go: nothing more is written, and nothing is under way."""
         if hold.log is not None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis
 
-from shared import ending, epoch, events, lifecycle
+from shared import ending, epoch, events, keyspace, lifecycle
 from shared.config import Settings
 from shared.database import now_ms
 from shared.events import Event
@@ -20,6 +20,7 @@ from tests.stack import Redis, wait_until
 from workers import chat, streaming
 from workers.hold import Hold, Stop
 from workers.providers.base import Piece, ProviderError
+from workers.streaming import Streaming
 from workers.sweep import Sweep
 
 STOP = Piece({}, "stop")
@@ -167,6 +168,25 @@ def test_a_deadline_ends_a_job(jobs: Jobs, config: Settings, said: list[Any]) ->
         {"code": "deadline_exceeded", "message": "The job was not over by its deadline."},
     )
     assert len(archive(jobs, job_id)) == 1 + len(said)
+
+
+def test_the_log_of_a_job_that_is_deleted_as_it_ends_does_not_come_back(
+    jobs: Jobs, config: Settings, empty_redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id, close = jobs.queue(), Streaming.close
+
+    async def overtaken(streaming: Streaming, hold: Hold, terminal: Event) -> bool:
+        with jobs.database.write() as session:
+            session.delete(session.get_one(Job, job_id))
+        empty_redis.client.delete(keyspace.log_key(job_id))
+        return await close(streaming, hold, terminal)
+
+    monkeypatch.setattr(Streaming, "close", overtaken)
+    with working(config, jobs.database, ["a", STOP]) as desk, desk.running():
+        pass
+
+    assert desk.holds.all() == []
+    assert not empty_redis.client.exists(keyspace.log_key(job_id))
 
 
 def test_silence_behind_a_whole_answer_is_no_stall(jobs: Jobs, config: Settings) -> None:
