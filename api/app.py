@@ -4,16 +4,18 @@ from flask import Flask, Response, jsonify, redirect, request, url_for
 from flask_openapi import Info, OpenAPI
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from api import administration, bodies, cors, errors, identity, limits, tracing
+from api.admin import commands
 from api.agents.pool import Agents
+from api.auth import identity
 from api.context import EXTENSION, Context
 from api.dialects import chatgpt_api_nest, chatgpt_api_server, chatgpt_proxy, chatgpt_rest_api, openai
-from api.following import Endings
-from api.hub import Hub
-from api.limits import Limits
+from api.http import bodies, cors, errors, limits, tracing
+from api.http.limits import Limits
 from api.routes import auth, events, health, jobs, tokens
 from api.schemas.answers import ErrorAnswer
-from shared import logs, redis_clients
+from api.streaming.following import Endings
+from api.streaming.hub import Hub
+from shared import log_setup, redis_clients
 from shared.config import Settings, settings
 from shared.database import Database
 from shared.errors import NotFound
@@ -34,7 +36,7 @@ DIALECT_BLUEPRINTS = (
 def create_app(config: Settings | None = None) -> Flask:
     """Make the API, in the very process that will serve it: it starts threads."""
     config = config or settings()
-    logs.configure()
+    log_setup.configure()
     app = OpenAPI(
         __name__,
         info=Info(title="Chatrelay", version=VERSION),
@@ -50,7 +52,7 @@ def create_app(config: Settings | None = None) -> Flask:
     _configure(app, config)
     app.extensions[EXTENSION] = _context(config)
     errors.install(app, DIALECTS)
-    for install in (tracing.install, limits.install, administration.install):
+    for install in (tracing.install, limits.install, commands.install):
         install(app)
     app.before_request(_refuse_nul)
     cors.install(app, config.cors_origins, chatgpt_api_server.owns)

@@ -7,8 +7,8 @@ from flask import current_app
 from redis import Redis
 
 from api.agents.pool import Agents
-from api.hub import Hub
-from api.limits import Limits
+from api.http.limits import Limits
+from api.streaming.hub import Hub
 from shared.config import Settings
 from shared.database import Database
 

@@ -7,7 +7,7 @@ from typing import Any
 import aiohttp
 
 from bench.measuring import Bench, bench, cpu_seconds, resident_kib
-from tests.client import Client
+from dev.testing.client import Client
 
 READERS = 200
 TOKENS = 2_000

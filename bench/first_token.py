@@ -6,7 +6,7 @@ import httpx2
 import orjson
 
 from bench.measuring import bench, summary
-from tests.client import Client
+from dev.testing.client import Client
 
 JOBS = 200
 FIRST_MS = 50

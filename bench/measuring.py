@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from dev.postgres_server import PostgresServer
-from tests.stack import Process, Redis, Stack, running
+from dev.servers.postgres_server import PostgresServer
+from dev.testing.stack import Process, Redis, Stack, running
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 GENEROUS = {"SUBMIT_LIMIT": "1000000 per minute", "MAX_QUEUED_JOBS": "100000", "MAX_RUNNING_JOBS": "100000"}

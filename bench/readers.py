@@ -6,8 +6,8 @@ import sys
 import aiohttp
 
 from bench.measuring import bench, group, resident_kib
-from tests.client import Client
-from tests.stack import wait_until
+from dev.testing.client import Client
+from dev.testing.stack import wait_until
 
 READERS = 2_000
 JOBS = 20

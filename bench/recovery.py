@@ -5,8 +5,8 @@ import threading
 import time
 
 from bench.measuring import Bench, bench, summary
-from tests.client import Client, Reading, read
-from tests.stack import wait_until
+from dev.testing.client import Client, Reading, read
+from dev.testing.stack import wait_until
 
 KILLS = 12
 CANCELS = 200

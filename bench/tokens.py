@@ -8,7 +8,7 @@ import aiohttp
 import orjson
 
 from bench.measuring import Bench, bench, cpu_seconds, summary
-from tests.client import Client
+from dev.testing.client import Client
 
 SECONDS = 10
 STREAMS = 300

@@ -14,11 +14,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from dev import account, procfile, redis_server, screen
+from dev import account, procfile, screen
 from dev.child import Program, describe, shell
 from dev.claims import check_ports, hold_folder
 from dev.console import Console
 from dev.environment import ROOT, Environment, prepare
+from dev.servers import redis_server
 from dev.supervisor import Supervisor
 from shared.errors import ChatrelayError
 

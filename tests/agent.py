@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import aiohttp
 
-from tests.stack import wait_until
+from dev.testing.stack import wait_until
 
 PATH = "/client/register"
 JOIN_SECONDS = 10.0

@@ -10,15 +10,15 @@ from alembic.config import Config
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
+from dev.testing.stack import ROOT, SECRET_KEY, Redis
 from shared.config import Settings, settings
-from tests.stack import ROOT, SECRET_KEY, Redis
 
 # Importing more of the product reads its settings, once; what a developer has set for himself must not leak into the tests.
 for _name in Settings.model_fields:
     os.environ.pop(_name.upper(), None)
 os.environ["SECRET_KEY"] = SECRET_KEY
 
-from dev.postgres_server import PostgresServer  # noqa: E402 - after the environment is clean
+from dev.servers.postgres_server import PostgresServer  # noqa: E402 - after the environment is clean
 from shared.database import Database  # noqa: E402
 
 # A machine that stands still for a moment is no counterexample; and what a run finds, the next one must find again.

@@ -8,10 +8,10 @@ from celery import signals
 from celery.exceptions import Reject
 from kombu.transport.redis import Channel
 
-from shared import logs
+from shared import log_setup
 from shared.config import settings
 from shared.queue import DELIVER_TASK, RUN_TASK, app
-from workers.alive import alive_file
+from workers.glue.alive_file import alive_file
 from workers.worker import Worker
 
 # A connection that is lost takes the messages that were taken from it along: they are doorbells, and their jobs are running.
@@ -43,7 +43,7 @@ app.task(deliver, name=DELIVER_TASK)
 
 def _start(**_: Any) -> None:
     """Start the worker, or end the process: Celery would go on without it, and take messages that nobody answers."""
-    logs.configure()  # Celery asks for it later
+    log_setup.configure()  # Celery asks for it later
     try:
         settings().data_dir.mkdir(parents=True, exist_ok=True)
         worker = Worker(settings())
@@ -72,7 +72,7 @@ def _stop(**_: Any) -> None:
 
 
 def _configure_logs(**_: Any) -> None:
-    logs.configure()
+    log_setup.configure()
 
 
 signals.setup_logging.connect(_configure_logs, weak=False)

@@ -5,7 +5,7 @@ import sys
 import time
 
 from shared.config import settings
-from workers.alive import alive_file
+from workers.glue.alive_file import alive_file
 
 MAX_SILENCE_SECONDS = 30.0
 

@@ -16,15 +16,16 @@ from redis import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import Select, or_, select, update
 
-from shared import ending, keyspace, lifecycle
+from shared import keyspace
 from shared.config import Settings
 from shared.database import Database, now_ms
-from shared.ending import Ending
 from shared.errors import DatabaseUnavailable
+from shared.jobs import ending, lifecycle
+from shared.jobs.ending import Ending
 from shared.models import UNFINISHED, Job, Status, WebhookDelivery
 from shared.queue import DELIVER_TASK, ring, send
 from workers import pruning
-from workers.keeper import Keeper
+from workers.lease.keeper import Keeper
 
 RING_CAP = 200
 """Messages in the queue, at the most, for a sweep to add to them."""

@@ -11,20 +11,21 @@ from shared.database import Database
 from shared.errors import DatabaseUnavailable
 from shared.ids import new_id
 from shared.queue import doorbell
-from workers import cancelling, tokens
-from workers.catalogue import Catalogue
-from workers.chat import Chat
-from workers.flusher import Flusher
-from workers.hold import Holds
-from workers.keeper import Keeper
+from workers.lease import cancel_listener
+from workers.lease.keeper import Keeper
+from workers.lease.lease import Holds
+from workers.log.flusher import Flusher
 from workers.loop import Loop
-from workers.providers.agent import AgentProvider
+from workers.prompt import token_counter
+from workers.providers.agent.provider import AgentProvider
+from workers.providers.model_list import Catalogue
 from workers.providers.moderation import Moderation
 from workers.providers.openai import OpenAIProvider
 from workers.providers.routing import Routing
-from workers.streaming import Streaming
+from workers.run.attempt import Streaming
+from workers.run.job import Chat
 from workers.sweep import Sweep
-from workers.webhooks import Webhooks
+from workers.webhooks.delivery import Webhooks
 
 START_SECONDS = 10.0
 START_POLL_SECONDS = 0.02
@@ -69,12 +70,14 @@ class Worker:
             self._flusher.tick,
             agents.listen,
             catalogue.keep,
-            lambda: cancelling.listen(listener, self._holds),
+            lambda: cancel_listener.listen(listener, self._holds),
         )
 
     def start(self) -> None:
         """Start the coroutines and the two threads, and wait until Redis has been seen (bounded)."""
-        tokens.of_text("", self._config.default_model)  # reads what tokens are counted by: half a second, not of the first job
+        token_counter.of_text(
+            "", self._config.default_model
+        )  # reads what tokens are counted by: half a second, not of the first job
         for forever in self._forever:
             self._loop.start(forever())
         for name, run in (("keeper", self._keeper.run), ("sweep", self._sweep.run)):

@@ -9,7 +9,7 @@ import structlog
 from redis import Redis
 from redis.exceptions import RedisError
 
-from api.hearing import hear
+from api.streaming.hearing import hear
 
 PING_SECONDS = 2.0
 """A Redis that was silent for so long is pinged, and given up after twice as long: until then, asks are not accepted."""

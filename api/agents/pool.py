@@ -12,8 +12,9 @@ from api.agents.registry import Registry
 from api.agents.service import Service
 from api.agents.session import CONNECTION_ID, MAX_ID_CHARS, Frame, Session
 from api.agents.websocket import Closed, WebSocket
-from api.hub import Hub
-from shared import asks, keyspace, redis_clients
+from api.streaming.hub import Hub
+from shared import keyspace, redis_clients
+from shared.agents import requests
 from shared.config import Settings
 from shared.database import Database
 from shared.ids import new_id
@@ -30,7 +31,7 @@ class Agents:
     def __init__(self, config: Settings, database: Database, redis: Redis, hub: Hub) -> None:
         """Prepare; `hub` knows when this process stops."""
         process = new_id("api")
-        ask_ms = asks.most_ms(config)
+        ask_ms = requests.most_ms(config)
         self._registry = Registry(redis, process, ask_ms, lambda: hub.is_closing)
         service = Service(config, database, redis, self._registry)
         channel = keyspace.agent_mail_channel(process)

@@ -11,8 +11,9 @@ from wsproto.frame_protocol import CloseReason
 
 from api.agents.session import Session
 from api.agents.websocket import WebSocket
-from shared import agents, asks, keyspace
-from shared.agents import Member, Seat
+from shared import keyspace
+from shared.agents import presence, requests
+from shared.agents.presence import Member, Seat
 from shared.redis_clients import RedisError
 
 TICK_SECONDS = 0.25
@@ -73,12 +74,12 @@ class Registry:
             if self.find(session.connection) is None or session.left_out_at is not None:
                 return  # it has just left, or was left out meanwhile
             try:
-                reply = self._redis.execute_command(*agents.join_command(self._member(session)))
+                reply = self._redis.execute_command(*presence.join_command(self._member(session)))
             except RedisError as error:
                 log.warning("agent.redis_away", error=str(error))
                 return
             session.is_seated = True
-        before = agents.seat_of(reply)
+        before = presence.seat_of(reply)
         if before is not None and before.connection != session.connection:
             self._send_away(before)
 
@@ -102,7 +103,7 @@ class Registry:
         session.is_seated = False
         self._unseat(session)
 
-    def settle(self, session: Session, ask: asks.Ask, outcome: asks.Outcome) -> None:
+    def settle(self, session: Session, ask: requests.Ask, outcome: requests.Outcome) -> None:
         """Leave an outcome for its worker, and the agent free for another ask.
 
         Raises:
@@ -110,7 +111,7 @@ class Registry:
         """
         with self._speaking:
             session.let_go(ask.id)
-            self._redis.execute_command(*agents.settle_command(session.agent_id, ask.id, ask.worker, outcome.packed()))
+            self._redis.execute_command(*presence.settle_command(session.agent_id, ask.id, ask.worker, outcome.packed()))
 
     def evict(self, connection: str) -> None:
         """Close a connection whose agent sits elsewhere now."""
@@ -124,7 +125,7 @@ class Registry:
     def _unseat(self, session: Session) -> None:
         with self._speaking:
             try:
-                self._redis.execute_command(*agents.leave_command(session.agent_id, session.connection))
+                self._redis.execute_command(*presence.leave_command(session.agent_id, session.connection))
             except RedisError as error:
                 log.warning("agent.redis_away", error=str(error))  # its expiry takes it
 
@@ -132,7 +133,7 @@ class Registry:
         if before.process == self.process:
             return self.evict(before.connection)
         try:
-            self._redis.publish(keyspace.agent_mail_channel(before.process), asks.eviction(before.connection))
+            self._redis.publish(keyspace.agent_mail_channel(before.process), requests.eviction(before.connection))
         except RedisError as error:
             log.warning("agent.redis_away", error=str(error))  # the other process' next look tells it
         return None
@@ -143,7 +144,7 @@ class Registry:
             time.sleep(TICK_SECONDS)
             try:
                 self._close_late()
-                if time.monotonic() - kept >= agents.KEEP_SECONDS:
+                if time.monotonic() - kept >= presence.KEEP_SECONDS:
                     kept = time.monotonic()
                     self._keep()
             except RedisError as error:
@@ -178,6 +179,6 @@ class Registry:
         with self._speaking, self._redis.pipeline(transaction=False) as pipe:
             seated = [session for session in sessions if session.is_seated]
             for session in seated:
-                pipe.execute_command(*agents.keep_command(self._member(session), session.accepted_id, self._ask_ms))
+                pipe.execute_command(*presence.keep_command(self._member(session), session.accepted_id, self._ask_ms))
             replies = pipe.execute() if seated else []
         return [session for session, is_kept in zip(seated, replies, strict=True) if not is_kept]

@@ -9,9 +9,10 @@ from wsproto.frame_protocol import CloseReason
 
 from api.agents.registry import Registry
 from api.agents.session import Session, now_us
-from shared import agents, asks, keyspace
-from shared.agents import News
-from shared.asks import Ask, Outcome, Trouble
+from shared import keyspace
+from shared.agents import presence, requests
+from shared.agents.presence import News
+from shared.agents.requests import Ask, Outcome, Trouble
 from shared.config import Settings
 from shared.database import Database
 from shared.errors import DatabaseUnavailable
@@ -37,7 +38,7 @@ class Service:
 
     def take(self, mail: bytes) -> None:
         """Take what came by mail. Never waits for an agent."""
-        letter = asks.letter(mail)
+        letter = requests.letter(mail)
         if isinstance(letter, str):
             return self._registry.evict(letter)
         session = self._registry.find(letter.connection)
@@ -49,7 +50,7 @@ class Service:
     def _refuse(self, ask: Ask) -> None:
         """Tell the worker to look for another; nothing was asked."""
         try:
-            self._redis.publish(keyspace.agent_news_channel(ask.worker), agents.news(News.REFUSED, ask.id))
+            self._redis.publish(keyspace.agent_news_channel(ask.worker), presence.news(News.REFUSED, ask.id))
         except RedisError as error:
             log.warning("agent.redis_away", error=str(error))  # what nobody accepts, its worker withdraws
 
@@ -81,7 +82,7 @@ class Service:
     def _accept(self, session: Session, ask: Ask) -> bool:
         """Accept an ask, if its worker still wants it: what is only taken may have been withdrawn, and is nobody's business yet."""
         session.used_us = now_us()
-        command = agents.accept_command(session.agent_id, ask.id, ask.worker, asks.most_ms(self._config))
+        command = presence.accept_command(session.agent_id, ask.id, ask.worker, requests.most_ms(self._config))
         stands = bool(self._redis.execute_command(*command))
         session.accepted_id = ask.id if stands else ""
         return stands

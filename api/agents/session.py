@@ -13,9 +13,9 @@ import uuid
 from collections import deque
 from typing import NamedTuple
 
-from api import go_json
 from api.agents.websocket import Closed, WebSocket
-from shared.asks import ANSWER_FIELDS, REQUEST_FIELDS, Outcome, Trouble
+from api.http import go_json
+from shared.agents.requests import ANSWER_FIELDS, REQUEST_FIELDS, Outcome, Trouble
 from shared.ids import new_id
 
 FRAME_FIELDS = ("id", "message", "data")

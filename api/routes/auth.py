@@ -5,7 +5,7 @@ from dataclasses import asdict
 from flask import Response, jsonify, request
 from flask_openapi import APIBlueprint, Tag
 
-from api import accounts
+from api.auth import accounts
 from api.context import context
 from api.schemas.accounts import Credentials, Login, RefreshRequest, Registered, TokenPair
 from api.schemas.answers import ErrorAnswer

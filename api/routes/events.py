@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from flask import Response, request
 from flask_openapi import APIBlueprint, Tag
 
-from api import control, identity, sse
+from api.auth import identity
 from api.context import context
-from api.following import HEARTBEAT, follow
+from api.http import sse
+from api.jobs import control
 from api.schemas.answers import ErrorAnswer
 from api.schemas.jobs import EventsQuery, JobPath
+from api.streaming.following import HEARTBEAT, follow
 from shared.errors import InvalidRequest
 from shared.events import Event
 

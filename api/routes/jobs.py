@@ -7,12 +7,13 @@ from flask import Response, jsonify
 from flask_openapi import APIBlueprint, Tag
 from pydantic import BaseModel, Field
 
-from api import control, identity, submission, views
+from api.auth import identity
 from api.context import context
-from api.following import wait_for_change
+from api.jobs import control, submission, views
+from api.jobs.submission import Ask
 from api.schemas.answers import ErrorAnswer
 from api.schemas.jobs import JobList, JobPath, JobRequest, JobsQuery, JobView, Submitted
-from api.submission import Ask
+from api.streaming.following import wait_for_change
 
 ACCEPTED = 202
 NO_CONTENT = 204

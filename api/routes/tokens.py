@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from flask import Response, jsonify
 from flask_openapi import APIBlueprint, Tag
 
-from api import identity, tokens
+from api.auth import api_tokens, identity
 from api.context import context
 from api.schemas.accounts import NewToken, TokenList, TokenPath, TokenRequest, TokenView
 from api.schemas.answers import ErrorAnswer
@@ -29,21 +29,21 @@ blueprint.before_request(identity.guard)
 @blueprint.post("", responses={201: NewToken})
 def make(body: TokenRequest) -> tuple[Response, int]:
     """Make an API token. This answer is the only one that tells it."""
-    row, token = tokens.make(context(), identity.principal().user_id, name=body.name)
+    row, token = api_tokens.make(context(), identity.principal().user_id, name=body.name)
     return jsonify(NewToken(**_view(row).model_dump(), secret=token).model_dump(mode="json")), CREATED
 
 
 @blueprint.get("", responses={200: TokenList})
 def index() -> Response:
     """List your API tokens, masked, oldest first."""
-    rows = tokens.listed(context(), use=Use.API, user_id=identity.principal().user_id)
+    rows = api_tokens.listed(context(), use=Use.API, user_id=identity.principal().user_id)
     return jsonify(TokenList(data=[_view(row) for row in rows]).model_dump(mode="json"))
 
 
 @blueprint.delete("/<token_id>", responses={204: None, 404: ErrorAnswer})
 def revoke(path: TokenPath) -> tuple[str, int]:
     """Revoke an API token: it is worthless at once."""
-    if not tokens.revoke(context(), path.token_id, use=Use.API, user_id=identity.principal().user_id):
+    if not api_tokens.revoke(context(), path.token_id, use=Use.API, user_id=identity.principal().user_id):
         raise NotFound("There is no such token.", param="token_id")
     return "", NO_CONTENT
 

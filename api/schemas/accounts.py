@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from flask import request
 from pydantic import BaseModel, Field, StringConstraints, model_validator
 
-from api.bodies import Body
+from api.http.bodies import Body
 from shared.models.user import USERNAME_CHARS
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=USERNAME_CHARS, pattern=r"^[^\s]+$")]

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from api.bodies import Body
+from api.http.bodies import Body
 from shared.errors import InvalidRequest
 
 MAX_TOOLS = 128

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from api.bodies import Query
+from api.http.bodies import Query
 from api.schemas.chat import ChatMessage, Parameters
 from shared.errors import InvalidRequest
 from shared.models import OnInterrupt, Status

@@ -1,4 +1,4 @@
-"""A job's row and its states. Who changes a state, and when, is `shared/lifecycle.py`."""
+"""A job's row and its states. Who changes a state, and when, is `shared/jobs/lifecycle.py`."""
 
 from enum import StrEnum
 from typing import Any

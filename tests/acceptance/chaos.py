@@ -10,9 +10,9 @@ from typing import Any
 
 import aiohttp
 
-from dev.postgres_server import PostgresServer
-from tests.client import Client, Reading, counted, read
-from tests.stack import SHORT_LEASES, Redis, Stack, running
+from dev.servers.postgres_server import PostgresServer
+from dev.testing.client import Client, Reading, counted, read
+from dev.testing.stack import SHORT_LEASES, Redis, Stack, running
 
 JOBS = 12
 TOKENS = 60

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from dev.postgres_server import PostgresServer
-from tests.client import Client
-from tests.stack import Redis, Stack, running
+from dev.servers.postgres_server import PostgresServer
+from dev.testing.client import Client
+from dev.testing.stack import Redis, Stack, running
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,13 @@ import time
 from celery import Celery
 from sqlalchemy import func, select
 
-from shared import keyspace, lifecycle, stream
+from dev.testing.stack import Process, wait_until
+from shared import keyspace
 from shared.database import Database
+from shared.jobs import lifecycle
+from shared.log import stream
 from shared.models import UNFINISHED, Job, Status
 from tests.acceptance.chaos import Arena
-from tests.stack import Process, wait_until
 
 AWAY_SECONDS = 10.0
 """How long a database is stopped."""

@@ -6,8 +6,8 @@ from datetime import datetime
 
 import pytest
 
-from tests.client import Client
-from tests.stack import Redis, Stack, running
+from dev.testing.client import Client
+from dev.testing.stack import Redis, Stack, running
 
 LIMITS = {
     "SUBMIT_LIMIT": "45 per minute",

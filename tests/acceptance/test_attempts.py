@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.client import Client, Reading, counted
-from tests.stack import SHORT_LEASES, Redis, Stack, running, wait_until
+from dev.testing.client import Client, Reading, counted
+from dev.testing.stack import SHORT_LEASES, Redis, Stack, running, wait_until
 
 LIMITS = {**SHORT_LEASES, "MAX_TRIES": "3", "STALL_SECONDS": "3", "JOB_DEADLINE_SECONDS": "14", "MAX_LOG_BYTES": "20000"}
 

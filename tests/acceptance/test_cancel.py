@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from dev.testing.client import TERMINAL
+from dev.testing.stack import wait_until
 from tests.acceptance.chaos import Arena, arena
-from tests.client import TERMINAL
-from tests.stack import wait_until
 
 LONG = "demo?tokens=2000&gap_ms=20"
 

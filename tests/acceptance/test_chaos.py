@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dev.postgres_server import PostgresServer
+from dev.servers.postgres_server import PostgresServer
 from tests.acceptance import faults
 from tests.acceptance.chaos import GAP_MS, TOKENS, Arena, Round, arena, play
 

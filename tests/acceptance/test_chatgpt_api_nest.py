@@ -9,8 +9,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.client import PASSWORD, Client, counted
-from tests.stack import Stack
+from dev.testing.client import PASSWORD, Client, counted
+from dev.testing.stack import Stack
 
 LEAVE_AT = 7
 

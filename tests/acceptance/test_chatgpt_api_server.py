@@ -12,9 +12,9 @@ from typing import Any
 import httpx2
 import pytest
 
-from dev.postgres_server import PostgresServer
+from dev.servers.postgres_server import PostgresServer
+from dev.testing.stack import SHORT_LEASES, Redis, Stack, running, wait_until
 from tests.agent import Agent
-from tests.stack import SHORT_LEASES, Redis, Stack, running, wait_until
 
 KEY = "the-key-of-the-operator-0123456789abcdef"
 PING_SECONDS = 2.0

@@ -7,8 +7,8 @@ from typing import Any, Self
 import httpx2
 import pytest
 
-from tests.client import Client
-from tests.stack import Stack
+from dev.testing.client import Client
+from dev.testing.stack import Stack
 
 ADMIN_KEY = "an-admin-key-for-the-proxy"
 PICTURE = "https://pictures.example/cat.png"

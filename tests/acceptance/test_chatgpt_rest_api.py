@@ -6,8 +6,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.client import Client, counted
-from tests.stack import Stack
+from dev.testing.client import Client, counted
+from dev.testing.stack import Stack
 
 CUT = "demo?tokens=3&first_ms=0&finish=length"
 ODD = 'Ünïcode 💬, a \\backslash\\, "quotes" and\nnew lines'

@@ -20,8 +20,8 @@ import pytest
 
 from dev import claims
 from dev.account import ask, what_is_missing
+from dev.testing.stack import free_port
 from shared.config import Settings
-from tests.stack import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 PORTS = ("PORT", "FLOWER_PORT", "REDIS_PORT", "MODEL_PORT")

@@ -7,8 +7,8 @@ from datetime import datetime
 import aiohttp
 import pytest
 
-from tests.client import Client, Reading, counted, read
-from tests.stack import Stack
+from dev.testing.client import Client, Reading, counted, read
+from dev.testing.stack import Stack
 
 JOBS_AT_ONCE = 200
 

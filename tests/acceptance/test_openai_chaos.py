@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from dev.postgres_server import PostgresServer
+from dev.servers.postgres_server import PostgresServer
+from dev.testing.client import counted
+from dev.testing.stack import wait_until
 from tests.acceptance import faults
 from tests.acceptance.chaos import GAP_MS, TOKENS, Arena, Fault, arena
-from tests.client import counted
 from tests.openai_reader import Reader, is_dense, sdk, text_of
-from tests.stack import wait_until
 
 READERS = 8
 MODEL = f"demo?tokens={TOKENS}&gap_ms={2 * GAP_MS}&first_ms=100"

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import aiohttp
 import orjson
 
-from tests.client import Client, counted
+from dev.testing.client import Client, counted
+from dev.testing.stack import Stack
 from tests.openai_reader import TERMINAL, text_of
-from tests.stack import Stack
 
 STREAMS = 1_000
 RESPONSES = 10

@@ -11,10 +11,10 @@ import pytest
 from openai import APIError
 from openai.types.chat import ChatCompletionChunk
 
-from dev.postgres_server import PostgresServer
-from tests.client import Client, Reading, counted, read
+from dev.servers.postgres_server import PostgresServer
+from dev.testing.client import Client, Reading, counted, read
+from dev.testing.stack import Redis, Stack, running, wait_until
 from tests.openai_reader import sdk
-from tests.stack import Redis, Stack, running, wait_until
 
 STREAMS = 50
 TOKENS = 100

@@ -11,12 +11,12 @@ import pytest
 from openai import OpenAI
 from openai.types.webhooks import WebhookEndpointWithSecret
 
-from dev.postgres_server import PostgresServer
+from dev.servers.postgres_server import PostgresServer
+from dev.testing.client import counted
+from dev.testing.stack import SHORT_LEASES, wait_until
 from tests.api.site import Site, site
-from tests.client import counted
 from tests.openai_reader import sdk
 from tests.receiver import Received, Receiver
-from tests.stack import SHORT_LEASES, wait_until
 
 QUICK = "demo?tokens=3&first_ms=0&gap_ms=0"
 ALL: list[Any] = ["response.completed", "response.failed", "response.cancelled", "response.incomplete"]

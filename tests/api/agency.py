@@ -7,9 +7,9 @@ from typing import Any
 
 import httpx2
 
+from dev.testing.stack import wait_until
 from tests.agent import Agent
 from tests.api.site import Site
-from tests.stack import wait_until
 
 PING_SECONDS = 1.5
 ANSWER_SECONDS = 3.0

@@ -7,10 +7,10 @@ from typing import Any
 import httpx2
 import pytest
 
-from dev.postgres_server import PostgresServer
+from dev.servers.postgres_server import PostgresServer
+from dev.testing.client import Client
 from tests.api.agency import ADMIN_KEY, ANSWER_SECONDS, PING_SECONDS, WAIT_SECONDS, Agency, meet, post
 from tests.api.site import Site, site
-from tests.client import Client
 
 MOST_CHARS = 10_000
 MOST_WAITING = 20

@@ -7,9 +7,9 @@ from typing import Any
 import httpx2
 import pytest
 
+from dev.testing.client import PASSWORD, Client
 from tests.api.conftest import ON_SQLITE
 from tests.api.wire import assert_refused
-from tests.client import PASSWORD, Client
 
 CREDENTIALS_REFUSED = {
     "name missing": ({"password": PASSWORD}, "username"),

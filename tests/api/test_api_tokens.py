@@ -3,11 +3,11 @@
 import pytest
 from sqlalchemy import select
 
+from dev.testing.client import Client
 from shared.models import ApiToken, User
 from tests.api.conftest import ON_SQLITE
 from tests.api.site import Site
 from tests.api.wire import assert_refused
-from tests.client import Client
 
 pytestmark = ON_SQLITE
 

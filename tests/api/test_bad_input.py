@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 import orjson
 import pytest
 
+from dev.testing.client import Client
 from tests.api.conftest import MOST_CHARS
 from tests.api.site import Site
 from tests.api.wire import assert_refused
-from tests.client import Client
 
 MEGABYTE = 1_000_000
 NUL = rb"\u0000"

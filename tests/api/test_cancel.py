@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any
 
+from dev.testing.client import Client, counted
+from dev.testing.stack import wait_until
 from shared import keyspace
 from tests.api.site import Site
 from tests.api.wire import assert_refused, events, listening, told
-from tests.client import Client, counted
-from tests.stack import wait_until
 
 SOON_SECONDS = 5.0
 """How fast the provider's socket closes."""

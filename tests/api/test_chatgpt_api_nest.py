@@ -8,12 +8,12 @@ import httpx2
 import orjson
 import pytest
 
+from dev.testing.client import PASSWORD, Client, counted
+from dev.testing.stack import SECRET_KEY
 from shared.models import User
 from shared.vault import Vault
 from tests.api.conftest import MOST_CHARS, ON_SQLITE
 from tests.api.site import Site
-from tests.client import PASSWORD, Client, counted
-from tests.stack import SECRET_KEY
 
 pytestmark = ON_SQLITE
 

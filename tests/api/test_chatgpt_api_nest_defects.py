@@ -10,12 +10,12 @@ import orjson
 import pytest
 from sqlalchemy import func, select, update
 
+from dev.testing.client import PASSWORD, Client, counted
+from dev.testing.stack import wait_until
 from shared.models import Conversation, Job, Message, User
 from shared.vault import Vault
 from tests.api.conftest import ON_POSTGRESQL, ON_SQLITE
 from tests.api.site import Site, site
-from tests.client import PASSWORD, Client, counted
-from tests.stack import wait_until
 
 ASKED_AT_ONCE = 5
 

@@ -8,11 +8,11 @@ from typing import Any
 import httpx2
 import pytest
 
+from dev.testing.client import Client
+from dev.testing.stack import free_port, wait_until
 from tests.agent import Agent
 from tests.api.agency import ADMIN_KEY, PLAIN, Agency, admin, post, said
 from tests.api.conftest import MOST_WAITING
-from tests.client import Client
-from tests.stack import free_port, wait_until
 
 UPGRADE = {
     "Connection": "Upgrade",

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from dev.testing.stack import BIN, free_port, is_up, wait_until
 from tests.agent import Agent
 from tests.api.agency import ADMIN_KEY, ANSWER_SECONDS, PING_SECONDS, SLACK_SECONDS, Agency
-from tests.stack import BIN, free_port, is_up, wait_until
 
 
 def _refused(agency: Agency, content: str = "Hello", **ids: str) -> tuple[int, Any]:

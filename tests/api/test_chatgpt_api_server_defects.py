@@ -17,12 +17,12 @@ import pytest
 from sqlalchemy import select
 from wsproto.events import Ping
 
+from dev.testing.client import Client
+from dev.testing.stack import BIN, ROOT, SECRET_KEY, wait_until
 from shared.models import ApiToken
 from tests.agent import Agent
 from tests.api.agency import ADMIN_KEY, Agency, post, said
-from tests.client import Client
 from tests.raw_agent import RawAgent
-from tests.stack import BIN, ROOT, SECRET_KEY, wait_until
 
 ADMIN_LISTS = ["/admin/users", "/admin/agents"]
 SOON_SECONDS = 10.0

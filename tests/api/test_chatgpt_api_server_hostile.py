@@ -13,11 +13,11 @@ import psycopg
 import pytest
 from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
 
+from dev.testing.stack import wait_until
 from shared.database import STATEMENT_MS
 from tests.agent import Agent
 from tests.api.agency import ADMIN_KEY, ANSWER_SECONDS, SLACK_SECONDS, Agency
 from tests.raw_agent import RawAgent
-from tests.stack import wait_until
 
 MIB = 1024 * 1024
 MAX_MESSAGE_BYTES = 16 * MIB

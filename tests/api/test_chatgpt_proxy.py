@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import update
 
 from api.dialects.chatgpt_proxy.reserved import RESERVED
+from dev.testing.client import Client, counted
 from shared.models import User
 from tests.api.site import Site, site
-from tests.client import Client, counted
 
 ADMIN_KEY = "an-admin-key-for-tests"
 ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}

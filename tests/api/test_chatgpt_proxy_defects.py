@@ -13,10 +13,10 @@ from typing import Any
 import httpx2
 import pytest
 
-from dev.postgres_server import PostgresServer
+from dev.servers.postgres_server import PostgresServer
+from dev.testing.client import Client
+from dev.testing.stack import ROOT
 from tests.api.site import Site, site
-from tests.client import Client
-from tests.stack import ROOT
 
 ADMIN_KEY = "an-admin-key-for-tests"
 ECHO = "demo?echo=1&first_ms=0&gap_ms=0"

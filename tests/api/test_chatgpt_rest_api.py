@@ -7,9 +7,9 @@ import httpx2
 import orjson
 import pytest
 
+from dev.testing.client import Client, counted
 from tests.api.conftest import ON_SQLITE
 from tests.api.site import Site
-from tests.client import Client, counted
 
 pytestmark = ON_SQLITE
 

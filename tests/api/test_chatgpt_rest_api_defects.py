@@ -10,9 +10,9 @@ from typing import Any
 import httpx2
 import pytest
 
+from dev.testing.client import Client
 from tests.api.conftest import ON_POSTGRESQL, ON_SQLITE
 from tests.api.site import Site, site
-from tests.client import Client
 
 QUICK = "demo?tokens=3&first_ms=0&gap_ms=0"
 

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 
+from dev.testing.client import Client
 from tests.api.conftest import ON_SQLITE
 from tests.api.site import Site
 from tests.api.wire import assert_refused
-from tests.client import Client
 
 pytestmark = ON_SQLITE
 

@@ -9,10 +9,10 @@ import orjson
 import pytest
 from sqlalchemy import text
 
+from dev.testing.client import Client
 from tests.api.conftest import ON_POSTGRESQL
 from tests.api.site import Site
 from tests.api.wire import assert_refused, events
-from tests.client import Client
 
 
 def _submit_secrets(client: Client, secret: str, **body: Any) -> dict[str, Any]:

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from dev.testing.client import Client, counted
 from shared import keyspace
 from tests.api.conftest import ON_SQLITE
 from tests.api.site import Site
 from tests.api.wire import HEARTBEAT, assert_refused, event, events, listening, told
-from tests.client import Client, counted
 
 NOT_CURSORS = ["-1", "abc", "+1", "1.0", " 1", "0x1", "1_0", "9" * 30]
 FULLWIDTH_ONE = "\uff11"

@@ -5,11 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from dev.testing.client import Client, counted
+from dev.testing.stack import BIN, free_port, is_up, wait_until
 from tests.api.conftest import ON_SQLITE
 from tests.api.site import Site
 from tests.api.wire import HEARTBEAT, event, events, listening, told
-from tests.client import Client, counted
-from tests.stack import BIN, free_port, is_up, wait_until
 
 pytestmark = ON_SQLITE
 

@@ -3,8 +3,8 @@
 import httpx2
 import pytest
 
+from dev.testing.client import Client
 from tests.api.site import Site
-from tests.client import Client
 
 ALL_IS_WELL = {"database": "ok", "redis": "ok", "worker": "ok"}
 

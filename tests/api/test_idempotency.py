@@ -8,9 +8,9 @@ from typing import Any
 import httpx2
 import pytest
 
+from dev.testing.client import Client
 from tests.api.site import Site
 from tests.api.wire import assert_refused
-from tests.client import Client
 
 RACERS = 12
 

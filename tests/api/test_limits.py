@@ -7,10 +7,10 @@ from typing import Any
 import httpx2
 import pytest
 
+from dev.testing.client import PASSWORD, Client
 from tests.api.conftest import MOST, ON_SQLITE
 from tests.api.site import Site
 from tests.api.wire import assert_limited, assert_refused
-from tests.client import PASSWORD, Client
 
 pytestmark = ON_SQLITE
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import httpx2
 
+from dev.testing.client import PASSWORD
+from dev.testing.stack import ROOT
 from tests.api.site import Site
-from tests.client import PASSWORD
-from tests.stack import ROOT
 
 COMMAND_SECONDS = 60
 PROMPT = "/system"

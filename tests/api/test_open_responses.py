@@ -5,8 +5,8 @@ from typing import Any
 import orjson
 import pytest
 
+from dev.testing.client import Client
 from tests.api.conftest import ON_SQLITE
-from tests.client import Client
 from tests.open_responses import check_event, check_response
 
 PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="

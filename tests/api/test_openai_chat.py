@@ -12,9 +12,9 @@ import pytest
 from openai import AsyncOpenAI, OpenAI
 from pydantic import BaseModel
 
+from dev.testing.client import Client, counted
 from tests.api.conftest import ON_SQLITE
 from tests.api.site import Site, site
-from tests.client import Client, counted
 from tests.openai_reader import sdk
 
 TOKENS = 10

@@ -8,9 +8,9 @@ import openai
 import pytest
 from openai import OpenAI
 
+from dev.testing.client import Client
 from tests.api.conftest import ON_SQLITE
 from tests.api.site import Site
-from tests.client import Client
 from tests.openai_reader import sdk
 
 ECHO = "demo?echo=1&gap_ms=0"

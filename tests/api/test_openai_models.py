@@ -7,12 +7,12 @@ import openai
 import pytest
 from openai import OpenAI
 
+from dev.testing.client import Client
+from dev.testing.stack import wait_until
 from shared import keyspace
 from tests.api.conftest import ON_SQLITE
 from tests.api.site import Site
-from tests.client import Client
 from tests.openai_reader import sdk
-from tests.stack import wait_until
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from dev.testing.client import Client
+from dev.testing.stack import ROOT
 from tests.api.conftest import ON_SQLITE
 from tests.api.site import Site
-from tests.client import Client
-from tests.stack import ROOT
 
 FOLDER = ROOT / "tests" / "node"
 INSTALL_SECONDS = 120

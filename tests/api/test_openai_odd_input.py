@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.client import Client
+from dev.testing.client import Client
 
 QUICK = "demo?tokens=1&first_ms=0"
 ODD: list[Any] = [None, True, -1, 1.5, 2**70, "", "\x00", "💬", [], {}, [None], [[]], [{}], {"a": None}, {"type": "message"}]

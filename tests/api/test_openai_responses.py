@@ -11,11 +11,11 @@ import pytest
 from openai import OpenAI
 from pydantic import BaseModel
 
+from dev.testing.client import Client, counted
+from dev.testing.stack import wait_until
 from tests.api.conftest import ON_SQLITE
 from tests.api.site import Site
-from tests.client import Client, counted
 from tests.openai_reader import is_dense, sdk, text_of
-from tests.stack import wait_until
 
 TOKENS = 10
 MODEL = f"demo?tokens={TOKENS}&first_ms=0&gap_ms=2"

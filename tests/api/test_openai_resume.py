@@ -11,10 +11,10 @@ import orjson
 import pytest
 from openai import OpenAI
 
+from dev.testing.client import Client, counted
 from shared import keyspace
 from tests.api.conftest import ON_SQLITE
 from tests.api.site import Site
-from tests.client import Client, counted
 from tests.openai_reader import is_dense, sdk, text_of
 
 TOKENS = 12

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from dev.testing.client import Client
 from tests.api.conftest import ON_SQLITE
 from tests.api.site import Site, site
 from tests.api.wire import events
-from tests.client import Client
 
 QUICK = "demo?tokens=1&first_ms=0"
 

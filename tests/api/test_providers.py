@@ -7,12 +7,12 @@ import jwt
 import pytest
 from sqlalchemy import select, update
 
-from dev.model import BAD_API_KEY
+from dev.model.server import BAD_API_KEY
+from dev.testing.client import Client
+from dev.testing.stack import SECRET_KEY
 from shared.models import Message, User
 from shared.vault import Vault
 from tests.api.site import Site, site
-from tests.client import Client
-from tests.stack import SECRET_KEY
 
 QUICK = "demo?tokens=2&first_ms=0"
 FLAGGED = "please flagme"

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from dev.testing.client import Client, counted
+from dev.testing.stack import SHORT_LEASES, wait_until
 from tests.api.site import Site, site
 from tests.api.wire import HEARTBEAT, listening, told
-from tests.client import Client, counted
-from tests.stack import SHORT_LEASES, wait_until
 
 SOON_SECONDS = 5.0
 QUICK = "demo?tokens=3&first_ms=0"

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from dev.testing.client import Client, counted
+from dev.testing.stack import wait_until
 from tests.api.site import Site
-from tests.client import Client, counted
-from tests.stack import wait_until
 
 FIELDS = [
     "id",

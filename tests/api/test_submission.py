@@ -7,11 +7,11 @@ import httpx2
 import orjson
 import pytest
 
+from dev.testing.client import Client, counted
 from shared.models import Job
 from tests.api.conftest import MOST_CHARS
 from tests.api.site import Site
 from tests.api.wire import assert_refused, events
-from tests.client import Client, counted
 
 QUICK = "first_ms=0&gap_ms=0"
 ECHO = f"demo?echo=1&{QUICK}"

@@ -1,9 +1,9 @@
 """How many jobs of one user may wait."""
 
+from dev.testing.client import Client
 from tests.api.conftest import MOST_WAITING
 from tests.api.site import Site
 from tests.api.wire import assert_limited
-from tests.client import Client
 
 
 def test_only_so_many_jobs_of_a_user_may_wait(waiter: Client, idle: Site) -> None:

@@ -6,10 +6,10 @@ from typing import Any
 import httpx2
 import pytest
 
+from dev.testing.client import Client
 from tests.api.site import Site
 from tests.api.tokens import access_token, ticket
 from tests.api.wire import assert_refused, events
-from tests.client import Client
 
 ANOTHER_KEY = "a-secret-key-of-somebody-else-0123456789"
 UNKNOWN = "job_" + "0" * 32

@@ -5,7 +5,7 @@ from typing import Any
 
 import jwt
 
-from tests.stack import SECRET_KEY
+from dev.testing.stack import SECRET_KEY
 
 LIFE_SECONDS = 600
 

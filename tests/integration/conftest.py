@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from dev.postgres_server import PostgresServer
+from dev.servers.postgres_server import PostgresServer
+from dev.testing.stack import SECRET_KEY, Redis
 from shared.config import Settings
 from shared.database import Database
 from shared.models import Base
 from tests.conftest import migrate
 from tests.integration.jobs import Jobs
-from tests.stack import SECRET_KEY, Redis
 
 
 def _migrated(url: str) -> Database:

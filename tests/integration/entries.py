@@ -4,9 +4,10 @@ from typing import Any
 
 import redis
 
-from shared import events, keyspace, stream
+from shared import events, keyspace
 from shared.events import Event
-from shared.stream import Write, Written
+from shared.log import stream
+from shared.log.stream import Write, Written
 
 JOB = "job_1"
 EXPIRY_MS = 60_000

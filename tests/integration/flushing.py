@@ -6,13 +6,13 @@ from contextlib import asynccontextmanager
 from functools import wraps
 from typing import ParamSpec
 
+from dev.testing.stack import Redis
 from shared import events, redis_clients
 from shared.events import Event
 from tests.integration.entries import EXPIRY_MS, JOB, started
-from tests.stack import Redis
-from workers import clock
-from workers.flusher import Flusher
-from workers.joblog import JobLog
+from workers.lease import clock
+from workers.log.flusher import Flusher
+from workers.log.job_log import JobLog
 
 LEASE_SECONDS = 60.0
 TICK_SECONDS = 0.1

@@ -5,9 +5,9 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.orm import undefer
 
-from shared import lifecycle
 from shared.database import Database, now_ms
 from shared.ids import new_id
+from shared.jobs import lifecycle
 from shared.models import Conversation, Job, Message, Status, User
 
 LEASE_MS = 60_000

@@ -7,15 +7,15 @@ from typing import Self, cast
 
 from api.agents.pool import Agents
 from api.context import Context
-from api.following import HEARTBEAT, follow
-from api.hub import Hub
-from api.limits import Limits
+from api.http.limits import Limits
+from api.streaming.following import HEARTBEAT, follow
+from api.streaming.hub import Hub
+from dev.testing.stack import wait_until
 from shared import redis_clients
 from shared.config import Settings
 from shared.database import Database
 from shared.events import Event
 from shared.models import Job
-from tests.stack import wait_until
 
 SOON_SECONDS = 5.0
 

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from shared import agents, asks, keyspace, redis_clients
-from shared.agents import Member, News, Seat
-from shared.asks import ANSWER_FIELDS, Ask, Outcome, Trouble
+from dev.testing.stack import ROOT, Redis, free_port, wait_until
+from shared import keyspace, redis_clients
+from shared.agents import presence, requests
+from shared.agents.presence import Member, News, Seat
+from shared.agents.requests import ANSWER_FIELDS, Ask, Outcome, Trouble
 from shared.config import Settings
-from tests.stack import ROOT, Redis, free_port, wait_until
 from workers.loop import Loop
-from workers.providers.agent import AgentProvider
+from workers.providers.agent.provider import AgentProvider
 from workers.providers.base import Piece, ProviderError, Question, Thread
 
 WORKER = "worker_1"
@@ -37,7 +38,7 @@ class Office:
         self._behaviours = agents_by_id
         for agent_id, behaviour in agents_by_id.items():
             seat = Seat(f"api_{agent_id}", agent_id, 0)
-            self.client.execute_command(*agents.join_command(Member(agent_id, seat, 0)))
+            self.client.execute_command(*presence.join_command(Member(agent_id, seat, 0)))
             self.client.persist(keyspace.agent_key(agent_id))
             if behaviour is not None:
                 channel = keyspace.agent_mail_channel(seat.process)
@@ -47,7 +48,7 @@ class Office:
             self._threads.append(self._pubsub.run_in_thread(sleep_time=0.01, daemon=True))
 
     def _take(self, message: dict[str, Any]) -> None:
-        ask = asks.letter(message["data"])
+        ask = requests.letter(message["data"])
         assert isinstance(ask, Ask)
         agent_id = ask.connection
         self.asked.append((agent_id, ask))
@@ -56,13 +57,13 @@ class Office:
         behaviour(self, agent_id, ask)
 
     def accept(self, agent_id: str, ask: Ask) -> None:
-        self.client.execute_command(*agents.accept_command(agent_id, ask.id, ask.worker, 60_000))
+        self.client.execute_command(*presence.accept_command(agent_id, ask.id, ask.worker, 60_000))
 
     def settle(self, agent_id: str, ask: Ask, outcome: Outcome) -> None:
-        self.client.execute_command(*agents.settle_command(agent_id, ask.id, ask.worker, outcome.packed()))
+        self.client.execute_command(*presence.settle_command(agent_id, ask.id, ask.worker, outcome.packed()))
 
     def leave(self, agent_id: str) -> None:
-        self.client.execute_command(*agents.leave_command(agent_id, agent_id))
+        self.client.execute_command(*presence.leave_command(agent_id, agent_id))
 
     def busy(self, agent_id: str) -> bool:
         return bool(self.client.exists(keyspace.agent_busy_key(agent_id)))
@@ -88,7 +89,7 @@ def accepting(office: Office, agent_id: str, ask: Ask) -> None:
 
 
 def refusing(office: Office, agent_id: str, ask: Ask) -> None:
-    office.client.publish(keyspace.agent_news_channel(ask.worker), agents.news(News.REFUSED, ask.id))
+    office.client.publish(keyspace.agent_news_channel(ask.worker), presence.news(News.REFUSED, ask.id))
 
 
 def dying(office: Office, agent_id: str, ask: Ask) -> None:

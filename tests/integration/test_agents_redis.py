@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 import redis
 
-from shared import agents, keyspace
-from shared.agents import Command, Member, Seat, Taken, Verdict
-from tests.stack import Redis, wait_until
+from dev.testing.stack import Redis, wait_until
+from shared import keyspace
+from shared.agents import presence
+from shared.agents.presence import Command, Member, Seat, Taken, Verdict
 
 ASK_MS = 60_000
 
@@ -23,19 +24,19 @@ class Pool:
         return self.client.execute_command(*command)
 
     def join(self, agent_id: str, connection: str = "c1", used_us: int = 0) -> Seat | None:
-        return agents.seat_of(self.do(agents.join_command(member(agent_id, connection, used_us))))
+        return presence.seat_of(self.do(presence.join_command(member(agent_id, connection, used_us))))
 
     def keep(self, agent_id: str, connection: str = "c1", ask_id: str = "", used_us: int = 0) -> bool:
-        return bool(self.do(agents.keep_command(member(agent_id, connection, used_us), ask_id, ASK_MS)))
+        return bool(self.do(presence.keep_command(member(agent_id, connection, used_us), ask_id, ASK_MS)))
 
     def leave(self, agent_id: str, connection: str = "c1") -> None:
-        self.do(agents.leave_command(agent_id, connection))
+        self.do(presence.leave_command(agent_id, connection))
 
     def take(self, ask_id: str, wanted: str | None = None, *passed_over: str) -> Taken:
-        return agents.taken(self.do(agents.take_command(ask_id, wanted, passed_over)))
+        return presence.taken(self.do(presence.take_command(ask_id, wanted, passed_over)))
 
     def ids(self) -> list[str]:
-        return [each.agent_id for each in agents.members(self.client)]
+        return [each.agent_id for each in presence.members(self.client)]
 
 
 def member(agent_id: str, connection: str = "c1", used_us: int = 0) -> Member:
@@ -50,7 +51,7 @@ def pool(empty_redis: Redis) -> Pool:
 def test_an_agent_sits_where_it_joined_last(pool: Pool) -> None:
     assert pool.join("a") is None
     assert pool.join("a", "c2") == Seat("api_1", "c1", 17)
-    assert agents.members(pool.client) == [member("a", "c2")]
+    assert presence.members(pool.client) == [member("a", "c2")]
     # The older connection can neither keep the seat nor take it along
     assert not pool.keep("a", "c1")
     pool.leave("a", "c1")
@@ -63,7 +64,7 @@ def test_an_agent_sits_where_it_joined_last(pool: Pool) -> None:
 
 def test_an_agent_that_nobody_speaks_of_is_gone(pool: Pool) -> None:
     pool.join("a")
-    assert 0 < pool.client.pttl(keyspace.agent_key("a")) <= agents.PRESENCE_MS
+    assert 0 < pool.client.pttl(keyspace.agent_key("a")) <= presence.PRESENCE_MS
     pool.client.pexpire(keyspace.agent_key("a"), 1)
     wait_until(lambda: pool.ids() == [], "the agent to be gone")
     assert pool.take("ask").verdict is Verdict.NONE
@@ -77,7 +78,7 @@ def test_never_used_agents_come_first_then_who_was_used_longest_ago(pool: Pool) 
     for number in range(4):
         taken = pool.take(f"ask_{number}")
         order.append(taken.agent_id)
-        pool.do(agents.withdraw_command(taken.agent_id, f"ask_{number}"))
+        pool.do(presence.withdraw_command(taken.agent_id, f"ask_{number}"))
     assert order == ["a", "b", "a", "b"]
     pool.join("c")
     assert pool.take("ask").agent_id == "c"
@@ -88,12 +89,12 @@ def test_a_taken_agent_is_busy_until_it_is_let_go(pool: Pool) -> None:
     assert pool.take("ask_1") == Taken(Verdict.TAKEN, "a", Seat("api_1", "c1", 17))
     assert pool.take("ask_2").verdict is Verdict.BUSY
     assert pool.take("ask_2", "a").verdict is Verdict.BUSY
-    assert pool.do(agents.withdraw_command("a", "ask_2")) == 1  # it is not theirs to let go
+    assert pool.do(presence.withdraw_command("a", "ask_2")) == 1  # it is not theirs to let go
     assert pool.take("ask_2").verdict is Verdict.BUSY
-    assert pool.do(agents.withdraw_command("a", "ask_1")) == 1
+    assert pool.do(presence.withdraw_command("a", "ask_1")) == 1
     assert pool.take("ask_2", "a").verdict is Verdict.TAKEN
     # A lock that nobody accepts runs out by itself
-    assert 0 < pool.client.pttl(keyspace.agent_busy_key("a")) <= agents.ACCEPT_MS
+    assert 0 < pool.client.pttl(keyspace.agent_busy_key("a")) <= presence.ACCEPT_MS
 
 
 def test_one_that_is_wanted_and_those_that_are_passed_over(pool: Pool) -> None:
@@ -120,23 +121,23 @@ def test_an_accepted_ask_lasts_and_cannot_be_withdrawn(pool: Pool) -> None:
     pool.take("ask_1")
     news = pool.client.pubsub(ignore_subscribe_messages=True)
     news.subscribe(keyspace.agent_news_channel("w"))
-    assert pool.do(agents.accept_command("a", "ask_1", "w", ASK_MS)) == 1
-    assert pool.client.pttl(keyspace.agent_busy_key("a")) > agents.ACCEPT_MS
-    assert pool.do(agents.withdraw_command("a", "ask_1")) == 0
+    assert pool.do(presence.accept_command("a", "ask_1", "w", ASK_MS)) == 1
+    assert pool.client.pttl(keyspace.agent_busy_key("a")) > presence.ACCEPT_MS
+    assert pool.do(presence.withdraw_command("a", "ask_1")) == 0
     # One that is not the agent's any more is refused
-    assert pool.do(agents.accept_command("a", "ask_0", "w", ASK_MS)) == 0
+    assert pool.do(presence.accept_command("a", "ask_0", "w", ASK_MS)) == 0
     # The end lets the agent go, and the outcome stays for its worker
-    pool.do(agents.settle_command("a", "ask_1", "w", b"outcome"))
-    assert pool.do(agents.withdraw_command("a", "ask_1")) == 0
+    pool.do(presence.settle_command("a", "ask_1", "w", b"outcome"))
+    assert pool.do(presence.withdraw_command("a", "ask_1")) == 0
     assert pool.client.get(keyspace.agent_outcome_key("ask_1")) == b"outcome"
     assert pool.take("ask_2").agent_id == "a"
     # The end of an ask that was lost leaves the next one alone
-    pool.do(agents.settle_command("a", "ask_1", "w", b"again"))
+    pool.do(presence.settle_command("a", "ask_1", "w", b"again"))
     assert pool.take("ask_3").verdict is Verdict.BUSY
     heard: list[bytes] = []
     wait_until(lambda: _hear(news, heard) == 4, "the news")
     assert heard == [b"accepted ask_1", b"refused ask_0", b"settled ask_1", b"settled ask_1"]
-    assert [agents.heard_news(message)[1] for message in heard] == ["ask_1", "ask_0", "ask_1", "ask_1"]
+    assert [presence.heard_news(message)[1] for message in heard] == ["ask_1", "ask_0", "ask_1", "ask_1"]
     news.close()
 
 
@@ -159,7 +160,7 @@ def test_after_redis_was_emptied_all_is_told_again(pool: Pool) -> None:
     pool.client.flushall()
     assert pool.keep("a", ask_id="ask_1", used_us=5)
     assert pool.keep("b", used_us=9)
-    assert agents.members(pool.client) == [member("a", used_us=5), member("b", used_us=9)]
+    assert presence.members(pool.client) == [member("a", used_us=5), member("b", used_us=9)]
     # What an agent is at is known again, too
     assert pool.take("ask_2").agent_id == "b"
     assert pool.client.get(keyspace.agent_busy_key("a")) == b"ask_1"

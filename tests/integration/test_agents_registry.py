@@ -17,10 +17,11 @@ from api.agents import registry as registries
 from api.agents.registry import Registry
 from api.agents.session import Session
 from api.agents.websocket import WebSocket
-from shared import agents, keyspace, redis_clients
-from shared.agents import Verdict
-from shared.asks import Ask, Outcome
-from tests.stack import Redis, wait_until
+from dev.testing.stack import Redis, wait_until
+from shared import keyspace, redis_clients
+from shared.agents import presence
+from shared.agents.presence import Verdict
+from shared.agents.requests import Ask, Outcome
 
 ASK_MS = 60_000
 
@@ -54,7 +55,7 @@ class Process:
         return session
 
     def seated(self) -> list[str]:
-        return [member.seat.connection for member in agents.members(self.client)]
+        return [member.seat.connection for member in presence.members(self.client)]
 
     def close(self) -> None:
         """Let go of all: the registry's thread lives on, and would speak of them in the next test."""
@@ -63,7 +64,7 @@ class Process:
             self.registry.remove(session)
 
     def take(self, ask_id: str) -> Verdict:
-        return agents.taken(self.client.execute_command(*agents.take_command(ask_id, "a"))).verdict
+        return presence.taken(self.client.execute_command(*presence.take_command(ask_id, "a"))).verdict
 
 
 def code(session: Session) -> int | None:
@@ -73,7 +74,7 @@ def code(session: Session) -> int | None:
 @pytest.fixture(autouse=True)
 def short_times(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registries, "TICK_SECONDS", 0.02)
-    monkeypatch.setattr(agents, "KEEP_SECONDS", 0.05)
+    monkeypatch.setattr(presence, "KEEP_SECONDS", 0.05)
 
 
 @pytest.fixture
@@ -122,7 +123,7 @@ def test_an_ask_that_was_withdrawn_before_it_was_accepted_takes_the_agent_no_mor
     session = process.agent()
     assert process.take("ask_1") is Verdict.TAKEN
     assert session.take("ask_1")
-    assert process.client.execute_command(*agents.withdraw_command("a", "ask_1"))
+    assert process.client.execute_command(*presence.withdraw_command("a", "ask_1"))
     time.sleep(0.2)  # looks at what it is at fall in between
     assert process.take("ask_2") is Verdict.TAKEN
 

@@ -9,9 +9,9 @@ import orjson
 import pytest
 from openai import AsyncOpenAI, OpenAIError
 
+from dev.testing.stack import Redis
 from shared import keyspace, redis_clients
-from tests.stack import Redis
-from workers.catalogue import FRESH_SECONDS, LOOK_SECONDS, Catalogue
+from workers.providers.model_list import FRESH_SECONDS, LOOK_SECONDS, Catalogue
 
 
 class Provider:

@@ -8,19 +8,21 @@ from typing import Any
 import pytest
 import redis
 
-from shared import ending, epoch, events, keyspace, lifecycle
+from dev.testing.stack import Redis, wait_until
+from shared import events, keyspace
 from shared.config import Settings
 from shared.database import now_ms
 from shared.events import Event
+from shared.jobs import ending, lifecycle
+from shared.log import epoch
 from shared.models import Job, OnInterrupt, Status, User
 from tests.integration.entries import begun, logged, write
 from tests.integration.jobs import MINUTE_MS, Jobs
 from tests.integration.working import Desk, working
-from tests.stack import Redis, wait_until
-from workers import chat, streaming
-from workers.hold import Hold, Stop
+from workers.lease.lease import Hold, Stop
 from workers.providers.base import Piece, ProviderError
-from workers.streaming import Streaming
+from workers.run import attempt, job
+from workers.run.attempt import Streaming
 from workers.sweep import Sweep
 
 STOP = Piece({}, "stop")
@@ -37,7 +39,7 @@ def jobs(sqlite_jobs: Jobs) -> Jobs:
 @pytest.fixture(autouse=True)
 def rung(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     told: list[str] = []
-    monkeypatch.setattr(chat, "ring", told.append)
+    monkeypatch.setattr(job, "ring", told.append)
     return told
 
 
@@ -201,7 +203,7 @@ def test_silence_behind_a_whole_answer_is_no_stall(jobs: Jobs, config: Settings)
 def test_what_keeps_us_from_writing_is_no_silence_of_the_provider(
     jobs: Jobs, config: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streaming, "MAX_AHEAD_EVENTS", 2)  # so that renewals, which come slowly, are waited for
+    monkeypatch.setattr(attempt, "MAX_AHEAD_EVENTS", 2)  # so that renewals, which come slowly, are waited for
     slow = config.model_copy(update={"stall_seconds": 0.2, "renew_seconds": 0.6})
     job_id = jobs.queue()
     with working(slow, jobs.database, ["a", "b", "c", "d", STOP]) as desk, desk.running():
@@ -236,7 +238,7 @@ def test_a_wipe_while_the_model_talks_is_not_noticed(jobs: Jobs, config: Setting
 
 
 def test_a_job_that_breaks_us_ends(jobs: Jobs, config: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workers.prompting.shown", broken)
+    monkeypatch.setattr("workers.prompt.prompt.shown", broken)
     job_id = jobs.queue()
     with working(config, jobs.database) as desk, desk.running():
         pass
@@ -322,7 +324,7 @@ def slow_to_read(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
         asked.set()
         raise redis.ConnectionError
 
-    monkeypatch.setattr("workers.flusher.Flusher.ask_epoch", ask)
+    monkeypatch.setattr("workers.log.flusher.Flusher.ask_epoch", ask)
     return asked
 
 
@@ -341,7 +343,7 @@ def test_a_job_that_is_given_back_before_it_opens_stays_a_lost_one(
     empty_redis.client.flushall()
     before_it_opens(jobs, config, job, slow_to_read, lambda desk: desk.holds.all()[0].stop(Stop.DRAINED))
     monkeypatch.undo()
-    monkeypatch.setattr(chat, "ring", lambda _: None)
+    monkeypatch.setattr(job, "ring", lambda _: None)
     with working(config, jobs.database) as desk, desk.running():
         pass
 
@@ -389,7 +391,7 @@ def test_a_deadline_before_it_opens_does_not_forget_what_was_shown(
 def test_a_job_that_breaks_us_before_it_opens_is_left_to_lapse(
     jobs: Jobs, config: Settings, empty_redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.prompting.shown", broken)
+    monkeypatch.setattr("workers.prompt.prompt.shown", broken)
     job = orphaned(jobs, empty_redis.client)
     with working(config, jobs.database) as desk, desk.running():
         pass
@@ -403,7 +405,7 @@ def test_a_job_that_is_given_back_while_redis_is_away_is_as_good_as_lost(
     jobs: Jobs, config: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was written last may have been read, or not; only the Redis that took it knows."""
-    monkeypatch.setattr("workers.streaming.ACKNOWLEDGE_SECONDS", 0.1)
+    monkeypatch.setattr("workers.run.attempt.ACKNOWLEDGE_SECONDS", 0.1)
     server, go_on = Redis(tmp_path), threading.Event()
     job_id = jobs.queue()
     with working(config.model_copy(update={"redis_url": server.url}), jobs.database, ["a", go_on, "b", None]) as desk:

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from shared import events, lifecycle
+from shared import events
 from shared.database import now_ms
+from shared.jobs import lifecycle
 from shared.models import Job, Status
 from tests.integration.jobs import LEASE_MS, MAX_LOST_WORKERS, MINUTE_MS, Jobs
 

@@ -9,7 +9,7 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from dev.postgres_server import PostgresServer
+from dev.servers.postgres_server import PostgresServer
 from shared import database as database_module
 from shared.database import Database, now_ms
 from shared.errors import DatabaseUnavailable

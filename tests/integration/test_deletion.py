@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
-from api import control, conversations, deletion, hearing
 from api.context import Context
-from shared import ending
+from api.conversations import conversations, deletion
+from api.jobs import control
+from api.streaming import hearing
 from shared.config import Settings
-from shared.ending import Ending
 from shared.ids import new_id
+from shared.jobs import ending
+from shared.jobs.ending import Ending
 from shared.models import Conversation, Job, Message, Status
 from tests.integration.entries import begun
 from tests.integration.jobs import Jobs

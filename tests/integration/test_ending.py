@@ -6,15 +6,17 @@ from typing import Any
 import pytest
 import redis
 
-from shared import ending, epoch, events, keyspace, lifecycle, redis_clients
+from dev.testing.stack import Redis
+from shared import events, keyspace, redis_clients
 from shared.database import now_ms
-from shared.ending import Ending
 from shared.events import Event
-from shared.lifecycle import Held
+from shared.jobs import ending, lifecycle
+from shared.jobs.ending import Ending
+from shared.jobs.lifecycle import Held
+from shared.log import epoch
 from shared.models import Job, Message, Status
 from tests.integration.entries import EXPIRY_MS, Listener, begun, completed, delta, logged, restarted, started, write
 from tests.integration.jobs import LEASE_MS, Jobs
-from tests.stack import Redis
 
 COMPLETED = Ending(Status.COMPLETED, "stop", usage={"total_tokens": 3, "estimated": False}, first_token_ms=77)
 PROMPT = [{"role": "user", "content": "12345678"}]

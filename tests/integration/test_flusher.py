@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from shared import epoch, events, keyspace, redis_clients
+from dev.testing.stack import Redis
+from shared import events, keyspace, redis_clients
+from shared.log import epoch
 from tests.integration.entries import JOB, Listener, begun, completed, logged, restarted, started, write
 from tests.integration.flushing import TICK_SECONDS, flushing, on_a_loop, opened, say, until
-from tests.stack import Redis
-from workers import clock
-from workers.flusher import Flusher
-from workers.joblog import BATCH_ENTRIES, LogLost, LogMoved
+from workers.lease import clock
+from workers.log.flusher import Flusher
+from workers.log.job_log import BATCH_ENTRIES, LogLost, LogMoved
 
 
 @pytest.fixture(params=[True, False], ids=["persistent", "forgetful"])

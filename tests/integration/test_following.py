@@ -8,19 +8,21 @@ from pathlib import Path
 import pytest
 import redis
 
-from api import following, hearing
 from api.context import Context
-from api.following import Endings, partial_log, wait_for_change
-from shared import ending, events, keyspace, stream
+from api.streaming import following, hearing
+from api.streaming.following import Endings, partial_log, wait_for_change
+from dev.testing.stack import Redis, wait_until
+from shared import events, keyspace
 from shared.config import Settings
-from shared.ending import Ending
 from shared.errors import DatabaseUnavailable
 from shared.events import Event
+from shared.jobs import ending
+from shared.jobs.ending import Ending
+from shared.log import stream
 from shared.models import Job, Status
 from tests.integration.entries import begun, completed, delta, restarted, write
 from tests.integration.jobs import Jobs
 from tests.integration.readers import Reader, reading
-from tests.stack import Redis, wait_until
 
 
 @pytest.fixture(autouse=True)

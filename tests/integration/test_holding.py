@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from shared import lifecycle
 from shared.database import now_ms
-from shared.lifecycle import Held
+from shared.jobs import lifecycle
+from shared.jobs.lifecycle import Held
 from shared.models import Job, Status
 from tests.integration.jobs import LEASE_MS, MINUTE_MS, Jobs
 

@@ -10,13 +10,13 @@ from contextlib import ExitStack
 import pytest
 import redis
 
-from api import hearing, subscription
-from api.hub import Hub
-from api.subscription import Subscription
+from api.streaming import hearing, subscription
+from api.streaming.hub import Hub
+from api.streaming.subscription import Subscription
+from dev.testing.stack import Redis, wait_until
 from shared import events, keyspace, redis_clients
 from shared.events import Event
 from tests.integration.entries import begun, delta
-from tests.stack import Redis, wait_until
 
 THREADS = 16
 

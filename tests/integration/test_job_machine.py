@@ -15,14 +15,15 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import undefer
 from structlog.testing import capture_logs
 
-from shared import ending, events, lifecycle
+from dev.testing.stack import Redis
+from shared import events
 from shared.database import now_ms
-from shared.ending import Ending
-from shared.lifecycle import Held
+from shared.jobs import ending, lifecycle
+from shared.jobs.ending import Ending
+from shared.jobs.lifecycle import Held
 from shared.models import UNFINISHED, Job, Status
 from tests.integration.entries import EXPIRY_MS
 from tests.integration.jobs import LEASE_MS, MAX_LOST_WORKERS, MINUTE_MS, Jobs
-from tests.stack import Redis
 
 EXAMPLES = 12
 STEPS = 30

@@ -11,18 +11,19 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from shared import database, keyspace, lifecycle, redis_clients
+from dev.testing.stack import Redis, wait_until
+from shared import database, keyspace, redis_clients
 from shared.config import Settings
 from shared.database import Database, now_ms
 from shared.errors import DatabaseUnavailable
+from shared.jobs import lifecycle
 from shared.models import Job
 from tests.integration.flushing import on_a_loop, until
 from tests.integration.jobs import Jobs
 from tests.integration.working import Desk, Provider
-from tests.stack import Redis, wait_until
-from workers import cancelling, clock
-from workers.hold import Hold, Holds, Stop
-from workers.keeper import Keeper
+from workers.lease import cancel_listener, clock
+from workers.lease.keeper import Keeper
+from workers.lease.lease import Hold, Holds, Stop
 
 LONG_AGO_SECONDS = 100.0
 
@@ -202,7 +203,7 @@ def test_a_keeper_that_breaks_ends_the_process(desk: Desk, monkeypatch: pytest.M
 async def test_cancels_are_heard_also_after_the_connection_was_cut(empty_redis: Redis) -> None:
     client = redis_clients.nonblocking(empty_redis.url, answer_seconds=None)
     holds = Holds()
-    listening = asyncio.create_task(cancelling.listen(client, holds))
+    listening = asyncio.create_task(cancel_listener.listen(client, holds))
 
     def hears(job_id: str) -> bool:
         empty_redis.client.publish(keyspace.CANCEL_CHANNEL, job_id)

@@ -16,17 +16,18 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from structlog.testing import capture_logs
 
 from api.context import Context
-from api.following import _Follower
-from api.subscription import Subscription
-from shared import events, keyspace, stream
+from api.streaming.following import _Follower
+from api.streaming.subscription import Subscription
+from dev.testing.stack import Redis
+from shared import events, keyspace
 from shared.events import Event
 from shared.ids import new_id
-from shared.opening import opening
-from shared.stream import Verdict
+from shared.log import stream
+from shared.log.opening import opening
+from shared.log.stream import Verdict
 from tests.integration.entries import Listener, logged
-from tests.stack import Redis
-from workers.flusher import Flusher
-from workers.joblog import JobLog
+from workers.log.flusher import Flusher
+from workers.log.job_log import JobLog
 
 EXPIRY_MS = 60_000
 EXAMPLES = 60

@@ -7,11 +7,11 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Engine, create_engine, inspect
 
+from dev.testing.stack import ROOT
 from shared.config import settings
 from shared.database import Database
 from shared.models import Base
 from tests.conftest import migrate
-from tests.stack import ROOT
 
 
 @pytest.fixture

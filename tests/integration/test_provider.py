@@ -9,12 +9,11 @@ from contextlib import contextmanager
 import orjson
 import pytest
 
+from dev.testing.stack import Redis
 from shared import redis_clients
-from tests.stack import Redis
-from workers import catalogue
-from workers.catalogue import Catalogue
-from workers.providers import openai
+from workers.providers import model_list, openai
 from workers.providers.base import Piece, ProviderError, Question
+from workers.providers.model_list import Catalogue
 from workers.providers.openai import OpenAIProvider
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -133,7 +132,7 @@ def test_what_is_odd_behind_a_whole_answer_takes_nothing_away() -> None:
     ],
 )
 def test_an_odd_list_of_models_ends_no_worker(empty_redis: Redis, monkeypatch: pytest.MonkeyPatch, body: bytes) -> None:
-    monkeypatch.setattr(catalogue, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(model_list, "LOOK_SECONDS", 0.01)
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
 
     async def keep(url: str) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import orjson
 import pytest
 
+from dev.testing.stack import Redis
 from shared import keyspace, queue
 from shared.config import Settings
-from tests.stack import Redis
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from sqlalchemy import select, update
 
-from api import accounts
+from api.auth import accounts
 from shared.database import Database, now_ms
 from shared.ids import new_id
 from shared.models import RefreshToken, User

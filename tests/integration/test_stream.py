@@ -5,11 +5,12 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from shared import events, keyspace, stream
+from dev.testing.stack import Redis
+from shared import events, keyspace
 from shared.events import Event
-from shared.stream import Verdict, Write
+from shared.log import stream
+from shared.log.stream import Verdict, Write
 from tests.integration.entries import EXPIRY_MS, JOB, Listener, begun, clock_us, completed, delta, logged, restarted, started, write
-from tests.stack import Redis
 
 KEY = keyspace.log_key(JOB)
 OK, HOLE, FENCED, CLOSED, LAPSED = Verdict.OK, Verdict.HOLE, Verdict.FENCED, Verdict.CLOSED, Verdict.LAPSED

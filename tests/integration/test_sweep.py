@@ -6,15 +6,16 @@ from typing import Any
 import pytest
 import redis
 
-from shared import ending, keyspace, queue, redis_clients
+from dev.testing.stack import Redis
+from shared import keyspace, queue, redis_clients
 from shared.config import Settings
 from shared.database import now_ms
-from shared.ending import Ending
+from shared.jobs import ending
+from shared.jobs.ending import Ending
 from shared.models import Job, Status
 from shared.queue import doorbell as shared_doorbell
 from tests.integration.entries import begun, logged, write
 from tests.integration.jobs import MAX_LOST_WORKERS, MINUTE_MS, Jobs
-from tests.stack import Redis
 from workers import sweep
 from workers.sweep import Sweep
 

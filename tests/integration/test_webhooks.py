@@ -6,17 +6,18 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import select
 
-from shared import ending, events
+from dev.testing.stack import wait_until
+from shared import events
 from shared.config import Settings
 from shared.database import now_ms
 from shared.ids import new_id
+from shared.jobs import ending
+from shared.jobs.webhook_events import TEST_RESPONSE, delivery
 from shared.models import Job, Status, WebhookDelivery, WebhookEndpoint, Wire
 from shared.vault import Vault
-from shared.webhooks import TEST_RESPONSE, delivery
 from tests.integration.entries import begun
 from tests.integration.jobs import Jobs
-from tests.stack import wait_until
-from workers.webhooks import AT_ONCE, AT_ONCE_EACH, Claim, Outcome, Webhooks
+from workers.webhooks.delivery import AT_ONCE, AT_ONCE_EACH, Claim, Outcome, Webhooks
 
 SECRET = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 RINGS = 8

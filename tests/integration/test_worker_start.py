@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from tests.stack import BIN, ROOT, SECRET_KEY, Redis
+from dev.testing.stack import BIN, ROOT, SECRET_KEY, Redis
 
 PATIENCE_SECONDS = 60
 

@@ -9,15 +9,15 @@ from typing import cast
 from shared import redis_clients
 from shared.config import Settings
 from shared.database import Database
-from workers.chat import Chat
-from workers.flusher import Flusher
-from workers.hold import Holds
-from workers.keeper import Keeper
+from workers.lease.keeper import Keeper
+from workers.lease.lease import Holds
+from workers.log.flusher import Flusher
 from workers.loop import Loop
 from workers.providers.base import Piece, ProviderError, Question
 from workers.providers.moderation import Moderation
 from workers.providers.routing import Routing
-from workers.streaming import Streaming
+from workers.run.attempt import Streaming
+from workers.run.job import Chat
 
 ENDLESS_SECONDS = 60.0
 

@@ -3,8 +3,8 @@
 import uuid
 from typing import Any
 
-from shared.asks import REQUEST_FIELDS
-from workers.providers import agent_request
+from shared.agents.requests import REQUEST_FIELDS
+from workers.providers.agent import request as agent_request
 from workers.providers.base import Question, Thread
 
 ORIGIN = {"agent": "a", "id": "", "response_id": "r", "conversation_id": "c", "error": ""}

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from shared import answer, events
+from shared import events
 from shared.events import Event
+from shared.messages import answer
 
 
 def log(*said: dict[str, Any] | str) -> list[Event]:

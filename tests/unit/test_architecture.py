@@ -22,13 +22,13 @@ def test_nothing_but_the_settings_reads_the_environment() -> None:
 
 
 def test_only_the_log_touches_the_keys_of_logs() -> None:
-    assert who_says(r"log_key\(", "api", "workers", "shared") == ["shared/keyspace.py", "shared/stream.py"]
+    assert who_says(r"log_key\(", "api", "workers", "shared") == ["shared/keyspace.py", "shared/log/stream.py"]
 
 
 def test_only_the_lifecycle_changes_a_status() -> None:
     changes = r"(?m)(?<!self)\.status = |\"status\": Status|^ +status=Status\.(?!QUEUED)"
 
-    assert who_says(changes, "api", "workers", "shared") == ["shared/lifecycle.py"]
+    assert who_says(changes, "api", "workers", "shared") == ["shared/jobs/lifecycle.py"]
 
 
 def test_there_are_no_drawers() -> None:

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from api import waiting
 from api.dialects.chatgpt_api_server import asking
+from api.jobs import waiting
 from shared.errors import NotFound
 from shared.models import Job
 

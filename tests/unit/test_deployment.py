@@ -9,7 +9,7 @@ import pytest
 import tiktoken
 
 from dev import procfile
-from workers import tokens
+from workers.prompt import token_counter
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 30
@@ -89,7 +89,7 @@ def test_the_image_brings_what_tokens_are_counted_by() -> None:
     image = (ROOT / "Dockerfile").read_text()
     fetched = re.findall(r'^ARG TIKTOKEN_ENCODINGS="(.*)"$', image, re.MULTILINE)[0].split()
 
-    assert {tokens.UNKNOWN_MODELS_ENCODING, tiktoken.encoding_name_for_model("gpt-4o-mini")} <= set(fetched)
+    assert {token_counter.UNKNOWN_MODELS_ENCODING, tiktoken.encoding_name_for_model("gpt-4o-mini")} <= set(fetched)
     assert set(fetched) <= set(tiktoken.list_encoding_names())
     assert "ENV TIKTOKEN_CACHE_DIR=" in image
 

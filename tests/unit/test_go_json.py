@@ -2,7 +2,7 @@
 
 import pytest
 
-from api import go_json
+from api.http import go_json
 
 NAMES = ("id", "data")
 

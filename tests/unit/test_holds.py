@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from shared.models import Job, Status
-from workers import clock
-from workers.hold import Hold, Holds, Stop
+from workers.lease import clock
+from workers.lease.lease import Hold, Holds, Stop
 from workers.loop import Loop
 
 

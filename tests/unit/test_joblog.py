@@ -6,8 +6,8 @@ import pytest
 
 from shared import events
 from shared.events import Event
-from workers import joblog
-from workers.joblog import JobLog, LogLost, LogMoved
+from workers.log import job_log
+from workers.log.job_log import JobLog, LogLost, LogMoved
 
 EXPIRY_MS = 1000
 
@@ -81,12 +81,12 @@ def test_without_pending_entries_a_write_only_looks() -> None:
 
 def test_a_write_is_bounded() -> None:
     log = made()
-    say(log, joblog.BATCH_ENTRIES)
+    say(log, job_log.BATCH_ENTRIES)
     first = log.write(0)
     log.confirm(first)
 
-    assert len(first.entries) == joblog.BATCH_ENTRIES
-    assert [event.seq for event in log.write(0).entries] == [joblog.BATCH_ENTRIES + 1]
+    assert len(first.entries) == job_log.BATCH_ENTRIES
+    assert [event.seq for event in log.write(0).entries] == [job_log.BATCH_ENTRIES + 1]
 
 
 @pytest.mark.parametrize(("tail", "left"), [("1-2", 1), ("1-1", 2), ("0-0", 3)])

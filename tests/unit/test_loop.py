@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.stack import wait_until
+from dev.testing.stack import wait_until
 from workers.loop import STOP_SECONDS, Loop
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from dev.model_schema import minimal
-from dev.model_wire import Refusal
+from dev.model.schema import minimal
+from dev.model.wire import Refusal
 
 NODE = {
     "type": "object",

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from api.dialects.openai import chat_answer
-from api.dialects.openai.chat_answer import FROM_THE_START, Chunks, frames
-from api.dialects.openai.chat_request import ChatRequest, ask
+from api.dialects.openai.chat import answer
+from api.dialects.openai.chat.answer import FROM_THE_START, Chunks, frames
+from api.dialects.openai.chat.request import ChatRequest, ask
 from api.dialects.openai.wire import DONE, HEARTBEAT
 from shared import events
 from shared.errors import DatabaseUnavailable, InvalidRequest, NotFound
@@ -105,12 +105,12 @@ def test_other_ends_are_an_error(end: Said, code: str) -> None:
 
 def test_a_completion_is_told_whole() -> None:
     message = {"role": "assistant", "content": "Hello"}
-    told = chat_answer.completion(job(Status.COMPLETED, message=message, finish_reason="stop"))
+    told = answer.completion(job(Status.COMPLETED, message=message, finish_reason="stop"))
     choice = told["choices"][0]
     assert (choice["message"]["content"], choice["message"]["refusal"], choice["finish_reason"]) == ("Hello", None, "stop")
     assert told["usage"] == {"prompt_tokens": 4, "completion_tokens": 2, "total_tokens": 6}
     assert "metadata" not in told
-    assert chat_answer.completion(job(Status.COMPLETED, message=message, stored=True, labels={"a": "b"}))["metadata"] == {"a": "b"}
+    assert answer.completion(job(Status.COMPLETED, message=message, stored=True, labels={"a": "b"}))["metadata"] == {"a": "b"}
 
 
 _SAID = st.lists(st.sampled_from([says(content="a"), says(content="💬"), RESTARTED, says(refusal="no")]), max_size=10)

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.dialects.openai import responses_object
 from api.dialects.openai.items import call_item_id
-from api.dialects.openai.responses_events import FROM_THE_START, NUMBERS_PER_EVENT, Translation, frames
-from api.dialects.openai.responses_output import MOST_PIECES
+from api.dialects.openai.responses import object
+from api.dialects.openai.responses.events import FROM_THE_START, NUMBERS_PER_EVENT, Translation, frames
+from api.dialects.openai.responses.output import MOST_PIECES
 from api.dialects.openai.wire import DONE, HEARTBEAT
 from shared import events
 from shared.errors import NotFound
@@ -222,7 +222,7 @@ def test_after_the_one_jump_everybody_is_told_the_same_numbers() -> None:
     ],
 )
 def test_a_failure_has_one_of_the_few_codes_and_its_cause_in_words(error: dict[str, Any], code: str) -> None:
-    whole = responses_object.shown(job(Status.FAILED, error=error), log(STARTED))
+    whole = object.shown(job(Status.FAILED, error=error), log(STARTED))
     assert whole["error"]["code"] == code
     assert error["code"] in whole["error"]["message"]
 
@@ -237,7 +237,7 @@ def test_what_was_asked_is_told_back_and_the_rest_has_openais_defaults() -> None
         "max_output_tokens": None,
         "input": [{"secret": 1}],
     }
-    shown = responses_object.shown(job(Status.QUEUED, wire_request=asked), [])
+    shown = object.shown(job(Status.QUEUED, wire_request=asked), [])
     assert (shown["instructions"], shown["temperature"], shown["top_p"], shown["metadata"]) == ("Be brief.", 0.0, 1.0, {"a": "b"})
     assert shown["tools"] == [{"type": "function", "name": "f", "parameters": {}, "description": None, "strict": None}]
     assert shown["text"] == {"format": {"type": "text"}, "verbosity": "low"}
@@ -246,7 +246,7 @@ def test_what_was_asked_is_told_back_and_the_rest_has_openais_defaults() -> None
 
 
 def test_what_is_shown_of_a_running_response_is_what_it_has_said_so_far() -> None:
-    shown = responses_object.shown(job(), log(STARTED, says("old"), RESTARTED, says("so "), says("far")))
+    shown = object.shown(job(), log(STARTED, says("old"), RESTARTED, says("so "), says("far")))
     assert (shown["status"], shown["usage"]) == ("in_progress", None)
     assert [(item["status"], item["content"][0]["text"]) for item in shown["output"]] == [("in_progress", "so far")]
 
@@ -281,7 +281,7 @@ def test_who_comes_back_gets_the_rest_byte_for_byte(said: list[Said], end: Said,
     assert seen + late == live
     # And what is shown at the end is what the last event told
     told_last = orjson.loads(live[-2].split(b"data: ", 1)[1])["response"]
-    shown = orjson.loads(orjson.dumps(responses_object.shown(_asked(ending(end[0]), asked), whole)))
+    shown = orjson.loads(orjson.dumps(object.shown(_asked(ending(end[0]), asked), whole)))
     assert told_last == shown
 
 

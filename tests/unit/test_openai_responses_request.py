@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from api.dialects.openai.responses_request import ResponseRequest, ask
+from api.dialects.openai.responses.request import ResponseRequest, ask
 from shared.errors import InvalidRequest
 from shared.models import OnInterrupt, Wire
 

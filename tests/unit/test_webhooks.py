@@ -6,9 +6,9 @@ import time
 import pytest
 from openai import InvalidWebhookSignatureError, OpenAI
 
-from workers import webhooks
-from workers.public_addresses import Refused, callable_url, is_public, public_socket
-from workers.webhooks import AGAIN_SECONDS, Claim, Outcome, payload, signed
+from workers.webhooks import delivery
+from workers.webhooks.delivery import AGAIN_SECONDS, Claim, Outcome, payload, signed
+from workers.webhooks.public_addresses import Refused, callable_url, is_public, public_socket
 
 SECRETS = ("whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=", "whsec_YWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXowMTIzNDU=")
 CLAIM = Claim("evt_1", 1, "response.completed", "resp_1", 1_700_000_000_999, "whe_1", "https://a.example", SECRETS[:1])
@@ -39,19 +39,19 @@ def test_what_was_tampered_with_is_not_accepted(wrong: str) -> None:
 
 @pytest.mark.parametrize("tries", range(1, len(AGAIN_SECONDS) + 1))
 def test_each_failed_try_is_followed_by_another_after_the_schedules_wait(tries: int) -> None:
-    wait_seconds = webhooks._wait_seconds(tries, Outcome(500))
+    wait_seconds = delivery._wait_seconds(tries, Outcome(500))
     assert wait_seconds is not None
     assert AGAIN_SECONDS[tries - 1] <= wait_seconds <= 1.1 * AGAIN_SECONDS[tries - 1]
 
 
 def test_after_the_schedule_it_is_given_up_and_when_the_endpoint_is_gone() -> None:
-    assert webhooks._wait_seconds(len(AGAIN_SECONDS) + 1, Outcome(500)) is None
-    assert webhooks._wait_seconds(1, Outcome(410)) is None
+    assert delivery._wait_seconds(len(AGAIN_SECONDS) + 1, Outcome(500)) is None
+    assert delivery._wait_seconds(1, Outcome(410)) is None
 
 
 @pytest.mark.parametrize(("status", "after"), [(429, 900), (503, 900), (500, 6)])
 def test_who_asks_for_time_gets_it(status: int, after: int) -> None:
-    wait_seconds = webhooks._wait_seconds(1, Outcome(status, after_seconds=900.0))
+    wait_seconds = delivery._wait_seconds(1, Outcome(status, after_seconds=900.0))
     assert wait_seconds is not None
     assert (wait_seconds == after) if after == 900 else (wait_seconds < after)
 

@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 from openai import APIStatusError, AsyncOpenAI
 
-from shared.answer import text_of
+from shared.messages.answer import text_of
 from workers.providers.base import COUNTS, Piece, ProviderError, Question
 from workers.providers.openai import CUT_OFF, UNASKABLE, broken, cause, refused, unaskable
 

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from shared.asks import AGENT_MODEL
+from shared.agents.requests import AGENT_MODEL
 from shared.models import Kind
 from workers.providers.base import Piece, Provider, ProviderError, Question
 from workers.providers.moderation import Moderation

@@ -5,10 +5,10 @@ from typing import Any
 from flask import Response, jsonify
 from sqlalchemy.orm import Session
 
-from api import identity
+from api.auth import identity
+from api.auth.api_tokens import masked
 from api.context import context
 from api.dialects.chatgpt_api_nest.wire import CREATED, Invalid, blueprint, said
-from api.tokens import masked
 from shared.errors import Unauthorized
 from shared.models import User
 from shared.models.base import MODEL_CHARS

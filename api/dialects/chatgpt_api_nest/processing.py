@@ -7,15 +7,18 @@ from typing import Any
 import orjson
 from flask import Response, jsonify, request
 
-from api import control, conversations, identity, sse
+from api.auth import identity
 from api.context import Context, context
+from api.conversations import conversations
 from api.dialects.chatgpt_api_nest.wire import CREATED, Invalid, blueprint, is_uuid, said, shown_id, text
-from api.following import HEARTBEAT, follow
-from api.submission import Ask, submit
-from api.waiting import finished
-from shared.answer import text_of
+from api.http import sse
+from api.jobs import control
+from api.jobs.submission import Ask, submit
+from api.jobs.waiting import finished
+from api.streaming.following import HEARTBEAT, follow
 from shared.errors import ChatrelayError, NotFound, RateLimited, Unavailable
 from shared.events import CANCELLED, DELTA, FAILED, RESTARTED, STARTED, Event
+from shared.messages.answer import text_of
 from shared.models import Job, Status
 
 NO_CONTENT = 204

@@ -6,12 +6,13 @@ from typing import Any
 from flask import Response, jsonify, request
 from sqlalchemy import select
 
-from api import conversations, deletion, identity
+from api.auth import identity
 from api.context import context
-from api.conversations import Overview
+from api.conversations import conversations, deletion
+from api.conversations.conversations import Overview
 from api.dialects.chatgpt_api_nest.wire import CREATED, Invalid, blueprint, is_uuid, said, shown_id, stored_id, text
-from shared.answer import text_of
 from shared.errors import NotFound
+from shared.messages.answer import text_of
 from shared.models import Conversation, Message
 
 TAKE = 5

@@ -6,9 +6,9 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
-from api import identity
-from api.bodies import Body
-from api.errors import Refused
+from api.auth import identity
+from api.http.bodies import Body
+from api.http.errors import Refused
 from shared.errors import ChatrelayError, InvalidRequest, NotFound, Unauthorized
 
 PREFIXES = ("/chat/", "/user/")

@@ -5,10 +5,12 @@ from typing import Any
 
 from flask import Response, request
 
-from api import accounts, go_json, identity, members, tokens
+from api.admin import members
+from api.auth import accounts, api_tokens, identity
 from api.context import context
 from api.dialects.chatgpt_api_server import wire
 from api.dialects.chatgpt_api_server.wire import blueprint
+from api.http import go_json
 from shared.errors import DatabaseUnavailable
 from shared.models import Use
 from shared.models.user import USERNAME_CHARS
@@ -92,22 +94,22 @@ def _delete_user(said: dict[str, str]) -> dict[str, Any]:
 
 
 def _users() -> list[dict[str, Any]]:
-    return [{"user_id": row.user_id, "token": row.hint} for row in tokens.listed(context(), use=Use.API)]
+    return [{"user_id": row.user_id, "token": row.hint} for row in api_tokens.listed(context(), use=Use.API)]
 
 
 def _add_agent(said: dict[str, str]) -> dict[str, Any]:
     owner = accounts.built_in(context(), accounts.OPERATOR)
     name = said["name"].replace("\x00", "")[:USERNAME_CHARS]
-    row, token = tokens.make(context(), owner, use=Use.AGENT, name=name)
+    row, token = api_tokens.make(context(), owner, use=Use.AGENT, name=name)
     return {"agent_token_id": row.id, "token": token}
 
 
 def _delete_agent(said: dict[str, str]) -> dict[str, Any]:
     if "\x00" not in said["agent_token_id"]:
-        tokens.revoke(context(), said["agent_token_id"], use=Use.AGENT)
+        api_tokens.revoke(context(), said["agent_token_id"], use=Use.AGENT)
     return {"message": "Agent token deleted"}
 
 
 def _agents() -> list[dict[str, Any]]:
-    rows = tokens.listed(context(), use=Use.AGENT)
+    rows = api_tokens.listed(context(), use=Use.AGENT)
     return [{"agent_token_id": row.id, "name": row.name, "token": row.hint} for row in rows]

@@ -7,16 +7,19 @@ from typing import Any
 from flask import Response, request
 from sqlalchemy import select
 
-from api import conversations, go_json, identity, submission, tokens, waiting
+from api.auth import api_tokens, identity
 from api.context import context
+from api.conversations import conversations
 from api.dialects.chatgpt_api_server import wire
 from api.dialects.chatgpt_api_server.wire import blueprint
-from api.submission import Ask
-from shared import agents
-from shared.agents import Member
-from shared.answer import text_of
-from shared.asks import AGENT_MODEL, ANSWER_FIELDS, Trouble
+from api.http import go_json
+from api.jobs import submission, waiting
+from api.jobs.submission import Ask
+from shared.agents import presence
+from shared.agents.presence import Member
+from shared.agents.requests import AGENT_MODEL, ANSWER_FIELDS, Trouble
 from shared.errors import DatabaseUnavailable, NotFound, Unauthorized, Unavailable
+from shared.messages.answer import text_of
 from shared.models import Job, Message, Status
 from shared.redis_clients import RedisError
 
@@ -69,7 +72,7 @@ def ask() -> Response:
 def connections() -> Response:
     """List the agents that are there. Their ids, under which they can be replaced, are for those who may ask them."""
     try:
-        members = agents.members(context().redis)
+        members = presence.members(context().redis)
     except RedisError as error:
         raise Unavailable from error
     may_see = _is_known()
@@ -168,7 +171,7 @@ def _trouble(job: Job) -> Response:
 def _connection(member: Member, *, may_see: bool) -> dict[str, Any]:
     return {
         "Ws": {},
-        "Id": member.agent_id if may_see else tokens.masked(member.agent_id),
+        "Id": member.agent_id if may_see else api_tokens.masked(member.agent_id),
         "Heartbeat": _moment(member.seat.heard_us),
         "LastMessageTime": _moment(member.used_us) if member.used_us else NEVER,
     }

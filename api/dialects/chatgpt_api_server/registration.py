@@ -4,9 +4,9 @@ from typing import Any, NoReturn
 
 from flask import Response, request
 
-from api import identity, tokens
 from api.agents import websocket
 from api.agents.websocket import NotWebSocket, WebSocket
+from api.auth import api_tokens, identity
 from api.context import context
 from api.dialects.chatgpt_api_server import wire
 from api.dialects.chatgpt_api_server.wire import blueprint
@@ -66,7 +66,7 @@ def _admitted(in_path: str | None) -> str | None:
         raise Unauthorized("Agent token not provided")
     if in_header and identity.is_admin_key(in_header):
         return None
-    known = tokens.recognised(context(), token, Use.AGENT)
+    known = api_tokens.recognised(context(), token, Use.AGENT)
     if known is None:
         raise Unauthorized("Invalid agent token")
     return known.id

@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 from flask import Blueprint, Response, request
 
-from api import errors, go_json
+from api.http import errors, go_json
 from shared.errors import ChatrelayError, NotFound
 
 PATHS = frozenset({"/health", "/api", "/admin", "/client", "/agents"})

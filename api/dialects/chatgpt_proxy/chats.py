@@ -4,14 +4,16 @@ from typing import Any
 
 from flask import Response
 
-from api import conversations, deletion, identity, waiting
+from api.auth import identity
 from api.context import context
+from api.conversations import conversations, deletion
 from api.dialects.chatgpt_proxy import wire
 from api.dialects.chatgpt_proxy.wire import blueprint
 from api.dialects.unanswered import NotAnswered
-from api.submission import Ask, submit
-from shared.answer import text_of
+from api.jobs import waiting
+from api.jobs.submission import Ask, submit
 from shared.errors import InvalidRequest, NotFound
+from shared.messages.answer import text_of
 from shared.models import Conversation, Job, Setting, Status
 from shared.models.setting import GLOBAL_PROMPT
 

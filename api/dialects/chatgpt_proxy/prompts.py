@@ -7,13 +7,15 @@ import orjson
 from flask import Response, redirect, request
 from sqlalchemy.exc import IntegrityError
 
-from api import conversations, identity, submission, waiting
+from api.auth import identity
 from api.context import context
+from api.conversations import conversations
 from api.dialects.chatgpt_proxy import wire
 from api.dialects.chatgpt_proxy.chats import found, global_prompt, outcome
 from api.dialects.chatgpt_proxy.wire import blueprint
-from api.submission import Ask, submit
-from shared.answer import text_of
+from api.jobs import submission, waiting
+from api.jobs.submission import Ask, submit
+from shared.messages.answer import text_of
 from shared.models import Kind, Setting
 from shared.models.setting import GLOBAL_PROMPT
 

@@ -6,11 +6,11 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from api import accounts, identity
-from api.bodies import Body
+from api.auth import accounts, identity
 from api.context import context
 from api.dialects.chatgpt_proxy.reserved import RESERVED, ChatId
-from api.errors import Refused
+from api.http.bodies import Body
+from api.http.errors import Refused
 from shared.errors import ChatrelayError, InvalidRequest, NotFound, Unauthorized
 
 OK = 200

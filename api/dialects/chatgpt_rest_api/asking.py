@@ -5,14 +5,16 @@ from typing import Any
 import structlog
 from flask import Response
 
-from api import conversations, identity, waiting
+from api.auth import identity
 from api.context import context
+from api.conversations import conversations
 from api.dialects.chatgpt_rest_api import wire
 from api.dialects.chatgpt_rest_api.wire import blueprint
 from api.dialects.unanswered import NotAnswered
-from api.submission import Ask, submit
-from shared.answer import text_of
+from api.jobs import waiting
+from api.jobs.submission import Ask, submit
 from shared.errors import ChatrelayError, InvalidRequest, NotFound
+from shared.messages.answer import text_of
 from shared.models import Job, Message, Status
 
 DEFAULT_NAMES = frozenset({"", "text-davinci-002-render-sha"})

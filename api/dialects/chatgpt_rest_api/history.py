@@ -7,14 +7,15 @@ from flask import Response, request
 from sqlalchemy import select
 from werkzeug.exceptions import MethodNotAllowed
 
-from api import conversations, deletion, identity
+from api.auth import identity
 from api.context import context
-from api.conversations import Overview
+from api.conversations import conversations, deletion
+from api.conversations.conversations import Overview
 from api.dialects.chatgpt_rest_api import wire
 from api.dialects.chatgpt_rest_api.asking import answer_object, author
 from api.dialects.chatgpt_rest_api.wire import blueprint
-from shared.answer import text_of
 from shared.errors import NotFound
+from shared.messages.answer import text_of
 from shared.models import Conversation, Job, Message
 
 DEFAULT_LIMIT = 10

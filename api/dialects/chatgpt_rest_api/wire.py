@@ -5,9 +5,9 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from api import identity
-from api.bodies import Body
-from api.errors import Refused
+from api.auth import identity
+from api.http.bodies import Body
+from api.http.errors import Refused
 from shared.errors import ChatrelayError, InvalidRequest, NotFound, Unauthorized
 
 PATH = "/conversations"

@@ -1,9 +1,12 @@
 """OpenAI's own wire: chat completions, responses, conversations, models, moderations. See docs/openai.md."""
 
-from api.dialects.openai import chat, conversations, models, moderations, responses, webhook_deliveries, webhooks
+from api.dialects.openai import conversations, models, moderations
+from api.dialects.openai.chat import routes as chat
+from api.dialects.openai.responses import routes as responses
+from api.dialects.openai.webhooks import deliveries, endpoints
 from api.dialects.openai.wire import blueprint, owns, refusal
 
-for room in (chat, conversations, models, moderations, responses, webhook_deliveries, webhooks):
-    blueprint.register_blueprint(room.blueprint)
+for resource in (chat, conversations, models, moderations, responses, deliveries, endpoints):
+    blueprint.register_blueprint(resource.blueprint)
 
 __all__ = ["blueprint", "owns", "refusal"]

@@ -10,12 +10,13 @@ from flask import Blueprint, Response, jsonify
 from pydantic import Field
 from sqlalchemy import update
 
-from api import conversations as talks
-from api import deletion, identity
-from api.bodies import Body
+from api.auth import identity
 from api.context import context
+from api.conversations import conversations as talks
+from api.conversations import deletion
 from api.dialects.openai import items, paging, wire
 from api.dialects.openai.items import Item
+from api.http.bodies import Body
 from api.schemas.jobs import Metadata
 from shared.errors import InvalidRequest, NotFound
 from shared.models import Conversation, Message

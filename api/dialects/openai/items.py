@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from api.bodies import Body
+from api.http.bodies import Body
 from shared.errors import InvalidRequest
 
 Fields = dict[str, Any]

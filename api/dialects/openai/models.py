@@ -4,9 +4,9 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify
 
-from api.catalogue import models
 from api.context import context
-from shared.asks import AGENT_MODEL
+from api.model_list import models
+from shared.agents.requests import AGENT_MODEL
 from shared.errors import NotFound
 
 OWNER = "chatrelay"

@@ -6,15 +6,16 @@ import orjson
 from flask import Blueprint, Response, request
 from pydantic import Field
 
-from api import identity, waiting
-from api.bodies import Body
+from api.auth import identity
 from api.context import context
 from api.dialects.openai import wire
 from api.dialects.openai.failures import ProviderFailed
+from api.http.bodies import Body
+from api.jobs import waiting
+from api.jobs.submission import Ask, submit
 from api.schemas.chat import TextPart
 from api.schemas.jobs import ModelName
-from api.submission import Ask, submit
-from shared.answer import text_of
+from shared.messages.answer import text_of
 from shared.models import Kind, Status
 
 MAX_INPUTS = 100

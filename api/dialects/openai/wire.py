@@ -11,10 +11,12 @@ import orjson
 from flask import Blueprint, Response, g, jsonify, request
 from pydantic import BaseModel, ValidationError
 
-from api import bodies, control, identity
+from api.auth import identity
 from api.context import context
 from api.dialects.openai.failures import NotReached, ProviderFailed
-from api.idempotency import Retry
+from api.http import bodies
+from api.jobs import control
+from api.jobs.idempotency import Retry
 from shared.errors import ChatrelayError, InvalidRequest, NotFound, Unauthorized
 from shared.models import Job, Wire
 

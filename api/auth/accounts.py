@@ -1,0 +1,161 @@
+"""Accounts: register, log in, refresh, log out. Refresh tokens rotate; one that is used twice ends its whole family."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from flask_jwt_extended import create_access_token, create_refresh_token, decode_token
+from flask_jwt_extended.exceptions import JWTExtendedException
+from jwt import PyJWTError
+from sqlalchemy import select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from api.auth import passwords
+from api.context import Context
+from shared.database import now_ms
+from shared.errors import Conflict, Unauthorized
+from shared.ids import new_id
+from shared.models import RefreshToken, User
+
+log = structlog.get_logger(__name__)
+
+DAY_MS = 86_400_000
+
+# Who has no account: their names hold a blank, so that nobody can register them, and no password matches.
+OPERATOR = ("user_operator", "the operator")
+ANONYMOUS = ("user_anonymous", "an anonymous caller")
+NO_PASSWORD = ""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What a login gives; `expires_in` is the access token's life in seconds."""
+
+    access_token: str
+    refresh_token: str
+    expires_in: int
+
+
+def is_there(context: Context, user_id: str) -> bool:
+    """Tell whether there is (still) such an account."""
+    with context.database.read() as session:
+        return session.scalar(select(User.id).where(User.id == user_id)) is not None
+
+
+def register(context: Context, username: str, password: str) -> User:
+    """Make an account.
+
+    Raises:
+        Conflict: the name is taken.
+    """
+    user = User(id=new_id("user"), username=username, password_hash=passwords.hashed(password))
+    try:
+        with context.database.write() as session:
+            session.add(user)
+    except IntegrityError:
+        raise Conflict("This username is taken.", param="username", code="username_taken") from None
+    return user
+
+
+def built_in(context: Context, who: tuple[str, str]) -> str:
+    """Tell the id of `OPERATOR` or `ANONYMOUS`, whose rows are made when they are first needed."""
+    user_id, username = who
+    with context.database.read() as session:
+        if session.get(User, user_id) is not None:
+            return user_id
+    try:
+        with context.database.write() as session:
+            session.add(User(id=user_id, username=username, password_hash=NO_PASSWORD))
+    except IntegrityError:
+        log.info("account.made_meanwhile", user=user_id)  # by another request: that is as good
+    return user_id
+
+
+def login(context: Context, username: str, password: str, address: str) -> Tokens:
+    """Open a new family of tokens.
+
+    Raises:
+        Unauthorized: no such name, or another password; the two answer alike.
+        RateLimited: too many failures of this name or from this address.
+    """
+    with context.limits.login_turn(username, address):
+        context.limits.check_login(username, address)
+        with context.database.read() as session:
+            user = session.scalar(select(User).where(User.username == username))
+        known_hash = user.password_hash if user else NO_PASSWORD
+        if not passwords.matches(known_hash or passwords.NOBODYS_HASH, password) or user is None or not known_hash:
+            context.limits.note_failed_login(username, address)
+            raise Unauthorized("Wrong username or password.", code="invalid_credentials")
+    with context.database.write() as session:
+        return _issue(context, session, user.id, new_id("family"))
+
+
+def refresh(context: Context, token: str) -> Tokens:
+    """Trade a refresh token for new tokens; it is worthless from then on.
+
+    Raises:
+        Unauthorized: it is wrong, expired or revoked; or it was used before, and then its family is revoked.
+    """
+    jti = _jti(token)
+    with context.database.write() as session:
+        used = session.scalar(
+            update(RefreshToken)
+            .where(
+                RefreshToken.id == jti,
+                RefreshToken.used_ms.is_(None),
+                RefreshToken.revoked_ms.is_(None),
+                RefreshToken.expires_ms > now_ms(),
+            )
+            .values(used_ms=now_ms())
+            .returning(RefreshToken)
+        )
+        if used is not None:
+            return _issue(context, session, used.user_id, used.family)
+        _revoke_family(session, jti)
+    raise Unauthorized("The refresh token is spent or revoked.", param="refresh_token")
+
+
+def logout(context: Context, token: str) -> None:
+    """End the family of a refresh token.
+
+    Raises:
+        Unauthorized: it is not a refresh token of ours.
+    """
+    jti = _jti(token)
+    with context.database.write() as session:
+        _revoke_family(session, jti)
+
+
+def _issue(context: Context, session: Session, user_id: str, family: str) -> Tokens:
+    config = context.config
+    jti = new_id("refresh")
+    session.add(RefreshToken(id=jti, family=family, user_id=user_id, expires_ms=now_ms() + config.refresh_token_days * DAY_MS))
+    life = timedelta(seconds=config.access_token_seconds)
+    return Tokens(
+        access_token=create_access_token(user_id, expires_delta=life),
+        refresh_token=create_refresh_token(
+            user_id, expires_delta=timedelta(days=config.refresh_token_days), additional_claims={"jti": jti}
+        ),
+        expires_in=config.access_token_seconds,
+    )
+
+
+def _revoke_family(session: Session, jti: str) -> None:
+    """End a family of tokens, with what a refresh that is under way adds: its lock is waited for before they are looked for."""
+    family = select(RefreshToken.family).where(RefreshToken.id == jti).scalar_subquery()
+    session.execute(select(RefreshToken.id).where(RefreshToken.family == family).order_by(RefreshToken.id).with_for_update())
+    session.execute(
+        update(RefreshToken).where(RefreshToken.family == family, RefreshToken.revoked_ms.is_(None)).values(revoked_ms=now_ms())
+    )
+
+
+def _jti(token: str) -> str:
+    try:
+        claims: dict[str, Any] = decode_token(token)
+    except (PyJWTError, JWTExtendedException):
+        raise Unauthorized("The refresh token is wrong or expired.", param="refresh_token") from None
+    if claims.get("type") != "refresh":
+        raise Unauthorized("This is not a refresh token.", param="refresh_token")
+    return str(claims["jti"])

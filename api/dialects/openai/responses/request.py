@@ -1,0 +1,242 @@
+"""What a response can be asked with, and the job that this is. Pure.
+
+Every parameter of the SDK is honoured, passed on to the provider under its name in chat completions, or refused by name;
+docs/openai.md has the table.
+"""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from api.dialects.openai import items
+from api.http.bodies import Body
+from api.jobs.submission import Ask
+from api.schemas.chat import INT64_MAX, MAX_TOOLS, FunctionTool, refuse_choice
+from api.schemas.jobs import Metadata, ModelName
+from shared.errors import InvalidRequest
+from shared.models import OnInterrupt, Wire
+from shared.models.conversation import NAME_CHARS
+
+Fields = dict[str, Any]
+MAX_ITEMS = 2_000
+LOGPROBS = "message.output_text.logprobs"
+CACHING = ("user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "prompt_cache_options")
+"""What the provider is told as it is, of who asks and of what it may keep."""
+
+
+class Named(Body):
+    """Something that has an id."""
+
+    id: str = Field(min_length=1, max_length=NAME_CHARS)
+
+
+class Tool(FunctionTool):
+    """A function that the model may call. The tools that OpenAI runs itself are refused: nobody here would run them."""
+
+    type: Literal["function"]
+
+
+class ToolChoice(Body):
+    """The one function to call."""
+
+    type: Literal["function"]
+    name: str
+
+
+class TextFormat(Body):
+    """Free text."""
+
+    type: Literal["text"]
+
+
+class ObjectFormat(Body):
+    """Any JSON object."""
+
+    type: Literal["json_object"]
+
+
+class SchemaFormat(Body):
+    """JSON by a schema."""
+
+    type: Literal["json_schema"]
+    name: str = Field(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9_-]+$")
+    json_schema: Fields = Field(alias="schema")
+    description: str | None = None
+    strict: bool | None = None
+
+
+class Text(Body):
+    """How the text is to be."""
+
+    format: Annotated[TextFormat | ObjectFormat | SchemaFormat, Field(discriminator="type")] | None = None
+    verbosity: Literal["low", "medium", "high"] | None = None
+
+
+class Reasoning(Body):
+    """How much to think. Summaries are the model's to give; none can be ordered."""
+
+    effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
+    summary: Literal["auto", "concise", "detailed"] | None = None
+    generate_summary: Literal["auto", "concise", "detailed"] | None = None
+
+
+class StreamOptions(Body):
+    """How to stream. Nothing is ever obfuscated here."""
+
+    include_obfuscation: bool | None = None
+
+
+class Question(Body):
+    """What a response is asked with, and what its tokens are counted of."""
+
+    model: ModelName | None = None
+    input: str | Annotated[list[items.Item], Field(min_length=1, max_length=MAX_ITEMS)] | None = None
+    instructions: str | None = None
+    background: bool | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    store: bool | None = None
+    conversation: Annotated[str, Field(min_length=1, max_length=NAME_CHARS)] | Named | None = None
+    previous_response_id: str | None = None
+    metadata: Metadata | None = None
+    max_output_tokens: int | None = Field(None, ge=1, le=INT64_MAX)
+    max_tool_calls: int | None = Field(None, ge=1, le=INT64_MAX)
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, ge=0, le=1)
+    top_logprobs: Literal[0] | None = None
+    text: Text | None = None
+    reasoning: Reasoning | None = None
+    tools: list[Tool] | None = Field(None, max_length=MAX_TOOLS)
+    tool_choice: Literal["none", "auto", "required"] | ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    truncation: Literal["auto", "disabled"] | None = None
+    include: list[str] | None = None
+    service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast", "ultrafast"] | None = None
+    user: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_retention: str | None = None
+    prompt_cache_options: Fields | None = None
+    on_interrupt: OnInterrupt | None = Field(None, strict=False)
+
+    @field_validator("tools", mode="before")
+    @classmethod
+    def _runnable(cls, tools: Any) -> Any:
+        for place, tool in enumerate(tools if isinstance(tools, list) else ()):
+            if isinstance(tool, dict) and tool.get("type") != "function":
+                message = f"Only functions can be called here, and no {tool.get('type')}."
+                raise InvalidRequest(message, param=f"tools.{place}.type")
+        return tools
+
+    @field_validator("include")
+    @classmethod
+    def _includable(cls, include: list[str] | None) -> list[str] | None:
+        if include and LOGPROBS in include:
+            raise ValueError("log probabilities cannot be had here")
+        return include
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.conversation is not None and self.previous_response_id is not None:
+            raise InvalidRequest("Send either conversation or previous_response_id.", param="previous_response_id")
+        named = self.tool_choice.name if isinstance(self.tool_choice, ToolChoice) else None
+        refuse_choice(named, {tool.name for tool in self.tools or ()}, is_required=self.tool_choice == "required")
+        return self
+
+    @property
+    def conversation_name(self) -> str | None:
+        """Tell which conversation the response is a turn of."""
+        return self.conversation.id if isinstance(self.conversation, Named) else self.conversation
+
+    def items(self) -> list[Fields]:
+        """Tell the input in items; a text is the user's one message."""
+        if isinstance(self.input, str):
+            return [{"type": items.MESSAGE, "role": "user", "content": self.input}]
+        return items.dumped(self.input or [])
+
+
+class ResponseRequest(Question):
+    """A request for a response."""
+
+    @model_validator(mode="after")
+    def _asks_something(self) -> Self:
+        if self.input is None:
+            raise InvalidRequest("input is missing.", param="input")
+        return self
+
+
+def ask(body: ResponseRequest, before: list[Fields], **where: Any) -> Ask:
+    """Tell what is asked.
+
+    Args:
+        body: the request.
+        before: what was said before, where the response is to be kept in no conversation.
+        where: the conversation, and the message there that it follows.
+
+    Raises:
+        InvalidRequest: there is nothing in it to be answered.
+    """
+    messages = items.messages_of(body.items())
+    if not messages:
+        raise InvalidRequest("There is nothing in the input that could be answered.", param="input")
+    is_kept = body.store is not False or body.conversation is not None
+    turn: Fields = {"message": messages[-1], "leading": messages[:-1]} if is_kept else {"messages": [*before, *messages]}
+    return Ask(
+        **turn,
+        **where,
+        model=body.model,
+        system=body.instructions,
+        keeps_system=False,
+        metadata=body.metadata or {},
+        on_interrupt=body.on_interrupt or _on_interrupt(body),
+        parameters=parameters(body),
+        wire=Wire.RESPONSE,
+        wire_request=_told(body),
+        stored=body.store is not False,
+    )
+
+
+def _on_interrupt(body: ResponseRequest) -> OnInterrupt:
+    """What was shown in the foreground cannot be taken back; in the background the answer goes on in a new item."""
+    return OnInterrupt.FAIL if body.stream and not body.background else OnInterrupt.RESTART
+
+
+def _told(body: ResponseRequest) -> Fields:
+    """Keep the request in its own words, for the Response object and for the list of its input."""
+    told = body.model_dump(exclude_none=True, by_alias=True, exclude={"input", "model", "metadata", "conversation"})
+    conversation: Fields = {"conversation": body.conversation_name} if body.conversation is not None else {}
+    return {**told, **conversation, "input": body.items()}
+
+
+def parameters(body: Question) -> Fields:
+    """Tell what goes along to the provider, in the words of chat completions."""
+    text, reasoning = body.text or Text(), body.reasoning or Reasoning()
+    told: Fields = {
+        "temperature": body.temperature,
+        "top_p": body.top_p,
+        "max_completion_tokens": body.max_output_tokens,
+        "response_format": _format(text.format),
+        "verbosity": text.verbosity,
+        "reasoning_effort": reasoning.effort,
+        "service_tier": body.service_tier,
+        **{name: getattr(body, name) for name in CACHING},
+    }
+    if body.tools:
+        told["tools"] = [_tool(tool) for tool in body.tools]
+        told["tool_choice"] = _choice(body.tool_choice)
+        told["parallel_tool_calls"] = body.parallel_tool_calls
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _format(wanted: TextFormat | ObjectFormat | SchemaFormat | None) -> Fields | None:
+    if isinstance(wanted, SchemaFormat):
+        return {"type": wanted.type, "json_schema": wanted.model_dump(exclude={"type"}, exclude_none=True, by_alias=True)}
+    return {"type": wanted.type} if isinstance(wanted, ObjectFormat) else None
+
+
+def _tool(tool: Tool) -> Fields:
+    return {"type": "function", "function": tool.model_dump(exclude={"type"}, exclude_none=True)}
+
+
+def _choice(choice: str | ToolChoice | None) -> str | Fields | None:
+    return {"type": "function", "function": {"name": choice.name}} if isinstance(choice, ToolChoice) else choice

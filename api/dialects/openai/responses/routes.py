@@ -1,0 +1,171 @@
+"""`/v1/responses`: create, look, follow, cancel, delete; the input as it was sent."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+from flask import Blueprint, Response, jsonify, request
+
+from api.auth import identity
+from api.context import context
+from api.conversations import conversations
+from api.dialects.openai import items, paging, wire
+from api.dialects.openai.failures import ProviderFailed
+from api.dialects.openai.responses import events, object
+from api.dialects.openai.responses.request import Question, ResponseRequest, ask, parameters
+from api.http import sse
+from api.jobs import control, waiting
+from api.jobs.submission import submit
+from api.streaming.following import follow, partial_log
+from shared.errors import InvalidRequest, NotFound
+from shared.events import Event
+from shared.jobs import ending
+from shared.messages.answer import estimate_tokens, text_of
+from shared.models import Job, Message, Status, Wire
+
+Fields = dict[str, Any]
+POLL_MS = 1_000
+"""When to look again at what is not over yet."""
+TRUE = frozenset({"true", "True", "1"})
+
+blueprint = Blueprint("responses", __name__)
+
+
+@blueprint.post("/responses")
+def create() -> Response:
+    """Create a response: whole, streamed, in the background, or both."""
+    body = wire.read(ResponseRequest)
+    before, where = _place(body)
+    user_id = identity.principal().user_id
+    key = request.headers.get("Idempotency-Key")
+    job = submit(context(), user_id, ask(body, before, **where), key, retry=wire.retry())
+    if body.stream:
+        return _streamed(job, events.FROM_THE_START)
+    if not body.background:
+        job = waiting.finished(context(), job)
+        if job.status is Status.FAILED and not text_of(job.message):
+            raise ProviderFailed(job)
+    return _shown(job)
+
+
+def _place(body: ResponseRequest) -> tuple[list[Fields], dict[str, Any]]:
+    """Find where a response belongs: behind another, in a conversation, or nowhere yet.
+
+    Returns:
+        what was said before, where the response is not to be kept; and its place in a conversation.
+
+    Raises:
+        InvalidRequest: there is no such response to follow.
+        NotFound: there is no such conversation.
+    """
+    if body.conversation_name is not None:
+        found = conversations.get(context(), identity.principal().user_id, body.conversation_name, param="conversation")
+        return [], {"conversation_id": found.id}
+    if body.previous_response_id is None:
+        return [], {}
+    previous = _previous(body.previous_response_id)
+    if body.store is not False:
+        return [], {"conversation_id": previous.conversation_id, "parent_id": previous.answer_id}
+    if not previous.status.is_terminal:
+        raise InvalidRequest(
+            "The previous response is not over yet; wait, or let this one be stored.", param="previous_response_id"
+        )
+    return _said_before(previous), {}
+
+
+def _previous(response_id: str) -> Job:
+    try:
+        previous = wire.find(Wire.RESPONSE, response_id, param="previous_response_id")
+    except NotFound:
+        previous = None
+    if previous is None or previous.conversation_id is None:
+        raise InvalidRequest(
+            f"Previous response with id '{response_id}' not found.",
+            param="previous_response_id",
+            code="previous_response_not_found",
+        )
+    return previous
+
+
+def _said_before(previous: Job) -> list[Fields]:
+    """Tell what was said up to a response, with it, as chat messages."""
+    conversation = conversations.get(context(), previous.user_id, previous.conversation_id or "")
+    return _said(conversations.path_to(context(), conversation, previous.answer_id))
+
+
+def _said(rows: Iterable[Message]) -> list[Fields]:
+    return [
+        {"role": row.role, **row.body} for row in rows if row.role != "assistant" or row.body.get("tool_calls") or text_of(row.body)
+    ]
+
+
+@blueprint.get("/responses/<response_id>")
+def show(response_id: str) -> Response:
+    """Show a response as it is now, or follow it from any number on."""
+    job = wire.find(Wire.RESPONSE, response_id, param="response_id")
+    if request.args.get("stream", "") in TRUE:
+        return _streamed(job, wire.starting_after())
+    return _shown(job)
+
+
+@blueprint.post("/responses/<response_id>/cancel")
+def cancel(response_id: str) -> Response:
+    """Cancel a response that was asked for in the background; again and again is the same."""
+    job = wire.find(Wire.RESPONSE, response_id, param="response_id")
+    if not (job.wire_request or {}).get("background"):
+        raise InvalidRequest("Only responses in the background can be cancelled; hang up on others.", param="response_id")
+    return _shown(control.cancel(context(), job.user_id, job.id))
+
+
+@blueprint.delete("/responses/<response_id>")
+def remove(response_id: str) -> Response:
+    """Delete a response; a running one is cancelled first. Its messages stay in their conversation."""
+    job = wire.find(Wire.RESPONSE, response_id, param="response_id")
+    control.remove(context(), job.user_id, job.id)
+    return jsonify({"id": response_id, "object": "response", "deleted": True})
+
+
+@blueprint.get("/responses/<response_id>/input_items")
+def input_items(response_id: str) -> Response:
+    """List what a response was asked with."""
+    job = wire.find(Wire.RESPONSE, response_id, param="response_id")
+    sent = (job.wire_request or {}).get("input", [])
+    return jsonify(paging.page(items.listed(sent, object.base(job))))
+
+
+@blueprint.post("/responses/input_tokens")
+def input_tokens() -> Response:
+    """Estimate how many tokens an input is, with what was said before it and the tools. Nobody is asked."""
+    body = wire.read(Question)
+    messages = [*_before(body), *items.messages_of(body.items())]
+    asked = [body.instructions or "", *(orjson.dumps(tool).decode() for tool in parameters(body).get("tools", ()))]
+    count = sum(estimate_tokens(text) for text in (*map(text_of, messages), *asked))
+    return jsonify({"object": "response.input_tokens", "input_tokens": count})
+
+
+def _before(body: Question) -> list[Fields]:
+    if body.conversation_name is not None:
+        found = conversations.get(context(), identity.principal().user_id, body.conversation_name, param="conversation")
+        return _said(conversations.path(context(), found))
+    return [] if body.previous_response_id is None else _said_before(_previous(body.previous_response_id))
+
+
+def _shown(job: Job) -> Response:
+    response = jsonify(object.shown(job, _log(job)))
+    if not job.status.is_terminal:
+        response.headers["openai-poll-after-ms"] = str(POLL_MS)
+    return wire.marked(response, job)
+
+
+def _log(job: Job) -> list[Event]:
+    if not job.status.is_terminal:
+        return partial_log(context().redis, job.id) if job.attempt else []
+    with context().database.read() as session:
+        return ending.archived(session, job.id)
+
+
+def _streamed(job: Job, starting_after: int) -> Response:
+    here = context()
+    told = follow(here, job, 0)
+    frames = events.frames(job, told, lambda: control.find(here, job.user_id, job.id), starting_after)
+    return wire.marked(sse.respond(frames), job)

@@ -1,0 +1,1 @@
+"""Bodies, errors, limits, CORS, SSE framing, request ids. Knows nothing of jobs."""

@@ -1,0 +1,76 @@
+"""How a job looks to its owner."""
+
+from datetime import UTC, datetime
+
+from flask import url_for
+
+from api.auth import identity
+from api.context import Context
+from api.schemas.jobs import JobError, JobView, Submitted, Timings, Usage
+from api.streaming.following import partial_log
+from shared.messages.answer import assemble, text_of
+from shared.models import Job
+
+
+def submitted(job: Job) -> Submitted:
+    """Tell where to watch a job that was just accepted."""
+    ticket = identity.ticket(job.user_id, job.id)
+    return Submitted(
+        id=job.id,
+        request_id=job.id,
+        status=job.status,
+        conversation_id=job.conversation_id,
+        status_url=url_for("jobs.show", job_id=job.id, _external=True),
+        stream_url=url_for("events.stream", job_id=job.id, ticket=ticket, _external=True),
+    )
+
+
+def detailed(context: Context, job: Job) -> JobView:
+    """Tell all of a job; of a running one also what it has said so far."""
+    message = job.message
+    if message is None and job.attempt:
+        message = assemble(partial_log(context.redis, job.id))
+    return _view(job, message)
+
+
+def listed(job: Job) -> JobView:
+    """Tell a job among many: a running one's text is not looked up."""
+    return _view(job, job.message)
+
+
+def _view(job: Job, message: dict[str, object] | None) -> JobView:
+    return JobView(
+        id=job.id,
+        request_id=job.id,
+        status=job.status,
+        conversation_id=job.conversation_id,
+        model=job.model,
+        attempt=job.attempt,
+        created_at=_moment(job.created_ms),
+        started_at=_maybe(job.started_ms),
+        first_token_at=_maybe(job.first_token_ms),
+        finished_at=_maybe(job.finished_ms),
+        timings=Timings(
+            queued_ms=_between(job.created_ms, job.started_ms),
+            first_token_ms=_between(job.created_ms, job.first_token_ms),
+            total_ms=_between(job.created_ms, job.finished_ms),
+        ),
+        text=text_of(message),
+        message=message,
+        finish_reason=job.finish_reason,
+        usage=Usage.model_validate(job.usage) if job.usage else None,
+        error=JobError.model_validate(job.error) if job.error and job.status.is_terminal else None,
+        metadata=job.labels,
+    )
+
+
+def _moment(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)
+
+
+def _maybe(ms: int | None) -> datetime | None:
+    return None if ms is None else _moment(ms)
+
+
+def _between(start_ms: int, end_ms: int | None) -> int | None:
+    return None if end_ms is None else end_ms - start_ms

@@ -1,0 +1,1 @@
+"""One pub/sub connection, many readers: watch a job from a cursor."""

@@ -1,0 +1,1 @@
+"""What tests and benchmarks share: the product's real processes, and a client."""

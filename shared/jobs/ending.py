@@ -1,0 +1,191 @@
+"""How a job ends: one transaction that makes the row the whole truth, then the terminal event.
+
+The transaction holds status, answer, usage and the compressed log; the terminal event's id is fixed in it. From then on Redis is
+only a cache of the log, and whoever finds it short closes it from the row.
+"""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from redis import Redis
+from sqlalchemy import update
+from sqlalchemy.orm import Session, undefer
+
+from shared import events
+from shared.database import Database
+from shared.events import Event
+from shared.jobs import lifecycle, webhook_events
+from shared.log import epoch, stream
+from shared.log.opening import opening
+from shared.log.stream import Verdict, Write
+from shared.messages.answer import assemble, estimated_usage, text_of
+from shared.models import Conversation, Job, Message, Status, User
+
+DETAILS = ("prompt_tokens_details", "completion_tokens_details")
+"""What a row's usage has besides, where the provider told it: how many of the tokens were cached, or thoughts."""
+
+_QUIET = {"synchronize_session": False}
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How it ended. `usage` is the provider's, or None where it told none; `first_token_ms` by the database's clock.
+
+    `origin` is where an agent's answer stands in its own conversation.
+    """
+
+    status: Status
+    finish_reason: str | None = None
+    error: dict[str, Any] | None = None
+    usage: dict[str, Any] | None = None
+    first_token_ms: int | None = None
+    origin: dict[str, Any] | None = None
+
+
+CANCELLED = Ending(Status.CANCELLED)
+
+
+def failed(code: str, message: str) -> Ending:
+    """Make the ending of a job that got no answer."""
+    return refused({"code": code, "message": message})
+
+
+def refused(error: dict[str, Any]) -> Ending:
+    """Make the ending of a job whose provider would not answer; `error` is what it said."""
+    return Ending(Status.FAILED, error=error)
+
+
+def end_held(
+    session: Session, job_id: str, attempt: int, log: Sequence[Event], ending: Ending, prompt: Sequence[dict[str, Any]]
+) -> Event | None:
+    """End a job that the caller holds; a cancel that was asked for before wins.
+
+    Args:
+        session: an open transaction.
+        job_id: the job.
+        attempt: the attempt that the caller holds.
+        log: every event so far.
+        ending: how it ended.
+        prompt: what the model was shown, for an estimate of its tokens.
+
+    Returns:
+        the terminal event, to be appended once this is committed; None when the job is not the caller's any more.
+    """
+    job = lifecycle.lock_held(session, job_id, attempt)
+    if job is None:
+        return None
+    if job.cancel_requested_ms is not None:
+        ending = replace(ending, status=Status.CANCELLED, finish_reason=None, error=None)
+    return _settle(session, job, log, ending, prompt)
+
+
+def end_unheld(database: Database, redis: Redis, job: Job, ending: Ending, expiry_ms: int) -> bool:
+    """End a job that nobody holds: queued, or its holder's lease has lapsed. A holder that comes back is left alone.
+
+    The old holder cannot append once its lease has lapsed, and a revived lease makes the lock fail; so the log that is read between
+    the two looks at the row is the whole log.
+
+    Returns:
+        whether this call ended it.
+
+    Raises:
+        DatabaseUnavailable, RedisError: nothing was written; a sweep will try again.
+    """
+    log = list(stream.read(redis, job.id)) if job.attempt else []
+    last_epoch = epoch.current(redis) if job.attempt else job.log_epoch
+    with database.write() as session:
+        locked = lifecycle.lock_unheld(session, job)
+        if locked is None:
+            return False
+        was_given_back = locked.status is Status.QUEUED and locked.requeued_for != events.WORKER_LOST
+        locked.attempt += 1
+        lost = opening(
+            log,
+            attempt=locked.attempt,
+            model=job.model,
+            reason=events.WORKER_LOST,
+            log_seq=locked.log_seq,
+            trusted=was_given_back or locked.log_epoch == last_epoch,
+        )
+        _settle(session, locked, [*log, lost] if lost.is_legal_jump else log, ending, locked.request.get("messages", []))
+    return close_log(database, redis, job.id, expiry_ms)
+
+
+def _settle(session: Session, job: Job, log: Sequence[Event], ending: Ending, prompt: Sequence[dict[str, Any]]) -> Event:
+    """Write the end of a locked job, and tell its terminal event."""
+    message = assemble(log)
+    usage = ending.usage or estimated_usage(prompt, message)
+    terminal = _terminal(job.attempt, log[-1].seq + 1 if log else 1, ending, usage)
+    lifecycle.end(
+        job,
+        ending.status,
+        {
+            "finish_reason": ending.finish_reason,
+            "error": ending.error,
+            "usage": usage,
+            "message": message,
+            "last_seq": terminal.seq,
+            "log_seq": terminal.seq,
+            "archive": zlib.compress(events.pack([*log, terminal])),
+            "first_token_ms": ending.first_token_ms or job.first_token_ms,
+        },
+    )
+    webhook_events.note_end(session, job, ending.status)
+    if job.conversation_id and session.get(Conversation, job.conversation_id):
+        body = {name: part for name, part in message.items() if name != "role"}
+        answer = Message(id=job.answer_id, conversation_id=job.conversation_id, parent_id=job.user_message_id)
+        answer.role, answer.body, answer.origin = "assistant", body, ending.origin
+        if ending.status is Status.FAILED and not text_of(message):
+            answer.failed_turn = job.request.get("turn_messages", 1)
+        session.add(answer)
+    if ending.usage or text_of(message):
+        spent = User.used_tokens + usage["total_tokens"]
+        session.execute(update(User).where(User.id == job.user_id).values(used_tokens=spent), execution_options=_QUIET)
+    return terminal
+
+
+def _terminal(attempt: int, seq: int, ending: Ending, usage: dict[str, Any]) -> Event:
+    fields: dict[str, Any] = {"usage": {name: count for name, count in usage.items() if name not in DETAILS}}
+    if ending.status is Status.FAILED:
+        fields = {"error": ending.error, **fields}
+    elif ending.status is not Status.CANCELLED:
+        fields = {"finish_reason": ending.finish_reason, **fields}
+    return events.make(attempt, seq, ending.status.value, fields)
+
+
+def archived(session: Session, job_id: str) -> list[Event]:
+    """Read the whole log of a job that is over, from its row; empty when there is none."""
+    job = session.get(Job, job_id, options=[undefer(Job.archive)], populate_existing=True)
+    return events.unpack(zlib.decompress(job.archive)) if job and job.archive else []
+
+
+def close_log(database: Database, redis: Redis, job_id: str, expiry_ms: int) -> bool:
+    """Make the log in Redis end as the row says, whatever is or is not there, so that live readers see the end.
+
+    Raises:
+        DatabaseUnavailable, RedisError: a sweep will try again.
+    """
+    with database.read() as session:
+        log = archived(session, job_id)
+    if log:
+        previous = log[-2].id if len(log) > 1 else stream.EMPTY_TAIL
+        write = Write(job_id, log[-1].attempt, previous, log[-1:], expiry_ms)
+        if _written(redis, write) is Verdict.HOLE:
+            _written(redis, write._replace(entries=log, rewrite=True))
+    with database.write() as session:
+        is_there = mark_closed(session, job_id)
+    if not is_there:  # it was deleted meanwhile, and its log shall not stay behind
+        redis.execute_command(*stream.remove_command(job_id))
+    return bool(log)
+
+
+def _written(redis: Redis, write: Write) -> Verdict:
+    return stream.written(redis.execute_command(*write.command())).verdict
+
+
+def mark_closed(session: Session, job_id: str) -> bool:
+    """Remember that the log in Redis has its terminal event. Tells whether the job is still there."""
+    closed = update(Job).where(Job.id == job_id).values(log_closed=True).returning(Job.id)
+    return session.scalar(closed, execution_options=_QUIET) is not None

@@ -1,0 +1,1 @@
+"""Chat messages: what a log's deltas add up to."""

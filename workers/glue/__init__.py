@@ -1,0 +1,1 @@
+"""What Celery needs of us."""

@@ -1,0 +1,1 @@
+"""The leases that this process holds: claimed, renewed, cancelled, lost."""

@@ -1,0 +1,189 @@
+"""Brings the pending events of all jobs to Redis: one coroutine, one pipeline, one round trip at a time.
+
+While a round trip is under way events gather, so that batches grow with the load and a lone token waits for nobody.
+"""
+
+import asyncio
+from itertools import starmap
+from typing import Any
+
+import redis.asyncio
+import structlog
+from redis.exceptions import NoScriptError, RedisError
+
+from shared import keyspace
+from shared.log import epoch, stream
+from shared.log.stream import Verdict, Write
+from workers.lease import clock
+from workers.log.job_log import JobLog, LogLost
+
+BACKOFF_FIRST_SECONDS = 0.05
+BACKOFF_MAX_SECONDS = 1.0
+ALIVE_RENEWALS = 3
+"""A worker that has not shown itself for so many ticks is not ready."""
+
+log = structlog.get_logger(__name__)
+
+
+class Flusher:
+    """Writes the logs that this process holds. Lives on the event loop.
+
+    `seen_epoch` is the life of Redis at the last look, `epoch` the one in which every log was found whole, or None. Redis' clock is
+    sampled at each tick, so that a write can say until when it is valid: a process that was stopped between the check of its lease
+    and the write does no harm.
+    """
+
+    def __init__(self, client: "redis.asyncio.Redis", worker_id: str, tick_seconds: float) -> None:
+        """Prepare; `run` and `tick` do the work."""
+        self.epoch: str | None = None
+        self.seen_epoch: str | None = None
+        self._client = client
+        self._worker_id = worker_id
+        self._tick_seconds = tick_seconds
+        self._logs: dict[str, JobLog] = {}
+        self._dirty: dict[str, JobLog] = {}
+        self._wake = asyncio.Event()
+        self._round = asyncio.Lock()
+        self._clock_offset_us: int | None = None
+
+    def hold(self, joblog: JobLog) -> None:
+        """Take charge of a log, in place of an earlier one of the same job."""
+        self._logs[joblog.job_id] = joblog
+        self.touch(joblog)
+
+    async def release(self, joblog: JobLog) -> None:
+        """Let a log go: once this returns, nothing of it is under way. A later attempt's log stays."""
+        async with self._round:
+            for logs in (self._logs, self._dirty):
+                if logs.get(joblog.job_id) is joblog:
+                    del logs[joblog.job_id]
+
+    def touch(self, joblog: JobLog) -> None:
+        """Say that a log has something to write."""
+        if self._logs.get(joblog.job_id) is joblog:
+            self._dirty[joblog.job_id] = joblog
+            self._wake.set()
+
+    def extend(self, lease_ends: dict[str, float]) -> None:
+        """Note renewed leases (seconds by our clock), and go on with the logs that had to wait for them."""
+        for job_id, lease_end in lease_ends.items():
+            if joblog := self._logs.get(job_id):
+                joblog.lease_end = lease_end
+                if joblog.pending:
+                    self.touch(joblog)
+
+    async def run(self) -> None:
+        """Flush for ever."""
+        backoff = BACKOFF_FIRST_SECONDS
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            batch, self._dirty = self._dirty, {}
+            try:
+                await self._flush(list(batch.values()))
+                backoff = BACKOFF_FIRST_SECONDS
+            except (RedisError, OSError) as error:
+                log.warning("log.redis_away", error=str(error), logs=len(batch))
+                self._clock_offset_us = None
+                await asyncio.sleep(backoff)
+                backoff = min(2 * backoff, BACKOFF_MAX_SECONDS)
+                for joblog in batch.values():
+                    self.touch(joblog)
+
+    async def tick(self) -> None:
+        """Look at every log's tail now and then, so that a wipe during silence is repaired; show that this worker is alive."""
+        while True:
+            try:
+                await self._look()
+            except (RedisError, OSError) as error:
+                self.epoch = self._clock_offset_us = None
+                log.warning("log.redis_away", error=str(error))
+            await asyncio.sleep(self._tick_seconds)
+
+    async def _look(self) -> None:
+        await self.show_alive()
+        self.seen_epoch = await self.ask_epoch()
+        await self._sample_clock()
+        whole = await self._flush(list(self._logs.values()))
+        self.epoch = self.seen_epoch if whole else None
+
+    async def show_alive(self) -> None:
+        """Refresh the key by which `/readyz` knows that there is a worker."""
+        expiry_ms = int(ALIVE_RENEWALS * self._tick_seconds * 1000)
+        await self._client.set(keyspace.worker_key(self._worker_id), 1, px=expiry_ms)
+
+    async def ask_epoch(self) -> str:
+        """Ask which life of Redis this is."""
+        word = await self._epoch()
+        if word is None:
+            await self._client.execute_command(*epoch.mark())
+            word = await self._epoch()
+        return epoch.sure(word)
+
+    async def _epoch(self) -> str | None:
+        return epoch.of([await self._client.execute_command(*command) for command in epoch.QUESTIONS])
+
+    async def _sample_clock(self) -> None:
+        """Learn how Redis' clock relates to ours, erring towards an earlier end of every lease."""
+        seconds, microseconds = await self._client.time()
+        self._clock_offset_us = int(seconds) * 1_000_000 + int(microseconds) - int(clock.seconds() * 1_000_000)
+
+    async def _flush(self, logs: list[JobLog]) -> bool:
+        """Write what is pending, and look at the tail where nothing is. Tells whether every log was found as it should be."""
+        async with self._round:
+            if self._clock_offset_us is None:
+                await self._sample_clock()
+            now = clock.seconds()
+            ready = [(joblog, joblog.write(self._lease_us(joblog))) for joblog in logs if self._may_write(joblog, now)]
+            is_whole = len(ready) == len(logs) and all(starmap(_covers, ready))
+            replies = await self._send([write for _, write in ready])
+            answered = zip(ready, replies, strict=True)
+            verdicts = [self._settle(*asked, reply) for asked, reply in answered if not isinstance(reply, Exception)]
+            if refused := [reply for reply in replies if isinstance(reply, Exception)]:
+                raise refused[0]  # only now, so that one log does not hold up the others
+            return is_whole and all(verdict is Verdict.OK for verdict in verdicts)
+
+    def _may_write(self, joblog: JobLog, now: float) -> bool:
+        ours = self._logs.get(joblog.job_id) is joblog
+        return ours and not joblog.is_lost and (joblog.closing or now < joblog.lease_end)
+
+    def _lease_us(self, joblog: JobLog) -> int:
+        if joblog.closing:
+            return 0
+        assert self._clock_offset_us is not None
+        return int(joblog.lease_end * 1_000_000) + self._clock_offset_us
+
+    async def _send(self, writes: list[Write]) -> list[Any]:
+        if not writes:
+            return []
+        replies = await self._pipeline(writes)
+        if any(isinstance(reply, NoScriptError) for reply in replies):
+            await self._client.script_load(stream.WRITE_SCRIPT)
+            replies = await self._pipeline(writes)
+        return replies
+
+    async def _pipeline(self, writes: list[Write]) -> list[Any]:
+        async with self._client.pipeline(transaction=False) as pipe:
+            for write in writes:
+                pipe.execute_command(*write.command(by_sha=True))
+            replies: list[Any] = await pipe.execute(raise_on_error=False)
+        return replies
+
+    def _settle(self, joblog: JobLog, write: Write, reply: Any) -> Verdict:
+        verdict, tail = stream.written(reply)
+        if verdict is Verdict.OK:
+            joblog.confirm(write)
+        elif verdict is Verdict.HOLE:
+            log.warning("log.hole", job=joblog.job_id, attempt=joblog.attempt, tail=tail)
+            joblog.repair(tail)
+        elif verdict is not Verdict.LAPSED:
+            log.warning("log.refused", job=joblog.job_id, attempt=joblog.attempt, verdict=verdict.value, tail=tail)
+            joblog.fail(LogLost())
+        if joblog.pending and not joblog.is_lost and verdict is not Verdict.LAPSED:
+            self.touch(joblog)
+        return verdict
+
+
+def _covers(joblog: JobLog, write: Write) -> bool:
+    """Tell whether a log is whole in Redis once a write is there: a long one is written in several."""
+    return write.rewrite or joblog.acked + len(write.entries) == len(joblog.entries)

@@ -1,0 +1,1 @@
+"""Agents as a provider: programs that connect to us and answer."""

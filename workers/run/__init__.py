@@ -1,0 +1,1 @@
+"""One job's run, from its claim to its terminal state."""
