@@ -9,9 +9,9 @@ import pytest
 
 from dev.testing.client import Client
 from dev.testing.stack import wait_until
+from tests.api.chatgpt_api_nest.test_chatgpt_api_nest_defects import ask, messages, told, use
 from tests.api.conftest import ON_SQLITE
 from tests.api.site import Site, site
-from tests.api.test_chatgpt_api_nest_defects import ask, messages, told, use
 from tests.api.tokens import access_token
 
 pytestmark = ON_SQLITE

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 DRAWERS = {"utils", "util", "helpers", "common", "services", "managers", "misc"}
 MAX_LINES = 320
 

@@ -10,7 +10,7 @@ import pytest
 
 from dev import installation
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PATIENCE_SECONDS = 30
 
 PYTHON = """#!/bin/sh

@@ -12,7 +12,7 @@ from shared import config
 from shared.config import Settings
 from shared.errors import ConfigurationError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SECRET = "s" * 32
 PATIENCE_SECONDS = 30
 

@@ -11,7 +11,7 @@ import tiktoken
 from dev import procfile
 from workers.prompt import token_counter
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PATIENCE_SECONDS = 30
 
 COMPOSE = (ROOT / "docker-compose.yml").read_text()

@@ -1,0 +1,1 @@
+"""The dialect chatgpt_api_server."""

@@ -1,0 +1,1 @@
+"""The dialect chatgpt_rest_api."""
