@@ -25,7 +25,7 @@ from shared.jobs.ending import Ending
 from shared.models import UNFINISHED, Job, Status, WebhookDelivery
 from shared.queue import DELIVER_TASK, ring, send
 from workers import pruning
-from workers.lease.keeper import Keeper
+from workers.lease.keeper import LeaseKeeper
 
 RING_CAP = 200
 """Messages in the queue, at the most, for a sweep to add to them."""
@@ -47,7 +47,7 @@ log = structlog.get_logger(__name__)
 class Sweep:
     """One worker's sweep."""
 
-    def __init__(self, config: Settings, database: Database, redis: Redis, keeper: Keeper) -> None:
+    def __init__(self, config: Settings, database: Database, redis: Redis, keeper: LeaseKeeper) -> None:
         """Prepare; `run` sweeps."""
         self._config = config
         self._database = database

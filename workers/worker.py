@@ -12,18 +12,18 @@ from shared.errors import DatabaseUnavailable
 from shared.ids import new_id
 from shared.queue import doorbell
 from workers.lease import cancel_listener
-from workers.lease.keeper import Keeper
-from workers.lease.lease import Holds
+from workers.lease.keeper import LeaseKeeper
+from workers.lease.lease import Leases
 from workers.log.flusher import Flusher
 from workers.loop import Loop
 from workers.prompt import token_counter
 from workers.providers.agent.provider import AgentProvider
-from workers.providers.model_list import Catalogue
+from workers.providers.model_list import ModelList
 from workers.providers.moderation import Moderation
 from workers.providers.openai import OpenAIProvider
 from workers.providers.routing import Routing
-from workers.run.attempt import Streaming
-from workers.run.job import Chat
+from workers.run.attempt import AttemptRunner
+from workers.run.job import JobRunner
 from workers.sweep import Sweep
 from workers.webhooks.delivery import Webhooks
 
@@ -43,7 +43,7 @@ class Worker:
         self.draining = threading.Event()
         self._config = config
         self._stopped = threading.Event()
-        self._holds = Holds()
+        self._holds = Leases()
         self._database = Database(config.database)
         self._loop = Loop()
         self._loop.run(self._build())
@@ -56,15 +56,15 @@ class Worker:
         self._provider = OpenAIProvider(config.openai_api_key, config.openai_base_url)
         self._flusher = Flusher(redis, self.id, config.renew_seconds)
         renewals = Database(config.database, connections=1)
-        self._keeper = Keeper(config, self._database, renewals, self._loop, self._flusher, self._holds, self.id)
+        self._keeper = LeaseKeeper(config, self._database, renewals, self._loop, self._flusher, self._holds, self.id)
         moderation = Moderation(self._provider.client, config.moderation_model)
         agents = AgentProvider(redis, config, self.id)
         routing = Routing(self._provider, moderation, agents, moderate=config.moderate)
-        streaming = Streaming(config, redis, self._flusher, routing)
-        self._chat = Chat(config, self._database, self._loop, self._flusher, self._keeper, streaming)
+        streaming = AttemptRunner(config, redis, self._flusher, routing)
+        self._chat = JobRunner(config, self._database, self._loop, self._flusher, self._keeper, streaming)
         self._webhooks = Webhooks(config, self._database, self._loop)
         self._sweep = Sweep(config, self._database, redis_clients.blocking(config.redis_url), self._keeper)
-        catalogue = Catalogue(redis, self._provider.client)
+        catalogue = ModelList(redis, self._provider.client)
         self._forever = (
             self._flusher.run,
             self._flusher.tick,

@@ -19,7 +19,7 @@ from shared.database import now_ms
 from shared.errors import DatabaseUnavailable, InvalidRequest, NotFound, QueueFull, RateLimited, Unauthorized
 from shared.ids import new_id
 from shared.messages.answer import text_of
-from shared.models import Conversation, Job, Kind, OnInterrupt, Status, User, Wire
+from shared.models import Conversation, Job, Kind, ObjectType, OnInterrupt, Status, User
 from shared.models.base import MODEL_CHARS
 from shared.queue import ring
 
@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
-class Ask:
+class Submission:
     """A job that somebody wants done: a `message` in a conversation (a new one where none is named), or `messages` alone.
 
     `conversation_id` may be any name of the conversation; with `opens`, one that is unknown becomes the name of a new one. The
@@ -57,7 +57,7 @@ class Ask:
     metadata: dict[str, str] = field(default_factory=dict)
     on_interrupt: OnInterrupt = OnInterrupt.RESTART
     parameters: dict[str, Any] = field(default_factory=dict)
-    wire: Wire = Wire.JOB
+    wire: ObjectType = ObjectType.JOB
     wire_request: dict[str, Any] | None = None
     stored: bool = True
 
@@ -66,7 +66,9 @@ class Ask:
         return hashlib.sha256(orjson.dumps(self, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
-def submit(context: Context, user_id: str, ask: Ask, idempotency_key: str | None = None, *, retry: Retry | None = None) -> Job:
+def submit(
+    context: Context, user_id: str, ask: Submission, idempotency_key: str | None = None, *, retry: Retry | None = None
+) -> Job:
     """Accept a job: from here on it will end.
 
     Args:
@@ -109,7 +111,7 @@ def submit(context: Context, user_id: str, ask: Ask, idempotency_key: str | None
     return job
 
 
-def _key(ask: Ask, name: str | None, retry: Retry | None) -> Key | None:
+def _key(ask: Submission, name: str | None, retry: Retry | None) -> Key | None:
     if name is not None:
         return idempotency.own(name, ask.digest())
     return None if retry is None else idempotency.of_retry(retry, ask.digest())
@@ -133,7 +135,7 @@ def _forget(context: Context, user_id: str, key: Key) -> None:
         log.warning("request.unavailable", error=str(error.__cause__))
 
 
-def _check_lengths(context: Context, ask: Ask) -> None:
+def _check_lengths(context: Context, ask: Submission) -> None:
     check_length("model", ask.model or "", MODEL_CHARS)
     for name, text in _texts(ask):
         check_length(name, text, context.config.max_message_chars)
@@ -149,19 +151,19 @@ def check_length(name: str, text: str, most: int) -> None:
         raise InvalidRequest(f"{name} is longer than {most} characters.", param=name, code="string_above_max_length")
 
 
-def _texts(ask: Ask) -> Iterator[tuple[str, str]]:
+def _texts(ask: Submission) -> Iterator[tuple[str, str]]:
     """Name every text that is asked with."""
     if ask.message is not None:
-        yield "input" if ask.wire is Wire.RESPONSE else "message", text_of(ask.message)
+        yield "input" if ask.wire is ObjectType.RESPONSE else "message", text_of(ask.message)
     for message in ask.leading:
         yield "input", text_of(message)
     if ask.system is not None:
-        yield "instructions" if ask.wire is Wire.RESPONSE else "system", ask.system
+        yield "instructions" if ask.wire is ObjectType.RESPONSE else "system", ask.system
     for index, message in enumerate(ask.messages or ()):
         yield f"messages.{index}.content", text_of(message)
 
 
-def _save(context: Context, user_id: str, ask: Ask, key: Key | None) -> tuple[Job, bool]:
+def _save(context: Context, user_id: str, ask: Submission, key: Key | None) -> tuple[Job, bool]:
     """Save a job, unless another try of the same request has come first; tells which."""
     with context.database.write() as session:
         # The lock makes a user's submissions one after another, so that his limit is exact.
@@ -193,7 +195,7 @@ def _waiting(session: Session, most: int, *whose: ColumnElement[bool]) -> int:
     return session.scalar(select(func.count()).select_from(some)) or 0
 
 
-def _new_job(context: Context, session: Session, user: User, ask: Ask) -> Job:
+def _new_job(context: Context, session: Session, user: User, ask: Submission) -> Job:
     job = Job(
         id=new_id("job"),
         user_id=user.id,
@@ -217,7 +219,7 @@ def _new_job(context: Context, session: Session, user: User, ask: Ask) -> Job:
     return job
 
 
-def _request(ask: Ask) -> dict[str, Any]:
+def _request(ask: Submission) -> dict[str, Any]:
     """Keep what a worker needs to know of what was asked."""
     request: dict[str, Any] = {"parameters": ask.parameters, "system": ask.system}
     if ask.messages is not None:
@@ -229,7 +231,7 @@ def _request(ask: Ask) -> dict[str, Any]:
     return request
 
 
-def _take_turn(session: Session, job: Job, ask: Ask) -> None:
+def _take_turn(session: Session, job: Job, ask: Submission) -> None:
     """Hang the turn under its parent, else the conversation's leaf, and make the answer to come the new leaf."""
     assert ask.message is not None
     conversation = _conversation(session, job.user_id, ask)
@@ -243,7 +245,7 @@ def _take_turn(session: Session, job: Job, ask: Ask) -> None:
     job.position = conversation.last_position
 
 
-def _conversation(session: Session, user_id: str, ask: Ask) -> Conversation:
+def _conversation(session: Session, user_id: str, ask: Submission) -> Conversation:
     """Make a conversation, or lock one; either way its next position is taken."""
     known = ask.conversation_id and conversations.find(session, user_id, ask.conversation_id)
     if not known:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from api.auth import identity
 from api.context import context
 from api.jobs import control, submission, views
-from api.jobs.submission import Ask
+from api.jobs.submission import Submission
 from api.schemas.answers import ErrorAnswer
 from api.schemas.jobs import JobList, JobPath, JobRequest, JobsQuery, JobView, Submitted
 from api.streaming.following import wait_for_change
@@ -53,9 +53,9 @@ def submit(header: SubmitHeaders, body: JobRequest) -> tuple[Response, int]:
     return jsonify(views.submitted(job).model_dump()), ACCEPTED
 
 
-def _ask(body: JobRequest) -> Ask:
+def _ask(body: JobRequest) -> Submission:
     messages = None if body.messages is None else [message.model_dump(exclude_none=True) for message in body.messages]
-    return Ask(
+    return Submission(
         message=None if body.message is None else {"role": "user", "content": body.message},
         messages=messages,
         conversation_id=body.conversation_id,

@@ -19,7 +19,7 @@ from shared.events import Event
 from shared.jobs import lifecycle, webhook_events
 from shared.log import epoch, stream
 from shared.log.opening import opening
-from shared.log.stream import Verdict, Write
+from shared.log.stream import Write, WriteVerdict
 from shared.messages.answer import assemble, estimated_usage, text_of
 from shared.models import Conversation, Job, Message, Status, User
 
@@ -172,7 +172,7 @@ def close_log(database: Database, redis: Redis, job_id: str, expiry_ms: int) -> 
     if log:
         previous = log[-2].id if len(log) > 1 else stream.EMPTY_TAIL
         write = Write(job_id, log[-1].attempt, previous, log[-1:], expiry_ms)
-        if _written(redis, write) is Verdict.HOLE:
+        if _written(redis, write) is WriteVerdict.HOLE:
             _written(redis, write._replace(entries=log, rewrite=True))
     with database.write() as session:
         is_there = mark_closed(session, job_id)
@@ -181,7 +181,7 @@ def close_log(database: Database, redis: Redis, job_id: str, expiry_ms: int) -> 
     return bool(log)
 
 
-def _written(redis: Redis, write: Write) -> Verdict:
+def _written(redis: Redis, write: Write) -> WriteVerdict:
     return stream.written(redis.execute_command(*write.command())).verdict
 
 

@@ -5,7 +5,7 @@ from sqlalchemy.orm import Session
 
 from shared.database import now_ms
 from shared.ids import new_id
-from shared.models import Job, Status, WebhookDelivery, WebhookEndpoint, Wire
+from shared.models import Job, ObjectType, Status, WebhookDelivery, WebhookEndpoint
 
 TEST_RESPONSE = "resp_test"
 """What a test is about, which is sent once."""
@@ -17,7 +17,7 @@ def note_end(session: Session, job: Job, status: Status) -> None:
 
     Only responses in the background are told of: whoever asked in the foreground is there.
     """
-    if job.wire is not Wire.RESPONSE or not (job.wire_request or {}).get("background"):
+    if job.wire is not ObjectType.RESPONSE or not (job.wire_request or {}).get("background"):
         return
     wanted = select(WebhookEndpoint).where(WebhookEndpoint.user_id == job.user_id, WebhookEndpoint.enabled)
     for endpoint in session.scalars(wanted):

@@ -69,7 +69,7 @@ WRITE_SHA = hashlib.sha1(WRITE_SCRIPT.encode(), usedforsecurity=False).hexdigest
 """The name under which Redis keeps the script."""
 
 
-class Verdict(StrEnum):
+class WriteVerdict(StrEnum):
     """What the log says to a writer."""
 
     OK = "ok"  # the entries are there (also: they were there already, and an earlier reply was lost)
@@ -82,7 +82,7 @@ class Verdict(StrEnum):
 class Written(NamedTuple):
     """The script's answer: its verdict, and the id of the log's last entry as it now is."""
 
-    verdict: Verdict
+    verdict: WriteVerdict
     tail: str
 
 
@@ -118,7 +118,7 @@ class Write(NamedTuple):
 
 def written(reply: Sequence[bytes]) -> Written:
     """Read the script's answer."""
-    return Written(Verdict(reply[0].decode()), reply[1].decode())
+    return Written(WriteVerdict(reply[0].decode()), reply[1].decode())
 
 
 def read_command(job_id: str, after: int = 0) -> tuple[Any, ...]:

@@ -2,7 +2,7 @@
 
 from shared.models.base import Base
 from shared.models.conversation import Conversation, ConversationName, Message
-from shared.models.job import UNFINISHED, IdempotencyKey, Job, Kind, OnInterrupt, Status, Wire
+from shared.models.job import UNFINISHED, IdempotencyKey, Job, Kind, ObjectType, OnInterrupt, Status
 from shared.models.setting import Setting
 from shared.models.user import ApiToken, RefreshToken, Use, User
 from shared.models.webhook import WebhookDelivery, WebhookEndpoint
@@ -17,6 +17,7 @@ __all__ = [
     "Job",
     "Kind",
     "Message",
+    "ObjectType",
     "OnInterrupt",
     "RefreshToken",
     "Setting",
@@ -25,5 +26,4 @@ __all__ = [
     "User",
     "WebhookDelivery",
     "WebhookEndpoint",
-    "Wire",
 ]

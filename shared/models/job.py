@@ -39,7 +39,7 @@ class Kind(StrEnum):
     MODERATION = "moderation"  # A judgement of the message; the answer's text is the moderation object as JSON.
 
 
-class Wire(StrEnum):
+class ObjectType(StrEnum):
     """In whose words a job was asked, and so under which kind of id it is known there."""
 
     JOB = "job"  # Our own, or a dialect's that has no jobs of its own.
@@ -79,7 +79,7 @@ class Job(Base):
     request: Mapped[dict[str, Any]]
     on_interrupt: Mapped[OnInterrupt] = mapped_column(word(OnInterrupt), default=OnInterrupt.RESTART)
     labels: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    wire: Mapped[Wire] = mapped_column(word(Wire), default=Wire.JOB, server_default=Wire.JOB.value)
+    wire: Mapped[ObjectType] = mapped_column(word(ObjectType), default=ObjectType.JOB, server_default=ObjectType.JOB.value)
     wire_request: Mapped[dict[str, Any] | None]
     stored: Mapped[bool] = mapped_column(default=True, server_default=true())
 

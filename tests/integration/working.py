@@ -9,21 +9,21 @@ from typing import cast
 from shared import redis_clients
 from shared.config import Settings
 from shared.database import Database
-from workers.lease.keeper import Keeper
-from workers.lease.lease import Holds
+from workers.lease.keeper import LeaseKeeper
+from workers.lease.lease import Leases
 from workers.log.flusher import Flusher
 from workers.loop import Loop
-from workers.providers.base import Piece, ProviderError, Question
+from workers.providers.base import Chunk, CompletionRequest, ProviderError
 from workers.providers.moderation import Moderation
 from workers.providers.routing import Routing
-from workers.run.attempt import Streaming
-from workers.run.job import Chat
+from workers.run.attempt import AttemptRunner
+from workers.run.job import JobRunner
 
 ENDLESS_SECONDS = 60.0
 
 POLL_SECONDS = 0.01
 
-Said = str | Piece | ProviderError | float | threading.Event | None
+Said = str | Chunk | ProviderError | float | threading.Event | None
 
 
 class Provider:
@@ -33,12 +33,12 @@ class Provider:
 
     def __init__(self, *scripts: list[Said]) -> None:
         """Prepare the scripts, one for each call; the last is for all that follow."""
-        self._scripts = list(scripts) or [["Hello", Piece(finish_reason="stop")]]
-        self.asked: list[Question] = []
+        self._scripts = list(scripts) or [["Hello", Chunk(finish_reason="stop")]]
+        self.asked: list[CompletionRequest] = []
         self.has_begun = threading.Event()
         self.hung_up = 0
 
-    async def answer(self, question: Question) -> AsyncGenerator[Piece, None]:
+    async def answer(self, question: CompletionRequest) -> AsyncGenerator[Chunk, None]:
         """Answer as the script says."""
         script = self._scripts[min(len(self.asked), len(self._scripts) - 1)]
         self.asked.append(question)
@@ -48,8 +48,8 @@ class Provider:
                     case ProviderError():
                         raise said
                     case str():
-                        yield Piece({"content": said})
-                    case Piece():
+                        yield Chunk({"content": said})
+                    case Chunk():
                         yield said
                     case threading.Event():
                         self.has_begun.set()
@@ -68,7 +68,7 @@ class Desk:
     def __init__(self, config: Settings, database: Database, provider: Provider) -> None:
         """Put them together on a loop of their own."""
         self.config = config
-        self.holds = Holds()
+        self.holds = Leases()
         self.loop = Loop()
         self.provider = provider
         self._database = database
@@ -77,11 +77,11 @@ class Desk:
     async def _build(self) -> None:
         self._client = redis_clients.nonblocking(self.config.redis_url)
         self.flusher = Flusher(self._client, "worker_1", self.config.renew_seconds)
-        self.keeper = Keeper(self.config, self._database, self._database, self.loop, self.flusher, self.holds, "worker_1")
+        self.keeper = LeaseKeeper(self.config, self._database, self._database, self.loop, self.flusher, self.holds, "worker_1")
         self.keeper.steady_since = 0.0  # it has renewed for long, and may say who is dead
         routing = Routing(self.provider, cast("Moderation", None), None, moderate=False)
-        streaming = Streaming(self.config, self._client, self.flusher, routing)
-        self.chat = Chat(self.config, self._database, self.loop, self.flusher, self.keeper, streaming)
+        streaming = AttemptRunner(self.config, self._client, self.flusher, routing)
+        self.chat = JobRunner(self.config, self._database, self.loop, self.flusher, self.keeper, streaming)
 
     @contextmanager
     def at_work(self) -> Iterator[None]:

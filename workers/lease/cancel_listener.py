@@ -7,7 +7,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from shared import keyspace
-from workers.lease.lease import Holds
+from workers.lease.lease import Leases
 
 POLL_SECONDS = 5.0
 AWAY_SECONDS = 0.5
@@ -15,7 +15,7 @@ AWAY_SECONDS = 0.5
 log = structlog.get_logger(__name__)
 
 
-async def listen(client: "redis.asyncio.Redis", holds: Holds) -> None:
+async def listen(client: "redis.asyncio.Redis", holds: Leases) -> None:
     """Pass every cancel on to the job it names, for ever."""
     while True:
         try:
@@ -25,7 +25,7 @@ async def listen(client: "redis.asyncio.Redis", holds: Holds) -> None:
             await asyncio.sleep(AWAY_SECONDS)
 
 
-async def _subscribed(client: "redis.asyncio.Redis", holds: Holds) -> None:
+async def _subscribed(client: "redis.asyncio.Redis", holds: Leases) -> None:
     async with client.pubsub(ignore_subscribe_messages=True) as pubsub:
         await pubsub.subscribe(keyspace.CANCEL_CHANNEL)
         while True:

@@ -14,14 +14,14 @@ from shared.jobs import lifecycle
 from shared.jobs.lifecycle import Held, Renewal
 from shared.models import Job
 from workers.lease import clock
-from workers.lease.lease import Hold, Holds, Stop
+from workers.lease.lease import Lease, Leases, Stop
 from workers.log.flusher import Flusher
 from workers.loop import Loop
 
 log = structlog.get_logger(__name__)
 
 
-class Keeper:
+class LeaseKeeper:
     """Claims jobs for one worker process and renews its leases.
 
     `steady_since` is the moment by our clock since which every renewal succeeded (None after a failure): a worker that could not
@@ -29,7 +29,7 @@ class Keeper:
     """
 
     def __init__(
-        self, config: Settings, database: Database, renewals: Database, loop: Loop, flusher: Flusher, holds: Holds, owner: str
+        self, config: Settings, database: Database, renewals: Database, loop: Loop, flusher: Flusher, holds: Leases, owner: str
     ) -> None:
         """Prepare; `run` renews. `renewals` is a way to the database that nobody else is in: jobs that end all at once must not
         cost the others their leases.
@@ -50,7 +50,7 @@ class Keeper:
         now, since = clock.seconds(), self.steady_since
         return since is not None and now - since > self._config.lease_seconds and now - self._renewed < self._config.lease_seconds
 
-    def claim(self) -> Hold | None:
+    def claim(self) -> Lease | None:
         """Take the next job and hold it; None when there is none."""
         before = clock.seconds()
         with self._database.write() as session:
@@ -65,12 +65,12 @@ class Keeper:
             )
         return self._take(job, before) if job else None
 
-    def _take(self, job: Job, claimed: float) -> Hold:
-        hold = Hold(job, self._loop, claimed=claimed, lease_seconds=self._config.lease_seconds)
+    def _take(self, job: Job, claimed: float) -> Lease:
+        hold = Lease(job, self._loop, claimed=claimed, lease_seconds=self._config.lease_seconds)
         self._holds.add(hold)
         return hold
 
-    def release(self, hold: Hold) -> None:
+    def release(self, hold: Lease) -> None:
         """Let go of a job that is over, or somebody else's."""
         self._holds.remove(hold)
 
@@ -109,7 +109,7 @@ class Keeper:
         for hold, said in asked.items():
             self._judge(hold, said, kept.get(said.job_id), lease_end)
 
-    def _judge(self, hold: Hold, said: Held, renewal: Renewal | None, lease_end: float) -> None:
+    def _judge(self, hold: Lease, said: Held, renewal: Renewal | None, lease_end: float) -> None:
         if renewal is not None:
             if renewal.is_renewed:
                 hold.lease_end, hold.renewed_seq = lease_end, said.log_seq

@@ -26,7 +26,7 @@ class Stop(StrEnum):
     DRAINED = "drained"  # This worker is shutting down.
 
 
-class Hold:
+class Lease:
     """One job in this process' hands, for one attempt after another.
 
     `is_changing` says that a thread is changing the attempt in the database, so that a renewal that finds the old one gone means
@@ -112,17 +112,17 @@ class Hold:
             self._task.cancel()
 
 
-class Holds:
+class Leases:
     """All of this process' holds. Threads, the event loop and the keeper share it."""
 
     def __init__(self) -> None:
         """Hold nothing."""
-        self._holds: dict[str, Hold] = {}
+        self._holds: dict[str, Lease] = {}
         self._draining = False
         self._cancels: dict[str, float] = {}
         self._lock = threading.Lock()
 
-    def add(self, hold: Hold) -> None:
+    def add(self, hold: Lease) -> None:
         """Register a job that was just claimed; a cancel or a drain that was faster than this takes effect now.
 
         This process may have claimed what it held itself, from before a pause: the earlier attempt is lost.
@@ -138,13 +138,13 @@ class Holds:
         elif self._draining:
             hold.stop(Stop.DRAINED)
 
-    def remove(self, hold: Hold) -> None:
+    def remove(self, hold: Lease) -> None:
         """Forget a job, unless it is a later attempt's."""
         with self._lock:
             if self._holds.get(hold.job.id) is hold:
                 del self._holds[hold.job.id]
 
-    def all(self) -> Sequence[Hold]:
+    def all(self) -> Sequence[Lease]:
         """List what is held now."""
         with self._lock:
             return list(self._holds.values())

@@ -13,7 +13,7 @@ from redis.exceptions import NoScriptError, RedisError
 
 from shared import keyspace
 from shared.log import epoch, stream
-from shared.log.stream import Verdict, Write
+from shared.log.stream import Write, WriteVerdict
 from workers.lease import clock
 from workers.log.job_log import JobLog, LogLost
 
@@ -141,7 +141,7 @@ class Flusher:
             verdicts = [self._settle(*asked, reply) for asked, reply in answered if not isinstance(reply, Exception)]
             if refused := [reply for reply in replies if isinstance(reply, Exception)]:
                 raise refused[0]  # only now, so that one log does not hold up the others
-            return is_whole and all(verdict is Verdict.OK for verdict in verdicts)
+            return is_whole and all(verdict is WriteVerdict.OK for verdict in verdicts)
 
     def _may_write(self, joblog: JobLog, now: float) -> bool:
         ours = self._logs.get(joblog.job_id) is joblog
@@ -169,17 +169,17 @@ class Flusher:
             replies: list[Any] = await pipe.execute(raise_on_error=False)
         return replies
 
-    def _settle(self, joblog: JobLog, write: Write, reply: Any) -> Verdict:
+    def _settle(self, joblog: JobLog, write: Write, reply: Any) -> WriteVerdict:
         verdict, tail = stream.written(reply)
-        if verdict is Verdict.OK:
+        if verdict is WriteVerdict.OK:
             joblog.confirm(write)
-        elif verdict is Verdict.HOLE:
+        elif verdict is WriteVerdict.HOLE:
             log.warning("log.hole", job=joblog.job_id, attempt=joblog.attempt, tail=tail)
             joblog.repair(tail)
-        elif verdict is not Verdict.LAPSED:
+        elif verdict is not WriteVerdict.LAPSED:
             log.warning("log.refused", job=joblog.job_id, attempt=joblog.attempt, verdict=verdict.value, tail=tail)
             joblog.fail(LogLost())
-        if joblog.pending and not joblog.is_lost and verdict is not Verdict.LAPSED:
+        if joblog.pending and not joblog.is_lost and verdict is not WriteVerdict.LAPSED:
             self.touch(joblog)
         return verdict
 

@@ -14,7 +14,7 @@ from shared.messages.answer import text_of
 from shared.models import Conversation, Job, Message, User
 from shared.vault import SealBroken, Vault
 from workers.prompt import token_counter
-from workers.providers.base import ProviderError, Question, Thread
+from workers.providers.base import CompletionRequest, ProviderError, Thread
 
 MOST_MESSAGES = 10_000
 """How far up the tree is looked; a longer history fits no budget."""
@@ -26,7 +26,7 @@ IMAGE = "[image]"
 EVERY_MODEL = ("*",)
 
 
-def question(session: Session, job: Job, config: Settings) -> Question:
+def question(session: Session, job: Job, config: Settings) -> CompletionRequest:
     """Put together what a job asks, with the user's own key where he has one and the default provider is asked."""
     messages = shown(session, job, config.context_tokens, config.vision_models)
     key, unaskable = None, None
@@ -34,7 +34,7 @@ def question(session: Session, job: Job, config: Settings) -> Question:
         key = _own_key(session, job, config)
     except SealBroken as error:
         unaskable = ProviderError(KEY_UNREADABLE, code=error.reason, retryable=False)
-    return Question(
+    return CompletionRequest(
         job.model,
         messages,
         job.request.get("parameters", {}),

@@ -26,7 +26,7 @@ class Thread:
 
 
 @dataclass(frozen=True)
-class Question:
+class CompletionRequest:
     """What a model is asked: OpenAI's chat messages, and the parameters of chat completions that go along.
 
     `api_key` is the user's own, None for the operator's. Of `MODERATION` the answer's text is the moderation object as JSON.
@@ -44,7 +44,7 @@ class Question:
     said: list[dict[str, Any]] | None = None
 
 
-class Piece(NamedTuple):
+class Chunk(NamedTuple):
     """What a provider says at once: a choice's delta, the reason it ended, the usage, where an agent's answer stands.
 
     Each may be missing; one that says nothing at all still says that the provider is at work.
@@ -104,7 +104,7 @@ class ProviderError(ChatrelayError):
 class Provider(Protocol):
     """Somebody who answers."""
 
-    def answer(self, question: Question) -> AsyncGenerator[Piece, None]:
+    def answer(self, question: CompletionRequest) -> AsyncGenerator[Chunk, None]:
         """Answer in pieces, the last of which carries a `finish_reason`. Closing the generator hangs up.
 
         Raises:

@@ -24,7 +24,7 @@ MAX_MOMENT = 2**53
 log = structlog.get_logger(__name__)
 
 
-class Catalogue:
+class ModelList:
     """Keeps the list of models in Redis."""
 
     def __init__(self, client: "redis.asyncio.Redis", provider: AsyncOpenAI) -> None:

@@ -7,7 +7,7 @@ import orjson
 from openai import APIStatusError, AsyncOpenAI
 
 from shared.messages.answer import text_of
-from workers.providers.base import COUNTS, Piece, ProviderError, Question
+from workers.providers.base import COUNTS, Chunk, CompletionRequest, ProviderError
 from workers.providers.openai import CUT_OFF, UNASKABLE, broken, cause, refused, unaskable
 
 FLAGGED = "content_flagged"
@@ -23,16 +23,16 @@ class Moderation:
         self._client = client
         self._model = model
 
-    async def answer(self, question: Question) -> AsyncGenerator[Piece, None]:
+    async def answer(self, question: CompletionRequest) -> AsyncGenerator[Chunk, None]:
         """Answer with the moderation object as JSON; see `Provider.answer`. Of several images it has all results."""
         said: list[dict[str, Any]] = []
         async for judgement in self._judgements(question):
             said.append(judgement)
-            yield Piece()
+            yield Chunk()
         whole = {**said[0], "results": [result for judgement in said for result in judgement["results"]]}
-        yield Piece({"content": orjson.dumps(whole).decode()}, "stop", dict.fromkeys(COUNTS, 0))
+        yield Chunk({"content": orjson.dumps(whole).decode()}, "stop", dict.fromkeys(COUNTS, 0))
 
-    async def check(self, question: Question) -> AsyncGenerator[Piece, None]:
+    async def check(self, question: CompletionRequest) -> AsyncGenerator[Chunk, None]:
         """Judge what is about to be asked; the pieces are signs of life.
 
         Raises:
@@ -41,12 +41,12 @@ class Moderation:
         categories: set[str] = set()
         async for judgement in self._judgements(question):
             categories.update(_flagged(judgement))
-            yield Piece()
+            yield Chunk()
         if categories:
             message = f"The message was flagged by moderation: {', '.join(sorted(categories))}."
             raise ProviderError(message, code=FLAGGED, retryable=False)
 
-    async def _judgements(self, question: Question) -> AsyncGenerator[dict[str, Any], None]:
+    async def _judgements(self, question: CompletionRequest) -> AsyncGenerator[dict[str, Any], None]:
         client = self._client.with_options(api_key=question.api_key) if question.api_key else self._client
         for judged in _inputs(question, sees=SEES_IMAGES in self._model):
             yield await self._judgement(client, judged)
@@ -63,7 +63,7 @@ class Moderation:
         return _read(response.content)
 
 
-def _inputs(question: Question, *, sees: bool) -> Iterator[Any]:
+def _inputs(question: CompletionRequest, *, sees: bool) -> Iterator[Any]:
     """Tell what is judged, call by call: texts together, a message with images by itself, an image a call."""
     texts: list[str] = []
     for message in _said(question):
@@ -82,7 +82,7 @@ def _inputs(question: Question, *, sees: bool) -> Iterator[Any]:
         yield texts if len(texts) > 1 else texts[0]
 
 
-def _said(question: Question) -> list[dict[str, Any]]:
+def _said(question: CompletionRequest) -> list[dict[str, Any]]:
     if question.said is not None:
         return question.said
     return [message for message in question.messages if message["role"] == "user"][-1:] or question.messages[-1:]

@@ -16,7 +16,7 @@ import orjson
 from openai import APIConnectionError, APIStatusError, AsyncOpenAI, DefaultAioHttpClient, OpenAIError
 
 from shared.models.base import WORD_CHARS
-from workers.providers.base import COUNTS, Piece, ProviderError, Question, wait_until
+from workers.providers.base import COUNTS, Chunk, CompletionRequest, ProviderError, wait_until
 
 CONNECT_SECONDS = 5.0
 WRITE_SECONDS = 30.0
@@ -60,7 +60,7 @@ class OpenAIProvider:
             http_client=DefaultAioHttpClient(timeout=timeout, limits=limits),
         )
 
-    async def answer(self, question: Question) -> AsyncGenerator[Piece, None]:
+    async def answer(self, question: CompletionRequest) -> AsyncGenerator[Chunk, None]:
         """Ask for a streamed chat completion; see `Provider.answer`."""
         finished = whole = False
         client = self.client.with_options(api_key=question.api_key) if question.api_key else self.client
@@ -100,7 +100,7 @@ def _why(error: Exception) -> ProviderError:
     return unaskable(error)
 
 
-def _body(question: Question) -> dict[str, Any]:
+def _body(question: CompletionRequest) -> dict[str, Any]:
     """The call's arguments. They were checked at the door, and the SDK's types are closed lists of what OpenAI knew that day."""
     return {
         "model": question.model,
@@ -153,7 +153,7 @@ async def _events(lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             yield data
 
 
-def _piece(data: bytes, key: str = "") -> Piece:
+def _piece(data: bytes, key: str = "") -> Chunk:
     try:
         chunk = orjson.loads(data)
         if error := chunk.get("error"):
@@ -163,7 +163,7 @@ def _piece(data: bytes, key: str = "") -> Piece:
         _check(choice.get("delta") or {}, reason, usage or {})
     except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
         raise broken("The provider sent a malformed chunk.", code=MALFORMED) from error
-    return Piece(choice.get("delta"), reason and reason[:WORD_CHARS], usage)
+    return Chunk(choice.get("delta"), reason and reason[:WORD_CHARS], usage)
 
 
 def _check(delta: dict[str, Any], finish_reason: Any, usage: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from contextlib import aclosing
 
 from shared.agents.requests import AGENT_MODEL
 from shared.models import Kind
-from workers.providers.base import Piece, Provider, ProviderError, Question
+from workers.providers.base import Chunk, CompletionRequest, Provider, ProviderError
 from workers.providers.moderation import Moderation
 
 
@@ -19,7 +19,7 @@ class Routing:
         self._agent = agent
         self._moderate = moderate
 
-    async def answer(self, question: Question) -> AsyncGenerator[Piece, None]:
+    async def answer(self, question: CompletionRequest) -> AsyncGenerator[Chunk, None]:
         """Answer; see `Provider.answer`."""
         if question.unaskable is not None:
             raise question.unaskable
@@ -31,7 +31,7 @@ class Routing:
             async for piece in pieces:
                 yield piece
 
-    def _chosen(self, question: Question) -> Provider:
+    def _chosen(self, question: CompletionRequest) -> Provider:
         if question.kind is Kind.MODERATION:
             return self._moderation
         if question.model != AGENT_MODEL:

@@ -16,10 +16,10 @@ from shared.jobs.ending import Ending
 from shared.log import stream
 from shared.log.opening import opening
 from shared.models import OnInterrupt, Status
-from workers.lease.lease import Hold, Stop
+from workers.lease.lease import Lease, Stop
 from workers.log.flusher import Flusher
 from workers.log.job_log import JobLog, LogLost, LogMoved
-from workers.providers.base import COUNTS, Piece, Provider, ProviderError, Question, wait_until
+from workers.providers.base import COUNTS, Chunk, CompletionRequest, Provider, ProviderError, wait_until
 
 ACKNOWLEDGE_SECONDS = 5.0
 """How long an end waits for Redis. After that the row is written anyway: it holds the log."""
@@ -42,7 +42,7 @@ class Stopped(NamedTuple):
 Outcome = Ending | Stopped | ProviderError
 
 
-class Streaming:
+class AttemptRunner:
     """Runs attempts for one worker process. Everything here runs on the event loop."""
 
     def __init__(self, config: Settings, client: "redis.asyncio.Redis", flusher: Flusher, provider: Provider) -> None:
@@ -54,7 +54,7 @@ class Streaming:
         self._running_expiry_ms = int((config.job_deadline_seconds + config.log_ttl_seconds) * 1000)
         self._ended_expiry_ms = int(config.log_ttl_seconds * 1000)
 
-    async def attempt(self, hold: Hold, question: Question, reason: str) -> Outcome:
+    async def attempt(self, hold: Lease, question: CompletionRequest, reason: str) -> Outcome:
         """Make one attempt; `reason` is why there was one before. Never raises what the job can be told."""
         try:
             hold.enter()
@@ -70,7 +70,7 @@ class Streaming:
         finally:
             hold.leave()
 
-    async def _bounded(self, hold: Hold, question: Question, reason: str) -> Ending:
+    async def _bounded(self, hold: Lease, question: CompletionRequest, reason: str) -> Ending:
         try:
             async with asyncio.timeout(max(hold.seconds_left, 0)) as deadline:
                 if await self._open(hold, reason):
@@ -82,7 +82,7 @@ class Streaming:
                 raise
             return ending.failed("deadline_exceeded", "The job was not over by its deadline.")
 
-    async def _open(self, hold: Hold, reason: str) -> bool:
+    async def _open(self, hold: Lease, reason: str) -> bool:
         """Append the attempt's first event, and wait until Redis has it: from then on it refuses the attempt before.
 
         Returns:
@@ -112,7 +112,7 @@ class Streaming:
             else:
                 return not must_end
 
-    def _log(self, hold: Hold, found: list[Event], first: Event | None) -> JobLog:
+    def _log(self, hold: Lease, found: list[Event], first: Event | None) -> JobLog:
         return JobLog(
             hold.job.id,
             hold.attempt,
@@ -123,7 +123,7 @@ class Streaming:
             last_seq=hold.log.last_seq if hold.log else None,
         )
 
-    async def _found(self, hold: Hold) -> tuple[list[Event], bool]:
+    async def _found(self, hold: Lease) -> tuple[list[Event], bool]:
         """Tell the log so far, and whether it can be trusted.
 
         Our own memory can. A job that was given back tells exactly how far its log was written. The log of an owner that is lost is
@@ -151,7 +151,7 @@ class Streaming:
             reply = await self._redis.execute_command(*stream.next_page_command(job_id, found[-1]))
         return found
 
-    async def _listen(self, hold: Hold, question: Question) -> Ending:
+    async def _listen(self, hold: Lease, question: CompletionRequest) -> Ending:
         """Append each delta as it comes, until the provider has ended."""
         assert hold.log is not None
         reason, usage, origin = None, None, None
@@ -166,30 +166,30 @@ class Streaming:
         status = Status.INCOMPLETE if reason in CUT_SHORT else Status.COMPLETED
         return Ending(status, reason, usage=_counted(usage), origin=origin)
 
-    async def _within_jump(self, hold: Hold, joblog: JobLog) -> None:
+    async def _within_jump(self, hold: Lease, joblog: JobLog) -> None:
         """Do not run further ahead of what the row knows than a lost log would make a successor jump."""
         while joblog.entries[-1].seq - hold.renewed_seq > MAX_AHEAD_EVENTS:
             hold.check()
             await asyncio.sleep(AHEAD_POLL_SECONDS)
 
-    def _append(self, hold: Hold, joblog: JobLog, delta: dict[str, Any]) -> None:
+    def _append(self, hold: Lease, joblog: JobLog, delta: dict[str, Any]) -> None:
         if joblog.is_lost:
             raise LogLost
         hold.check()
         if hold.seconds_left <= 0:
-            raise TimeoutError  # as a stop can be swallowed (`Hold.check`), so can the deadline's cancel
+            raise TimeoutError  # as a stop can be swallowed (`Lease.check`), so can the deadline's cancel
         hold.first_token_ms = hold.first_token_ms or hold.now_ms()
         joblog.append(events.DELTA, {"delta": delta})
         self._flusher.touch(joblog)
 
-    async def _watched(self, said: AsyncGenerator[Piece, None]) -> AsyncGenerator[Piece, None]:
+    async def _watched(self, said: AsyncGenerator[Chunk, None]) -> AsyncGenerator[Chunk, None]:
         """Pass pieces on, and give up on a provider that falls silent."""
         loop, whole = asyncio.get_running_loop(), False
         try:
             async with asyncio.timeout(self._config.stall_seconds) as silence:
                 async for piece in said:
                     if silence.expired():
-                        raise TimeoutError  # its cancel was swallowed (`Hold.check`)
+                        raise TimeoutError  # its cancel was swallowed (`Lease.check`)
                     whole = piece.is_last(whole)
                     wait_until(silence, None)  # what keeps us from writing is no silence of the provider
                     yield piece
@@ -202,7 +202,7 @@ class Streaming:
             message = f"The provider was silent for {self._config.stall_seconds:g} s."
             raise ProviderError(message, code="provider_stalled", retryable=True) from None
 
-    async def flush(self, hold: Hold) -> bool:
+    async def flush(self, hold: Lease) -> bool:
         """Wait until Redis has every event, but not for long. Tells whether it is known to have all that was ever shown."""
         if hold.log is None:
             return hold.attempt == 1
@@ -214,7 +214,7 @@ class Streaming:
             return False
         return True
 
-    async def close(self, hold: Hold, terminal: Event) -> bool:
+    async def close(self, hold: Lease, terminal: Event) -> bool:
         """Append the terminal event. Tells whether Redis has it; if not, a sweep will see to it."""
         hold.log = hold.log or self._log(hold, [], None)
         hold.log.close(terminal, self._ended_expiry_ms)
@@ -222,7 +222,7 @@ class Streaming:
         await self.flush(hold)
         return not hold.log.pending and not hold.log.is_lost
 
-    async def remove(self, hold: Hold) -> None:
+    async def remove(self, hold: Lease) -> None:
         """Let the job's log go, and remove it."""
         await self.release(hold)
         try:
@@ -230,7 +230,7 @@ class Streaming:
         except (redis.RedisError, OSError) as error:
             log.warning("remove.redis_away", job=hold.job.id, error=str(error))  # its expiry takes it
 
-    async def release(self, hold: Hold) -> None:
+    async def release(self, hold: Lease) -> None:
         """Let the job's log go: nothing more is written, and nothing is under way."""
         if hold.log is not None:
             await self._flusher.release(hold.log)

@@ -21,13 +21,13 @@ from shared.jobs import ending, lifecycle
 from shared.jobs.ending import Ending
 from shared.models import Job, OnInterrupt
 from shared.queue import ring
-from workers.lease.keeper import Keeper
-from workers.lease.lease import Hold, Stop
+from workers.lease.keeper import LeaseKeeper
+from workers.lease.lease import Lease, Stop
 from workers.log.flusher import Flusher
 from workers.loop import Loop
 from workers.providers.base import ProviderError
 from workers.run import retry
-from workers.run.attempt import Stopped, Streaming
+from workers.run.attempt import AttemptRunner, Stopped
 
 RESULT_SECONDS = 600.0
 """How long a result is kept and written again while the database is away. After that the job is left to be taken over."""
@@ -39,11 +39,11 @@ Prompt = list[dict[str, Any]]
 log = structlog.get_logger(__name__)
 
 
-class Chat:
+class JobRunner:
     """Runs jobs for one worker process."""
 
     def __init__(
-        self, config: Settings, database: Database, loop: Loop, flusher: Flusher, keeper: Keeper, streaming: Streaming
+        self, config: Settings, database: Database, loop: Loop, flusher: Flusher, keeper: LeaseKeeper, streaming: AttemptRunner
     ) -> None:
         """Prepare."""
         self._config = config
@@ -70,7 +70,7 @@ class Chat:
                 self._loop.run(self._streaming.release(hold))
                 self._keeper.release(hold)
 
-    def _carry(self, hold: Hold) -> None:
+    def _carry(self, hold: Lease) -> None:
         question = self._surely(hold, lambda session: prompt.question(session, hold.job, self._config), reads=True)
         if question is None:
             return None
@@ -86,7 +86,7 @@ class Chat:
                 return None
             reason = events.PROVIDER_ERROR
 
-    def _stop(self, hold: Hold, reason: Stop, prompt: Prompt) -> None:
+    def _stop(self, hold: Lease, reason: Stop, prompt: Prompt) -> None:
         log.info("job.stopped", attempt=hold.attempt, reason=reason.value)
         if reason is Stop.LOST:
             return
@@ -96,7 +96,7 @@ class Chat:
             # Drained; or cancelled before the log of the attempts before could be read: then a sweep ends it.
             self._give_back(hold, events.DRAINED)
 
-    def _try_again(self, hold: Hold, error: ProviderError, prompt: Prompt) -> bool:
+    def _try_again(self, hold: Lease, error: ProviderError, prompt: Prompt) -> bool:
         """Begin the next attempt here, if there is to be one here."""
         log.warning("provider.error", attempt=hold.attempt, code=error.reason, status=error.http_status, error=error.message)
         wait_seconds = retry.wait_seconds(
@@ -112,7 +112,7 @@ class Chat:
             return self._raise_attempt(hold, error)
         return False
 
-    def _raise_attempt(self, hold: Hold, error: ProviderError) -> bool:
+    def _raise_attempt(self, hold: Lease, error: ProviderError) -> bool:
         with hold.changing():
             errors = hold.job.provider_errors
             held = self._surely(hold, lambda session: lifecycle.retry(session, hold.job.id, hold.attempt, errors, error.fields()))
@@ -120,7 +120,7 @@ class Chat:
             hold.job.provider_errors += 1
         return bool(held)
 
-    def _give_back(self, hold: Hold, reason: str, wait_seconds: float = 0.0, error: ProviderError | None = None) -> None:
+    def _give_back(self, hold: Lease, reason: str, wait_seconds: float = 0.0, error: ProviderError | None = None) -> None:
         """Put the job back into the queue, its log flushed, and ring for it unless it has to wait.
 
         Where the log is not sure to be written, nobody knows how far readers have read: then the job is as good as lost.
@@ -142,7 +142,7 @@ class Chat:
         if given and not wait_seconds:
             ring(hold.job.id)
 
-    def _end(self, hold: Hold, how: Ending, prompt: Prompt) -> None:
+    def _end(self, hold: Lease, how: Ending, prompt: Prompt) -> None:
         """Write the end: flushed log, row, terminal event; then ring for whoever waited for it.
 
         Before the log of the attempts before is read, the job is left to lapse instead: whoever finds it will read it.
@@ -165,7 +165,7 @@ class Chat:
         except DatabaseUnavailable as error:
             log.warning("job.left_to_a_sweep", error=str(error.__cause__))
 
-    def _close(self, hold: Hold, terminal: Event) -> None:
+    def _close(self, hold: Lease, terminal: Event) -> None:
         if self._loop.run(self._streaming.close(hold, terminal)):
             with self._database.write() as session:
                 is_there = ending.mark_closed(session, hold.job.id)
@@ -178,7 +178,7 @@ class Chat:
         if waiting:
             ring(waiting)
 
-    def _surely(self, hold: Hold, work: Callable[[Session], T], *, reads: bool = False) -> T | None:
+    def _surely(self, hold: Lease, work: Callable[[Session], T], *, reads: bool = False) -> T | None:
         """Write (or read), again and again while the database is away; None when it stayed away for too long."""
         give_up = time.monotonic() + RESULT_SECONDS
         while True:

@@ -13,7 +13,7 @@ from api.conversations import conversations
 from api.dialects.chatgpt_api_nest.wire import CREATED, Invalid, blueprint, is_uuid, said, shown_id, text
 from api.http import sse
 from api.jobs import control
-from api.jobs.submission import Ask, submit
+from api.jobs.submission import Submission, submit
 from api.jobs.waiting import finished
 from api.streaming.following import HEARTBEAT, follow
 from shared.errors import ChatrelayError, NotFound, RateLimited, Unavailable
@@ -61,7 +61,7 @@ def process() -> tuple[Response, int]:
         raise Invalid(*complaints)
     key = request.headers.get("Idempotency-Key")
     name = session_id or _new_id(user_id, key)
-    ask = Ask(message={"role": "user", "content": message}, conversation_id=name, opens=True, title=message)
+    ask = Submission(message={"role": "user", "content": message}, conversation_id=name, opens=True, title=message)
     job = submit(context(), user_id, ask, key)
     if _wants_stream(body):
         return jsonify(session_id=name, request_id=job.id), CREATED

@@ -14,7 +14,7 @@ from api.dialects.chatgpt_api_server import wire
 from api.dialects.chatgpt_api_server.wire import blueprint
 from api.http import go_json
 from api.jobs import submission, waiting
-from api.jobs.submission import Ask
+from api.jobs.submission import Submission
 from shared.agents import presence
 from shared.agents.presence import Member
 from shared.agents.requests import AGENT_MODEL, ANSWER_FIELDS, Trouble
@@ -102,9 +102,9 @@ def _is_known() -> bool:
         return False
 
 
-def _ask(asked: dict[str, str]) -> Ask:
+def _ask(asked: dict[str, str]) -> Submission:
     known = asked["conversation_id"] or None
-    return Ask(
+    return Submission(
         message={"role": "user", "content": asked["content"]},
         conversation_id=known,
         parent_id=_place(known, asked["parent_id"]) if known else None,

@@ -11,7 +11,7 @@ from api.dialects.chatgpt_proxy import wire
 from api.dialects.chatgpt_proxy.wire import blueprint
 from api.dialects.unanswered import NotAnswered
 from api.jobs import waiting
-from api.jobs.submission import Ask, submit
+from api.jobs.submission import Submission, submit
 from shared.errors import InvalidRequest, NotFound
 from shared.messages.answer import text_of
 from shared.models import Conversation, Job, Setting, Status
@@ -67,7 +67,7 @@ def clear(chat_id: str) -> Response:
 
 def _answered(chat_id: str, content: Any, *, model: str | None) -> Response:
     message = {"role": "user", "content": content}
-    ask = Ask(message=message, conversation_id=chat_id, opens=True, opens_with=global_prompt(), model=model)
+    ask = Submission(message=message, conversation_id=chat_id, opens=True, opens_with=global_prompt(), model=model)
     job = outcome(waiting.finished(context(), submit(context(), identity.principal().user_id, ask)))
     usage = job.usage or {}
     tokens = {name: usage.get(name, 0) for name in COUNTS}

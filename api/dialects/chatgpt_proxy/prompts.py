@@ -14,7 +14,7 @@ from api.dialects.chatgpt_proxy import wire
 from api.dialects.chatgpt_proxy.chats import found, global_prompt, outcome
 from api.dialects.chatgpt_proxy.wire import blueprint
 from api.jobs import submission, waiting
-from api.jobs.submission import Ask, submit
+from api.jobs.submission import Submission, submit
 from shared.messages.answer import text_of
 from shared.models import Kind, Setting
 from shared.models.setting import GLOBAL_PROMPT
@@ -93,6 +93,6 @@ def moderate() -> Response:
     wire.let_in()
     (content,) = wire.said("content")
     message = {"role": "user", "content": content}
-    ask = Ask(messages=[message], kind=Kind.MODERATION, model=context().config.moderation_model)
+    ask = Submission(messages=[message], kind=Kind.MODERATION, model=context().config.moderation_model)
     job = outcome(waiting.finished(context(), submit(context(), identity.principal().user_id, ask)))
     return wire.answer(orjson.loads(text_of(job.message)))

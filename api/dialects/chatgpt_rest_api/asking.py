@@ -12,7 +12,7 @@ from api.dialects.chatgpt_rest_api import wire
 from api.dialects.chatgpt_rest_api.wire import blueprint
 from api.dialects.unanswered import NotAnswered
 from api.jobs import waiting
-from api.jobs.submission import Ask, submit
+from api.jobs.submission import Submission, submit
 from shared.errors import ChatrelayError, InvalidRequest, NotFound
 from shared.messages.answer import text_of
 from shared.models import Job, Message, Status
@@ -46,14 +46,14 @@ def ask(name: str) -> Response:
     return _answered(asked, wire.flag(body, "autocontinue"), name=name)
 
 
-def _ask(body: dict[str, Any], **where: Any) -> Ask:
+def _ask(body: dict[str, Any], **where: Any) -> Submission:
     prompt, model = wire.text(body, "prompt"), wire.text(body, "model") or ""
     if prompt is None:
         raise InvalidRequest("prompt is required", param="prompt")
-    return Ask(message={"role": "user", "content": prompt}, model=None if model in DEFAULT_NAMES else model, **where)
+    return Submission(message={"role": "user", "content": prompt}, model=None if model in DEFAULT_NAMES else model, **where)
 
 
-def _answered(ask: Ask, autocontinue: bool, *, name: str | None) -> Response:
+def _answered(ask: Submission, autocontinue: bool, *, name: str | None) -> Response:
     user_id = identity.principal().user_id
     job = waiting.finished(context(), submit(context(), user_id, ask))
     if job.status not in {Status.COMPLETED, Status.INCOMPLETE}:
@@ -67,7 +67,7 @@ def _answered(ask: Ask, autocontinue: bool, *, name: str | None) -> Response:
 def _continued(user_id: str, job: Job) -> Job | None:
     """Let an answer that was cut off go on, once. If that fails, there is still the first part."""
     message = {"role": "user", "content": CONTINUE}
-    ask = Ask(message=message, conversation_id=job.conversation_id, parent_id=job.answer_id, model=job.model)
+    ask = Submission(message=message, conversation_id=job.conversation_id, parent_id=job.answer_id, model=job.model)
     try:
         more = waiting.finished(context(), submit(context(), user_id, ask))
     except ChatrelayError as error:

@@ -12,7 +12,7 @@ from api.dialects.openai import wire
 from api.dialects.openai.failures import ProviderFailed
 from api.http.bodies import Body
 from api.jobs import waiting
-from api.jobs.submission import Ask, submit
+from api.jobs.submission import Submission, submit
 from api.schemas.chat import TextPart
 from api.schemas.jobs import ModelName
 from shared.messages.answer import text_of
@@ -60,7 +60,9 @@ class ModerationRequest(Body):
 def judge() -> Response:
     """Judge an input; the provider's moderation object is passed on as it is."""
     body = wire.read(ModerationRequest)
-    asked = Ask(messages=body.messages(), kind=Kind.MODERATION, model=body.model or context().config.moderation_model, stored=False)
+    asked = Submission(
+        messages=body.messages(), kind=Kind.MODERATION, model=body.model or context().config.moderation_model, stored=False
+    )
     key = request.headers.get("Idempotency-Key")
     job = waiting.finished(context(), submit(context(), identity.principal().user_id, asked, key, retry=wire.retry()))
     if job.status is not Status.COMPLETED:

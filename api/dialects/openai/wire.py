@@ -18,7 +18,7 @@ from api.http import bodies
 from api.jobs import control
 from api.jobs.idempotency import Retry
 from shared.errors import ChatrelayError, InvalidRequest, NotFound, Unauthorized
-from shared.models import Job, Wire
+from shared.models import Job, ObjectType
 
 PATH = "/v1"
 VERSION = "2020-10-01"
@@ -42,7 +42,7 @@ got for the whole. It is no event of the answer, and has no number."""
 GONE = {"message": "This was deleted.", "type": "invalid_request_error", "param": None, "code": "not_found"}
 
 JOB_HEADER = "x-chatrelay-job-id"
-PREFIXES = {Wire.CHAT_COMPLETION: "chatcmpl-", Wire.RESPONSE: "resp_"}
+PREFIXES = {ObjectType.CHAT_COMPLETION: "chatcmpl-", ObjectType.RESPONSE: "resp_"}
 _JOB_PREFIX = "job_"
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -130,7 +130,7 @@ def starting_after() -> int:
     return int(given)
 
 
-def find(wire: Wire, public: str, *, param: str) -> Job:
+def find(wire: ObjectType, public: str, *, param: str) -> Job:
     """Find the caller's job by its id on this wire.
 
     Raises:
@@ -148,7 +148,7 @@ def find(wire: Wire, public: str, *, param: str) -> Job:
     raise unknown(wire, public, param=param)
 
 
-def unknown(wire: Wire, public: str, *, param: str) -> NotFound:
+def unknown(wire: ObjectType, public: str, *, param: str) -> NotFound:
     """Say that there is nothing of the caller's under an id."""
     return NotFound(f"No {wire} was found under the id '{public}'.", param=param)
 

@@ -64,7 +64,7 @@ def append(client: redis.Redis, job: Job) -> Append:
 
     def appended(*entries: Event, rewrite: bool = False) -> None:
         verdict, tail[0] = write(client, list(entries), tail[0], job_id=job.id, rewrite=rewrite)
-        assert verdict is stream.Verdict.OK
+        assert verdict is stream.WriteVerdict.OK
 
     return appended
 

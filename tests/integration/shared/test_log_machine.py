@@ -24,7 +24,7 @@ from shared.events import Event
 from shared.ids import new_id
 from shared.log import stream
 from shared.log.opening import opening
-from shared.log.stream import Verdict
+from shared.log.stream import WriteVerdict
 from tests.integration.entries import Listener, logged
 from workers.log.flusher import Flusher
 from workers.log.job_log import JobLog
@@ -95,7 +95,7 @@ class LogMachine(RuleBasedStateMachine):
         first = opening(found, attempt=attempt, model="demo", reason="worker_lost", log_seq=self.row_seq, trusted=trusted)
         return JobLog(self.job_id, attempt, found, first, expiry_ms=EXPIRY_MS, lease_end=ENDLESS, last_seq=last_seq)
 
-    def send(self, log: JobLog, *, lease_us: int = 0, answered: bool = True) -> Verdict:
+    def send(self, log: JobLog, *, lease_us: int = 0, answered: bool = True) -> WriteVerdict:
         write = log.write(lease_us)
         reply = cast("Any", self.client.execute_command(*write.command()))
         return self.flusher._settle(log, write, reply) if answered else stream.written(reply).verdict
@@ -118,13 +118,13 @@ class LogMachine(RuleBasedStateMachine):
 
     @rule(answered=st.booleans())
     def flush(self, answered: bool) -> None:
-        assert self.send(self.owner, answered=answered) in (Verdict.OK, Verdict.HOLE)
+        assert self.send(self.owner, answered=answered) in (WriteVerdict.OK, WriteVerdict.HOLE)
         assert not self.owner.is_lost
 
     @rule()
     def renew(self) -> None:
         """The tick looks at the log, and the renewal tells the row of it."""
-        if self.send(self.owner) is Verdict.OK:
+        if self.send(self.owner) is WriteVerdict.OK:
             self.row_epoch = self.epoch
         self.row_seq = max(self.row_seq, self.owner.last_seq)
 
@@ -153,7 +153,7 @@ class LogMachine(RuleBasedStateMachine):
         log.append(events.DELTA, {"delta": {"content": "stale"}})
         is_fenced = any(event.attempt > log.attempt for event in logged(self.client, self.job_id))
         verdict = self.send(log, lease_us=data.draw(st.sampled_from([0, LAPSED_US])) if is_fenced else LAPSED_US, answered=answered)
-        assert verdict in (Verdict.LAPSED, Verdict.FENCED)
+        assert verdict in (WriteVerdict.LAPSED, WriteVerdict.FENCED)
 
     # Redis
 

@@ -9,11 +9,11 @@ from dev.testing.stack import Redis
 from shared import events, keyspace
 from shared.events import Event
 from shared.log import stream
-from shared.log.stream import Verdict, Write
+from shared.log.stream import Write, WriteVerdict
 from tests.integration.entries import EXPIRY_MS, JOB, Listener, begun, clock_us, completed, delta, logged, restarted, started, write
 
 KEY = keyspace.log_key(JOB)
-OK, HOLE, FENCED, CLOSED, LAPSED = Verdict.OK, Verdict.HOLE, Verdict.FENCED, Verdict.CLOSED, Verdict.LAPSED
+OK, HOLE, FENCED, CLOSED, LAPSED = WriteVerdict.OK, WriteVerdict.HOLE, WriteVerdict.FENCED, WriteVerdict.CLOSED, WriteVerdict.LAPSED
 
 
 @pytest.fixture

@@ -16,12 +16,12 @@ from shared.agents.requests import ANSWER_FIELDS, Ask, Outcome, Trouble
 from shared.config import Settings
 from workers.loop import Loop
 from workers.providers.agent.provider import AgentProvider
-from workers.providers.base import Piece, ProviderError, Question, Thread
+from workers.providers.base import Chunk, CompletionRequest, ProviderError, Thread
 
 WORKER = "worker_1"
-QUESTION = Question("agent", [{"role": "user", "content": "Hello"}])
+QUESTION = CompletionRequest("agent", [{"role": "user", "content": "Hello"}])
 ANSWER = {**dict.fromkeys(ANSWER_FIELDS, ""), "response_id": "r", "conversation_id": "c", "content": "Hi"}
-KNOWN = Question("agent", QUESTION.messages, thread=Thread({"agent": "a", "conversation_id": "c", "response_id": "r"}))
+KNOWN = CompletionRequest("agent", QUESTION.messages, thread=Thread({"agent": "a", "conversation_id": "c", "response_id": "r"}))
 
 Behaviour = Callable[["Office", str, Ask], None]
 
@@ -124,14 +124,14 @@ class Desk:
         channel = keyspace.agent_news_channel(WORKER)
         wait_until(lambda: redis.client.pubsub_numsub(channel)[0][1], "the provider to listen")
 
-    def answer(self, question: Question = QUESTION) -> list[Piece]:
+    def answer(self, question: CompletionRequest = QUESTION) -> list[Chunk]:
         return self.loop.run(self._answer(question))
 
-    async def _answer(self, question: Question) -> list[Piece]:
+    async def _answer(self, question: CompletionRequest) -> list[Chunk]:
         async with aclosing(self.provider.answer(question)) as pieces:
             return [piece async for piece in pieces]
 
-    def trouble(self, question: Question = QUESTION) -> ProviderError:
+    def trouble(self, question: CompletionRequest = QUESTION) -> ProviderError:
         with pytest.raises(ProviderError) as raised:
             self.answer(question)
         return raised.value
@@ -172,7 +172,7 @@ def test_an_answer(desk: Desk, empty_redis: Redis) -> None:
     with office(empty_redis, a=answering) as opened:
         (piece,) = desk.answer()
     origin = {"agent": "a", "id": "", "response_id": "r", "conversation_id": "c", "error": ""}
-    assert piece == Piece({"content": "Hi"}, "stop", None, origin)
+    assert piece == Chunk({"content": "Hi"}, "stop", None, origin)
     (_, ask) = opened.asked[0]
     assert ask.opens
     assert ask.request["content"] == "Hello"
@@ -280,7 +280,7 @@ def test_while_there_is_nothing_to_say_there_are_signs_of_life(desk: Desk, empty
         opened.client.set(keyspace.agent_busy_key("a"), "another ask", px=2_500)
         threading.Timer(3.5, lambda: opened.settle("a", opened.asked[0][1], Outcome(answer=ANSWER))).start()
         *signs, answer = desk.answer()
-    assert set(signs) == {Piece()}
+    assert set(signs) == {Chunk()}
     assert len(signs) >= 3
     assert answer.finish_reason == "stop"
 
@@ -317,7 +317,7 @@ def test_first_come_first_served(desk: Desk, empty_redis: Redis) -> None:
 
     async def ask_all() -> None:
         async def one(number: int) -> None:
-            question = Question("agent", [{"role": "user", "content": str(number)}])
+            question = CompletionRequest("agent", [{"role": "user", "content": str(number)}])
             async with aclosing(desk.provider.answer(question)) as pieces:
                 assert [piece async for piece in pieces][-1].finish_reason == "stop"
 

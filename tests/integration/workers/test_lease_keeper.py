@@ -22,8 +22,8 @@ from tests.integration.flushing import on_a_loop, until
 from tests.integration.jobs import Jobs
 from tests.integration.working import Desk, Provider
 from workers.lease import cancel_listener, clock
-from workers.lease.keeper import Keeper
-from workers.lease.lease import Hold, Holds, Stop
+from workers.lease.keeper import LeaseKeeper
+from workers.lease.lease import Lease, Leases, Stop
 
 LONG_AGO_SECONDS = 100.0
 
@@ -42,7 +42,7 @@ def desk(config: Settings, jobs: Jobs) -> Iterator[Desk]:
     made.loop.stop()
 
 
-def claimed(desk: Desk) -> Hold:
+def claimed(desk: Desk) -> Lease:
     hold = desk.keeper.claim()
     assert hold is not None
     return hold
@@ -77,7 +77,7 @@ def test_jobs_that_spend_all_connections_cost_no_lease(
 ) -> None:
     monkeypatch.setattr(database, "POOL_WAIT_SECONDS", 0.1)
     busy = Database(jobs.database.engine.url.render_as_string(hide_password=False), connections=1)
-    keeper = Keeper(config, busy, jobs.database, desk.loop, desk.flusher, desk.holds, "worker_1")
+    keeper = LeaseKeeper(config, busy, jobs.database, desk.loop, desk.flusher, desk.holds, "worker_1")
     with busy.read() as session:
         session.execute(select(1))
         with pytest.raises(DatabaseUnavailable):
@@ -202,7 +202,7 @@ def test_a_keeper_that_breaks_ends_the_process(desk: Desk, monkeypatch: pytest.M
 @on_a_loop
 async def test_cancels_are_heard_also_after_the_connection_was_cut(empty_redis: Redis) -> None:
     client = redis_clients.nonblocking(empty_redis.url, answer_seconds=None)
-    holds = Holds()
+    holds = Leases()
     listening = asyncio.create_task(cancel_listener.listen(client, holds))
 
     def hears(job_id: str) -> bool:

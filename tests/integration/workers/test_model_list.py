@@ -11,7 +11,7 @@ from openai import AsyncOpenAI, OpenAIError
 
 from dev.testing.stack import Redis
 from shared import keyspace, redis_clients
-from workers.providers.model_list import FRESH_SECONDS, LOOK_SECONDS, Catalogue
+from workers.providers.model_list import FRESH_SECONDS, LOOK_SECONDS, ModelList
 
 
 class Provider:
@@ -42,7 +42,7 @@ def look(empty_redis: Redis, provider: Provider) -> Callable[[], None]:
         http = httpx2.AsyncClient(transport=httpx2.MockTransport(provider.answer))
         sdk = AsyncOpenAI(api_key="k", base_url="http://models/v1", max_retries=0, http_client=http)
         try:
-            await Catalogue(client, sdk).look()
+            await ModelList(client, sdk).look()
         finally:
             await sdk.close()
             await client.aclose()

@@ -12,12 +12,12 @@ import pytest
 from dev.testing.stack import Redis
 from shared import redis_clients
 from workers.providers import model_list, openai
-from workers.providers.base import Piece, ProviderError, Question
-from workers.providers.model_list import Catalogue
+from workers.providers.base import Chunk, CompletionRequest, ProviderError
+from workers.providers.model_list import ModelList
 from workers.providers.openai import OpenAIProvider
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-QUESTION = Question("m", [{"role": "user", "content": "Hello"}])
+QUESTION = CompletionRequest("m", [{"role": "user", "content": "Hello"}])
 
 
 def chunked(data: bytes) -> bytes:
@@ -66,8 +66,8 @@ def answering(answer: bytes, *, hangs_up: bool = True) -> Iterator[Odd]:
     server.close()
 
 
-def ask(url: str) -> list[Piece]:
-    async def collect() -> list[Piece]:
+def ask(url: str) -> list[Chunk]:
+    async def collect() -> list[Chunk]:
         provider = OpenAIProvider("sk-0123456789", url)
         try:
             return [piece async for piece in provider.answer(QUESTION)]
@@ -98,7 +98,7 @@ def test_what_breaks_off_may_go_well_another_time(answer: bytes) -> None:
 def test_an_answer_that_is_whole_needs_no_goodbye(monkeypatch: pytest.MonkeyPatch, *, hangs_up: bool) -> None:
     monkeypatch.setattr(openai, "USAGE_SECONDS", 0.2)
     with answering(HEAD + said(content="a") + said("stop"), hangs_up=hangs_up) as server:
-        assert ask(server.url) == [Piece({"content": "a"}), Piece({}, "stop")]
+        assert ask(server.url) == [Chunk({"content": "a"}), Chunk({}, "stop")]
 
 
 @pytest.mark.parametrize("reason", ["", "stop"])
@@ -115,7 +115,7 @@ def test_what_is_odd_behind_a_whole_answer_takes_nothing_away() -> None:
     usage = chunked(b'data: {"choices": [], "usage": {"prompt_tokens": 1.5}}\n\n')
     for odd in (usage, chunked(b"data: {\n\n"), chunked(b'data: {"error": "too late"}\n\n')):
         with answering(HEAD + said(content="a") + said("stop") + odd + b"0\r\n\r\n") as server:
-            assert ask(server.url) == [Piece({"content": "a"}), Piece({}, "stop")]
+            assert ask(server.url) == [Chunk({"content": "a"}), Chunk({}, "stop")]
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_an_odd_list_of_models_ends_no_worker(empty_redis: Redis, monkeypatch: p
 
     async def keep(url: str) -> None:
         provider, client = OpenAIProvider("k", url), redis_clients.nonblocking(empty_redis.url)
-        keeping = asyncio.create_task(Catalogue(client, provider.client).keep())
+        keeping = asyncio.create_task(ModelList(client, provider.client).keep())
         async with asyncio.timeout(20):
             while not server.asked:
                 await asyncio.sleep(0.01)

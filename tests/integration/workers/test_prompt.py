@@ -13,7 +13,7 @@ from shared.models import Conversation, Message, User
 from shared.vault import Vault
 from tests.integration.jobs import Jobs
 from workers.prompt import prompt
-from workers.providers.base import Question, Thread
+from workers.providers.base import CompletionRequest, Thread
 
 ENDLESS = 10_000
 
@@ -292,7 +292,7 @@ def test_an_image_counts(jobs: Jobs) -> None:
     assert shown(jobs, looking(jobs, 0), 700) == [assistant("two"), user("three")]
 
 
-def asked(jobs: Jobs, job_id: str, config: Settings) -> Question:
+def asked(jobs: Jobs, job_id: str, config: Settings) -> CompletionRequest:
     with jobs.database.read() as session:
         return prompt.question(session, jobs.row(job_id), config)
 

@@ -19,13 +19,13 @@ from shared.models import Job, OnInterrupt, Status, User
 from tests.integration.entries import begun, logged, write
 from tests.integration.jobs import MINUTE_MS, Jobs
 from tests.integration.working import Desk, working
-from workers.lease.lease import Hold, Stop
-from workers.providers.base import Piece, ProviderError
+from workers.lease.lease import Lease, Stop
+from workers.providers.base import Chunk, ProviderError
 from workers.run import attempt, job
-from workers.run.attempt import Streaming
+from workers.run.attempt import AttemptRunner
 from workers.sweep import Sweep
 
-STOP = Piece({}, "stop")
+STOP = Chunk({}, "stop")
 BUSY = ProviderError("Busy", code="busy", retryable=True, http_status=503)
 JUMP = events.LOG_LOST_JUMP
 
@@ -60,7 +60,7 @@ def test_a_job_is_carried_to_its_end(jobs: Jobs, config: Settings, empty_redis: 
     conversation = jobs.conversation()
     job_id, following = jobs.queue(conversation=conversation), jobs.queue(conversation=conversation)
     usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
-    with working(config, jobs.database, ["Hel", "lo", STOP, Piece(usage=usage)]) as desk, desk.running():
+    with working(config, jobs.database, ["Hel", "lo", STOP, Chunk(usage=usage)]) as desk, desk.running():
         pass
     row = jobs.row(job_id)
 
@@ -175,15 +175,15 @@ def test_a_deadline_ends_a_job(jobs: Jobs, config: Settings, said: list[Any]) ->
 def test_the_log_of_a_job_that_is_deleted_as_it_ends_does_not_come_back(
     jobs: Jobs, config: Settings, empty_redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job_id, close = jobs.queue(), Streaming.close
+    job_id, close = jobs.queue(), AttemptRunner.close
 
-    async def overtaken(streaming: Streaming, hold: Hold, terminal: Event) -> bool:
+    async def overtaken(streaming: AttemptRunner, hold: Lease, terminal: Event) -> bool:
         with jobs.database.write() as session:
             session.delete(session.get_one(Job, job_id))
         empty_redis.client.delete(keyspace.log_key(job_id))
         return await close(streaming, hold, terminal)
 
-    monkeypatch.setattr(Streaming, "close", overtaken)
+    monkeypatch.setattr(AttemptRunner, "close", overtaken)
     with working(config, jobs.database, ["a", STOP]) as desk, desk.running():
         pass
 
@@ -355,7 +355,7 @@ def test_a_stop_that_is_swallowed_before_it_opens_stops_it_all_the_same(
     jobs: Jobs, config: Settings, empty_redis: Redis, slow_to_read: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = orphaned(jobs, empty_redis.client)
-    monkeypatch.setattr(Hold, "_interrupt", lambda _: None)
+    monkeypatch.setattr(Lease, "_interrupt", lambda _: None)
     before_it_opens(jobs, config, job, slow_to_read, lambda desk: desk.holds.all()[0].stop(Stop.DRAINED))
 
     assert jobs.row(job.id).status is Status.QUEUED

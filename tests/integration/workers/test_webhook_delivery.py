@@ -13,7 +13,7 @@ from shared.database import now_ms
 from shared.ids import new_id
 from shared.jobs import ending
 from shared.jobs.webhook_events import TEST_RESPONSE, delivery
-from shared.models import Job, Status, WebhookDelivery, WebhookEndpoint, Wire
+from shared.models import Job, ObjectType, Status, WebhookDelivery, WebhookEndpoint
 from shared.vault import Vault
 from tests.integration.entries import begun
 from tests.integration.jobs import Jobs
@@ -45,14 +45,14 @@ def end(jobs: Jobs, job: Job) -> None:
 @pytest.mark.parametrize(
     ("wire", "asked", "types", "count"),
     [
-        (Wire.RESPONSE, {"background": True}, ("response.completed",), 1),
-        (Wire.RESPONSE, {"background": True}, ("response.failed",), 0),
-        (Wire.RESPONSE, {"background": False}, ("response.completed",), 0),
-        (Wire.JOB, None, ("response.completed",), 0),
+        (ObjectType.RESPONSE, {"background": True}, ("response.completed",), 1),
+        (ObjectType.RESPONSE, {"background": True}, ("response.failed",), 0),
+        (ObjectType.RESPONSE, {"background": False}, ("response.completed",), 0),
+        (ObjectType.JOB, None, ("response.completed",), 0),
     ],
 )
 def test_the_end_of_a_response_makes_its_deliveries(
-    jobs: Jobs, config: Settings, wire: Wire, asked: dict[str, bool] | None, types: tuple[str, ...], count: int
+    jobs: Jobs, config: Settings, wire: ObjectType, asked: dict[str, bool] | None, types: tuple[str, ...], count: int
 ) -> None:
     job = jobs.claimed(wire=wire, wire_request=asked)
     endpoint(jobs, config, job.user_id, *types)

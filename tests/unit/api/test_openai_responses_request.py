@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from api.dialects.openai.responses.request import ResponseRequest, ask
 from shared.errors import InvalidRequest
-from shared.models import OnInterrupt, Wire
+from shared.models import ObjectType, OnInterrupt
 
 WHO = {"user": "u", "safety_identifier": "s", "prompt_cache_key": "k"}
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer", "default": None}}}
@@ -58,7 +58,7 @@ def test_what_was_asked_is_kept_in_its_own_words_and_nothing_else() -> None:
         "conversation": "conv_1",
         "input": [{"type": "message", "role": "user", "content": "Hi"}],
     }
-    assert (made.wire, made.system, made.keeps_system, made.metadata) == (Wire.RESPONSE, "Be brief.", False, {"a": "b"})
+    assert (made.wire, made.system, made.keeps_system, made.metadata) == (ObjectType.RESPONSE, "Be brief.", False, {"a": "b"})
     assert (
         made.digest()
         == asked(

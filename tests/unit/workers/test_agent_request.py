@@ -5,7 +5,7 @@ from typing import Any
 
 from shared.agents.requests import REQUEST_FIELDS
 from workers.providers.agent import request as agent_request
-from workers.providers.base import Question, Thread
+from workers.providers.base import CompletionRequest, Thread
 
 ORIGIN = {"agent": "a", "id": "", "response_id": "r", "conversation_id": "c", "error": ""}
 TALK: list[dict[str, Any]] = [
@@ -17,7 +17,7 @@ TALK: list[dict[str, Any]] = [
 
 
 def request(messages: list[dict[str, Any]], **thread: Any) -> dict[str, str]:
-    asked = agent_request.request(Question("agent", messages, thread=Thread(**thread)))
+    asked = agent_request.request(CompletionRequest("agent", messages, thread=Thread(**thread)))
     assert tuple(asked) == REQUEST_FIELDS
     return asked
 

@@ -6,7 +6,7 @@ import pytest
 
 from shared.models import Job, Status
 from workers.lease import clock
-from workers.lease.lease import Hold, Holds, Stop
+from workers.lease.lease import Lease, Leases, Stop
 from workers.loop import Loop
 
 
@@ -17,15 +17,15 @@ def loop() -> Iterator[Loop]:
     made.stop()
 
 
-def hold(loop: Loop, attempt: int = 1) -> Hold:
+def hold(loop: Loop, attempt: int = 1) -> Lease:
     job = Job(id="job_1", user_id="user_1", status=Status.IN_PROGRESS, model="m", request={}, deadline_ms=2**60)
     job.attempt, job.lease_until_ms, job.log_seq = attempt, 8_000, 0
-    return Hold(job, loop, claimed=clock.seconds(), lease_seconds=8)
+    return Lease(job, loop, claimed=clock.seconds(), lease_seconds=8)
 
 
 def test_an_attempt_that_is_over_does_not_unregister_its_successor(loop: Loop) -> None:
     # Given a process that was paused, and has claimed what it held itself
-    holds = Holds()
+    holds = Leases()
     sleeper, successor = hold(loop), hold(loop, attempt=2)
     holds.add(sleeper)
     holds.add(successor)
@@ -39,7 +39,7 @@ def test_an_attempt_that_is_over_does_not_unregister_its_successor(loop: Loop) -
 
 
 def test_a_cancel_that_is_faster_than_the_claim_takes_effect(loop: Loop) -> None:
-    holds = Holds()
+    holds = Leases()
     holds.cancel("job_1")
     late = hold(loop)
     holds.add(late)
@@ -47,7 +47,7 @@ def test_a_cancel_that_is_faster_than_the_claim_takes_effect(loop: Loop) -> None
 
 
 def test_a_drain_that_is_faster_than_the_claim_takes_effect(loop: Loop) -> None:
-    holds = Holds()
+    holds = Leases()
     early, late = hold(loop), hold(loop, attempt=2)
     holds.add(early)
     holds.drain()

@@ -10,7 +10,7 @@ import pytest
 from openai import AsyncOpenAI
 
 from shared.models import Kind
-from workers.providers.base import Piece, ProviderError, Question
+from workers.providers.base import Chunk, CompletionRequest, ProviderError
 from workers.providers.moderation import Moderation
 
 OMNI = "omni-moderation-latest"
@@ -47,25 +47,25 @@ class Judge:
             raise says
         return says
 
-    def answer(self, question: Question) -> list[Piece]:
+    def answer(self, question: CompletionRequest) -> list[Chunk]:
         """What a job that asks for a judgement is told."""
 
-        async def collect() -> list[Piece]:
+        async def collect() -> list[Chunk]:
             return [piece async for piece in self.moderation.answer(question)]
 
         return asyncio.run(collect())
 
-    def check(self, question: Question) -> list[Piece]:
+    def check(self, question: CompletionRequest) -> list[Chunk]:
         """What comes before an answer."""
 
-        async def collect() -> list[Piece]:
+        async def collect() -> list[Chunk]:
             return [piece async for piece in self.moderation.check(question)]
 
         return asyncio.run(collect())
 
 
-def question(content: Any = "Hello", *more: dict[str, Any], **fields: Any) -> Question:
-    return Question("m", [{"role": "system", "content": "s"}, {"role": "user", "content": content}, *more], **fields)
+def question(content: Any = "Hello", *more: dict[str, Any], **fields: Any) -> CompletionRequest:
+    return CompletionRequest("m", [{"role": "system", "content": "s"}, {"role": "user", "content": content}, *more], **fields)
 
 
 def test_a_judgement_is_the_moderation_object_unchanged() -> None:
@@ -76,7 +76,7 @@ def test_a_judgement_is_the_moderation_object_unchanged() -> None:
     assert delta is not None
     assert orjson.loads(delta["content"]) == judgement("hate")
     assert (finish_reason, usage) == ("stop", ZEROS)
-    assert [piece for piece in pieces[:-1] if piece != Piece()] == []
+    assert [piece for piece in pieces[:-1] if piece != Chunk()] == []
     assert judge.heard == [{"model": OMNI, "input": "Hello"}]
 
 
@@ -84,7 +84,7 @@ def test_the_newest_message_of_the_user_is_judged() -> None:
     judge = Judge(judgement())
     judge.check(question("old", {"role": "user", "content": "new"}, {"role": "assistant", "content": "answer"}))
     judge.check(question([TEXT], {"role": "user", "content": [picture("new")]}))
-    judge.check(Question("m", [{"role": "system", "content": "all there is"}]))
+    judge.check(CompletionRequest("m", [{"role": "system", "content": "all there is"}]))
 
     assert [heard["input"] for heard in judge.heard] == ["new", [picture("new")], "all there is"]
 
@@ -105,7 +105,7 @@ def test_images_are_judged_one_a_call(content: list[dict[str, Any]], inputs: lis
     signs = judge.check(question(content))
 
     assert [heard["input"] for heard in judge.heard] == inputs
-    assert signs == [Piece()] * len(inputs)
+    assert signs == [Chunk()] * len(inputs)
 
 
 def test_all_that_comes_with_a_question_is_judged_texts_in_one_call() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from openai import APIStatusError
 
 from workers.providers import openai
-from workers.providers.base import Piece, ProviderError
+from workers.providers.base import Chunk, ProviderError
 
 BODY = (
     b': hello\n\nevent: x\ndata: {"a": 1}\n\ndata:{"b": "\xc3\xa4"}\n\ndata:  {"c": 3}  \n\ndata: [DONE]\n\ndata: {"late": 1}\n\n'
@@ -65,19 +65,19 @@ def chunk(**choice: Any) -> bytes:
 @pytest.mark.parametrize(
     ("data", "piece"),
     [
-        (chunk(delta={"content": "a"}), Piece({"content": "a"})),
-        (chunk(delta={}, finish_reason="stop"), Piece({}, "stop")),
-        (chunk(delta={"content": None, "x_vendor": [1]}), Piece({"content": None, "x_vendor": [1]})),
+        (chunk(delta={"content": "a"}), Chunk({"content": "a"})),
+        (chunk(delta={}, finish_reason="stop"), Chunk({}, "stop")),
+        (chunk(delta={"content": None, "x_vendor": [1]}), Chunk({"content": None, "x_vendor": [1]})),
         (chunk(delta={"tool_calls": [{"index": 0, "function": {"arguments": "{"}}]}), None),
         (chunk(delta={"tool_calls": [{"function": None}]}), None),
-        (b'{"choices": [], "usage": {"prompt_tokens": 1}}', Piece(None, None, {"prompt_tokens": 1})),
-        (b'{"choices": null, "usage": null}', Piece()),
-        (b'{"error": null}', Piece()),
-        (b"{}", Piece()),
+        (b'{"choices": [], "usage": {"prompt_tokens": 1}}', Chunk(None, None, {"prompt_tokens": 1})),
+        (b'{"choices": null, "usage": null}', Chunk()),
+        (b'{"error": null}', Chunk()),
+        (b"{}", Chunk()),
     ],
 )
-def test_a_chunk_is_read_as_it_came(data: bytes, piece: Piece | None) -> None:
-    assert openai._piece(data) == (piece or Piece(orjson.loads(data)["choices"][0]["delta"]))
+def test_a_chunk_is_read_as_it_came(data: bytes, piece: Chunk | None) -> None:
+    assert openai._piece(data) == (piece or Chunk(orjson.loads(data)["choices"][0]["delta"]))
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from shared.config import Settings
 from shared.ids import new_id
 from workers.providers.agent import request
 from workers.providers.agent.news import AgentNews, Waiting
-from workers.providers.base import Piece, ProviderError, Question
+from workers.providers.base import Chunk, CompletionRequest, ProviderError
 
 POLL_SECONDS = 0.1
 """How often an idle agent is looked for (with jitter)."""
@@ -51,12 +51,12 @@ class AgentProvider:
         """Hear what becomes of this worker's asks, for ever."""
         await self.news.listen(redis_clients.nonblocking(self.config.redis_url, answer_seconds=None))
 
-    async def answer(self, question: Question) -> AsyncGenerator[Piece, None]:
+    async def answer(self, question: CompletionRequest) -> AsyncGenerator[Chunk, None]:
         """Ask an agent; see `Provider.answer`. While it is at work a piece that says nothing comes every few seconds."""
         asking = asyncio.create_task(_Asking(self, question).run())
         try:
             while not (await asyncio.wait({asking}, timeout=self._sign_seconds))[0]:
-                yield Piece()
+                yield Chunk()
             yield asking.result()
         finally:
             asking.cancel()
@@ -70,7 +70,7 @@ class AgentProvider:
 class _Asking:
     """One question's way to an answer."""
 
-    def __init__(self, provider: AgentProvider, question: Question) -> None:
+    def __init__(self, provider: AgentProvider, question: CompletionRequest) -> None:
         self._provider = provider
         self._redis = provider.redis
         self._config = provider.config
@@ -79,7 +79,7 @@ class _Asking:
         self._until = _now() + self._config.agent_wait_seconds
         self._passed_over: dict[str, float] = {}
 
-    async def run(self) -> Piece:
+    async def run(self) -> Chunk:
         """Find an agent and ask it; where that begins a conversation and the agent fails, ask another.
 
         Raises:
@@ -198,10 +198,10 @@ def _broke_off(failed: Outcome | None) -> bool:
     return failed is not None and failed.trouble is not Trouble.PING_FAILED
 
 
-def _piece(agent_id: str, answer: dict[str, str]) -> Piece:
+def _piece(agent_id: str, answer: dict[str, str]) -> Chunk:
     """Make an answer of what the agent said. Its text is the answer's, and is not kept twice."""
     origin = {"agent": agent_id, **{name: said for name, said in answer.items() if name != "content"}}
-    return Piece({"content": answer["content"]}, "stop", origin=origin)
+    return Chunk({"content": answer["content"]}, "stop", origin=origin)
 
 
 def _error(outcome: Outcome) -> ProviderError:

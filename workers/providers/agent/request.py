@@ -3,7 +3,7 @@
 import uuid
 from typing import Any
 
-from workers.providers.base import Question, Thread
+from workers.providers.base import CompletionRequest, Thread
 
 IMAGE = "[image]"
 
@@ -15,7 +15,7 @@ def wanted_agent(thread: Thread) -> str | None:
     return agent
 
 
-def request(question: Question) -> dict[str, str]:
+def request(question: CompletionRequest) -> dict[str, str]:
     """Put the question into the agents' words (`shared.asks.REQUEST_FIELDS`); ids that nobody gave are made up."""
     thread = question.thread
     origin = thread.origin or {}

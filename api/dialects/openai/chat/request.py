@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from api.http.bodies import Body
-from api.jobs.submission import Ask
+from api.jobs.submission import Submission
 from api.schemas.chat import CalledFunction, ChatMessage, ImagePart, Parameters, TextPart, ToolCall
 from api.schemas.jobs import MAX_MESSAGES, Metadata, ModelName
-from shared.models import OnInterrupt, Wire
+from shared.models import ObjectType, OnInterrupt
 
 Fields = dict[str, Any]
 SENT_BACK = {"annotations", "audio", "function_call", "parsed"}
@@ -110,16 +110,16 @@ _OURS = {"messages", "model", "stream", "stream_options", "store", "metadata", "
 _WITHOUT_EFFECT = {"n", "logprobs", "top_logprobs", "modalities"}
 
 
-def ask(body: ChatRequest) -> Ask:
+def ask(body: ChatRequest) -> Submission:
     """Tell what is asked. What a stream has shown it cannot take back, so a job that is streamed is not begun anew."""
     options = body.stream_options or StreamOptions()
-    return Ask(
+    return Submission(
         messages=[message.said() for message in body.messages],
         model=body.model,
         metadata=body.metadata or {},
         on_interrupt=body.on_interrupt or (OnInterrupt.FAIL if body.stream else OnInterrupt.RESTART),
         parameters=body.model_dump(exclude_none=True, exclude=_OURS | _WITHOUT_EFFECT),
-        wire=Wire.CHAT_COMPLETION,
+        wire=ObjectType.CHAT_COMPLETION,
         wire_request={
             "stream": bool(body.stream),
             "include_usage": bool(options.include_usage),

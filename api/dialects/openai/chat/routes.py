@@ -23,7 +23,7 @@ from api.streaming.following import follow
 from shared import events
 from shared.errors import NotFound, Unavailable
 from shared.events import Event
-from shared.models import Job, Status, Wire
+from shared.models import Job, ObjectType, Status
 
 Fields = dict[str, Any]
 ANSWERED = (Status.COMPLETED, Status.INCOMPLETE)
@@ -71,7 +71,7 @@ def _begun(job: Job, told: Iterator[Event | None]) -> Iterator[Event | None]:
 @blueprint.get("/chat/completions/<completion_id>/stream")
 def stream(completion_id: str) -> Response:
     """Take a chat completion's stream up again, after a number."""
-    job = wire.find(Wire.CHAT_COMPLETION, completion_id, param="completion_id")
+    job = wire.find(ObjectType.CHAT_COMPLETION, completion_id, param="completion_id")
     return _streamed(job, follow(context(), job, 0), wire.starting_after())
 
 
@@ -86,7 +86,7 @@ def index() -> Response:
     """List the stored chat completions, the oldest first unless asked otherwise; of one model, or with some metadata."""
     is_descending, limit = paging.is_descending(paging.ASCENDING), paging.limit()
     mine = Job.user_id == identity.principal().user_id
-    query = select(Job).where(mine, Job.wire == Wire.CHAT_COMPLETION, Job.stored, Job.status.in_(ANSWERED))
+    query = select(Job).where(mine, Job.wire == ObjectType.CHAT_COMPLETION, Job.stored, Job.status.in_(ANSWERED))
     if after := request.args.get("after"):
         last = _stored(after, param="after")
         later = (Job.created_ms > last.created_ms) | ((Job.created_ms == last.created_ms) & (Job.id > last.id))
@@ -156,9 +156,9 @@ def _message(message_id: str, said: Fields) -> Fields:
 
 
 def _stored(completion_id: str, param: str = "completion_id") -> Job:
-    job = wire.find(Wire.CHAT_COMPLETION, completion_id, param=param)
+    job = wire.find(ObjectType.CHAT_COMPLETION, completion_id, param=param)
     if not job.stored:
-        raise wire.unknown(Wire.CHAT_COMPLETION, completion_id, param=param)
+        raise wire.unknown(ObjectType.CHAT_COMPLETION, completion_id, param=param)
     return job
 
 

@@ -10,11 +10,11 @@ from pydantic import Field, field_validator, model_validator
 
 from api.dialects.openai import items
 from api.http.bodies import Body
-from api.jobs.submission import Ask
+from api.jobs.submission import Submission
 from api.schemas.chat import INT64_MAX, MAX_TOOLS, FunctionTool, refuse_choice
 from api.schemas.jobs import Metadata, ModelName
 from shared.errors import InvalidRequest
-from shared.models import OnInterrupt, Wire
+from shared.models import ObjectType, OnInterrupt
 from shared.models.conversation import NAME_CHARS
 
 Fields = dict[str, Any]
@@ -165,7 +165,7 @@ class ResponseRequest(Question):
         return self
 
 
-def ask(body: ResponseRequest, before: list[Fields], **where: Any) -> Ask:
+def ask(body: ResponseRequest, before: list[Fields], **where: Any) -> Submission:
     """Tell what is asked.
 
     Args:
@@ -181,7 +181,7 @@ def ask(body: ResponseRequest, before: list[Fields], **where: Any) -> Ask:
         raise InvalidRequest("There is nothing in the input that could be answered.", param="input")
     is_kept = body.store is not False or body.conversation is not None
     turn: Fields = {"message": messages[-1], "leading": messages[:-1]} if is_kept else {"messages": [*before, *messages]}
-    return Ask(
+    return Submission(
         **turn,
         **where,
         model=body.model,
@@ -190,7 +190,7 @@ def ask(body: ResponseRequest, before: list[Fields], **where: Any) -> Ask:
         metadata=body.metadata or {},
         on_interrupt=body.on_interrupt or _on_interrupt(body),
         parameters=parameters(body),
-        wire=Wire.RESPONSE,
+        wire=ObjectType.RESPONSE,
         wire_request=_told(body),
         stored=body.store is not False,
     )

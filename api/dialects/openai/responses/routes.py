@@ -21,7 +21,7 @@ from shared.errors import InvalidRequest, NotFound
 from shared.events import Event
 from shared.jobs import ending
 from shared.messages.answer import estimate_tokens, text_of
-from shared.models import Job, Message, Status, Wire
+from shared.models import Job, Message, ObjectType, Status
 
 Fields = dict[str, Any]
 POLL_MS = 1_000
@@ -75,7 +75,7 @@ def _place(body: ResponseRequest) -> tuple[list[Fields], dict[str, Any]]:
 
 def _previous(response_id: str) -> Job:
     try:
-        previous = wire.find(Wire.RESPONSE, response_id, param="previous_response_id")
+        previous = wire.find(ObjectType.RESPONSE, response_id, param="previous_response_id")
     except NotFound:
         previous = None
     if previous is None or previous.conversation_id is None:
@@ -102,7 +102,7 @@ def _said(rows: Iterable[Message]) -> list[Fields]:
 @blueprint.get("/responses/<response_id>")
 def show(response_id: str) -> Response:
     """Show a response as it is now, or follow it from any number on."""
-    job = wire.find(Wire.RESPONSE, response_id, param="response_id")
+    job = wire.find(ObjectType.RESPONSE, response_id, param="response_id")
     if request.args.get("stream", "") in TRUE:
         return _streamed(job, wire.starting_after())
     return _shown(job)
@@ -111,7 +111,7 @@ def show(response_id: str) -> Response:
 @blueprint.post("/responses/<response_id>/cancel")
 def cancel(response_id: str) -> Response:
     """Cancel a response that was asked for in the background; again and again is the same."""
-    job = wire.find(Wire.RESPONSE, response_id, param="response_id")
+    job = wire.find(ObjectType.RESPONSE, response_id, param="response_id")
     if not (job.wire_request or {}).get("background"):
         raise InvalidRequest("Only responses in the background can be cancelled; hang up on others.", param="response_id")
     return _shown(control.cancel(context(), job.user_id, job.id))
@@ -120,7 +120,7 @@ def cancel(response_id: str) -> Response:
 @blueprint.delete("/responses/<response_id>")
 def remove(response_id: str) -> Response:
     """Delete a response; a running one is cancelled first. Its messages stay in their conversation."""
-    job = wire.find(Wire.RESPONSE, response_id, param="response_id")
+    job = wire.find(ObjectType.RESPONSE, response_id, param="response_id")
     control.remove(context(), job.user_id, job.id)
     return jsonify({"id": response_id, "object": "response", "deleted": True})
 
@@ -128,7 +128,7 @@ def remove(response_id: str) -> Response:
 @blueprint.get("/responses/<response_id>/input_items")
 def input_items(response_id: str) -> Response:
     """List what a response was asked with."""
-    job = wire.find(Wire.RESPONSE, response_id, param="response_id")
+    job = wire.find(ObjectType.RESPONSE, response_id, param="response_id")
     sent = (job.wire_request or {}).get("input", [])
     return jsonify(paging.page(items.listed(sent, object.base(job))))
 
