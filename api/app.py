@@ -19,6 +19,7 @@ from shared import log_setup, redis_clients
 from shared.config import Settings, settings
 from shared.database import Database
 from shared.errors import NotFound
+from shared.queue import Queue
 
 VERSION = "0.1.0"
 
@@ -91,7 +92,7 @@ def _context(config: Settings) -> Context:
     hub = Hub(redis_clients.subscriber(config.redis_url))
     Endings(database, hub, config.heartbeat_seconds).start()
     redis = redis_clients.blocking(config.redis_url)
-    return Context(config, database, redis, hub, Limits(config), Agents(config, database, redis, hub))
+    return Context(config, database, redis, Queue(config), hub, Limits(config), Agents(config, database, redis, hub))
 
 
 def _document(app: OpenAPI) -> None:

@@ -11,6 +11,7 @@ from api.http.limits import Limits
 from api.streaming.hub import Hub
 from shared.config import Settings
 from shared.database import Database
+from shared.queue import Queue
 
 EXTENSION = "chatrelay"
 
@@ -22,6 +23,7 @@ class Context:
     config: Settings
     database: Database
     redis: Redis
+    queue: Queue
     hub: Hub
     limits: Limits
     agents: Agents

@@ -1,4 +1,7 @@
-"""The queue is a doorbell: the Celery app, the names of its tasks, and `ring`. A message is a job id and nothing else."""
+"""The queue is a doorbell: a message says that there is work, and holds an id and nothing else.
+
+The id is a job's, or a webhook delivery's; which one follows from the task's name.
+"""
 
 import queue
 import threading
@@ -6,11 +9,12 @@ import time
 
 import structlog
 from celery import Celery
-from kombu.entity import Exchange, Queue
+from kombu.entity import Exchange
+from kombu.entity import Queue as BrokerQueue
 from kombu.exceptions import OperationalError
 
 from shared import keyspace
-from shared.config import Settings, settings
+from shared.config import Settings
 
 RUN_TASK = "chatrelay.run"
 DELIVER_TASK = "chatrelay.deliver"
@@ -26,15 +30,15 @@ log = structlog.get_logger(__name__)
 
 
 def make_celery(config: Settings) -> Celery:
-    """Make the Celery app that both sides share: the API rings with it, workers and Flower run on it."""
-    app = Celery("chatrelay", broker=config.redis_url)
+    """Return a Celery app as all sides use it: the API rings with it, workers and Flower run on it."""
+    app = Celery("chatrelay", broker=config.redis_url, set_as_current=False)
     app.conf.update(
         task_ignore_result=True,
         task_acks_late=True,  # so that a worker takes no more messages than it has threads
         task_create_missing_queues=False,
         task_default_queue=keyspace.DOORBELL_QUEUE,
         # The nameless exchange needs no binding in Redis, so that ringing works in one that was just emptied.
-        task_queues=[Queue(keyspace.DOORBELL_QUEUE, Exchange(""), routing_key=keyspace.DOORBELL_QUEUE)],
+        task_queues=[BrokerQueue(keyspace.DOORBELL_QUEUE, Exchange(""), routing_key=keyspace.DOORBELL_QUEUE)],
         task_default_exchange="",
         task_default_routing_key=keyspace.DOORBELL_QUEUE,
         task_serializer="json",
@@ -57,8 +61,6 @@ def make_celery(config: Settings) -> Celery:
         task_publish_retry_policy={"max_retries": 1, "interval_start": 0.05, "interval_step": 0.1, "interval_max": 0.5},
         worker_prefetch_multiplier=1,
         worker_concurrency=config.worker_concurrency,
-        worker_pool="workers.glue.celery_pool:TaskPool",
-        worker_consumer="workers.glue.celery_consumer:Consumer",
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_enable_prefetch_count_reduction=False,
         worker_send_task_events=True,
@@ -68,44 +70,51 @@ def make_celery(config: Settings) -> Celery:
     return app
 
 
-app = make_celery(settings())
+class Queue:
+    """Rings for work: at once, or in a thread of its own, so that the caller does not wait however long the broker takes to answer.
 
-
-def send(item_id: str, task: str = RUN_TASK) -> bool:
-    """Publish a message, now: that there is work, or that a webhook's delivery is due. Tells whether the broker took it."""
-    try:
-        app.send_task(task, args=(item_id,), ignore_result=True)
-    except OperationalError as error:
-        log.warning("doorbell.lost", job=item_id, error=str(error))
-        return False
-    return True
-
-
-class Doorbell:
-    """Rings in a thread of its own: whoever rings does not wait, however long the broker takes to answer.
-
-    A ring that finds no room, or no broker, is dropped: it costs its job a sweep's delay and nothing else.
+    A ring that finds no room, or no broker, is dropped: it costs its job a sweep's delay and nothing else. The thread starts with
+    the first ring, after any fork.
     """
 
-    def __init__(self) -> None:
-        """Prepare; the thread starts with the first ring, after any fork."""
+    def __init__(self, config: Settings) -> None:
+        """Make the Celery app; nothing is connected yet."""
+        self.celery = make_celery(config)
         self._waiting: queue.Queue[str] = queue.Queue(WAITING_RINGS)
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
     def ring(self, job_id: str) -> None:
-        """Say that there is work."""
+        """Say that a job waits, soon. A broker that is away costs the job a sweep's delay and nothing else."""
         self._start()
         try:
             self._waiting.put_nowait(job_id)
         except queue.Full:
-            log.warning("doorbell.lost", job=job_id, error="too many rings are waiting")
+            log.warning("doorbell.lost", task=RUN_TASK, id=job_id, error="too many rings are waiting")
+
+    def send(self, item_id: str, task: str = RUN_TASK) -> bool:
+        """Publish a message now, and return whether the broker took it.
+
+        Args:
+            item_id: the job, or for `DELIVER_TASK` the webhook delivery.
+            task: which task is to run.
+        """
+        try:
+            self.celery.send_task(task, args=(item_id,), ignore_result=True)
+        except OperationalError as error:
+            log.warning("doorbell.lost", task=task, id=item_id, error=str(error))
+            return False
+        return True
 
     def flush(self, seconds: float) -> None:
         """Wait until all rings are out, but not longer than this."""
         until = time.monotonic() + seconds
         while self._waiting.unfinished_tasks and time.monotonic() < until:
             time.sleep(FLUSH_POLL_SECONDS)
+
+    def close(self) -> None:
+        """Close the connections to the broker."""
+        self.celery.close()
 
     def _start(self) -> None:
         with self._lock:
@@ -116,13 +125,9 @@ class Doorbell:
     def _run(self) -> None:
         while True:
             job_id = self._waiting.get()
-            send(job_id)
-            self._waiting.task_done()
-
-
-doorbell = Doorbell()
-
-
-def ring(job_id: str) -> None:
-    """Say that there is work. A broker that is away costs the job a sweep's delay and nothing else."""
-    doorbell.ring(job_id)
+            try:
+                self.send(job_id)
+            except Exception:
+                log.exception("doorbell.broken", id=job_id)  # the thread's boundary: without it this process would never ring again
+            finally:
+                self._waiting.task_done()

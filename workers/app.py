@@ -10,12 +10,16 @@ from kombu.transport.redis import Channel
 
 from shared import log_setup
 from shared.config import settings
-from shared.queue import DELIVER_TASK, RUN_TASK, app
+from shared.queue import DELIVER_TASK, RUN_TASK, Queue
 from workers.glue.alive_file import alive_file
 from workers.worker import Worker
 
 # A connection that is lost takes the messages that were taken from it along: they are doorbells, and their jobs are running.
 Channel.do_restore = False
+
+queue = Queue(settings())
+app = queue.celery
+app.conf.update(worker_pool="workers.glue.celery_pool:TaskPool", worker_consumer="workers.glue.celery_consumer:Consumer")
 
 _running: list[Worker] = []
 """The process' worker; filled when Celery starts one, so that importing this module starts nothing."""
@@ -46,7 +50,7 @@ def _start(**_: Any) -> None:
     log_setup.configure()  # Celery asks for it later
     try:
         settings().data_dir.mkdir(parents=True, exist_ok=True)
-        worker = Worker(settings())
+        worker = Worker(settings(), queue)
         worker.start()
     except Exception as error:
         sys.stderr.write(f"chatrelay: cannot start: {error}\n")

@@ -23,9 +23,8 @@ from shared.errors import DatabaseUnavailable
 from shared.jobs import ending, lifecycle
 from shared.jobs.ending import Ending
 from shared.models import UNFINISHED, Job, Status, WebhookDelivery
-from shared.queue import DELIVER_TASK, ring, send
+from shared.queue import DELIVER_TASK, Queue
 from workers import pruning
-from workers.lease.keeper import LeaseKeeper
 
 RING_CAP = 200
 """Messages in the queue, at the most, for a sweep to add to them."""
@@ -47,18 +46,18 @@ log = structlog.get_logger(__name__)
 class Sweep:
     """One worker's sweep."""
 
-    def __init__(self, config: Settings, database: Database, redis: Redis, keeper: LeaseKeeper) -> None:
+    def __init__(self, config: Settings, database: Database, redis: Redis, queue: Queue) -> None:
         """Prepare; `run` sweeps."""
         self._config = config
         self._database = database
         self._redis = redis
-        self._keeper = keeper
+        self._queue = queue
         self._prune_at = 0.0
 
-    def run(self, stopped: threading.Event) -> None:
-        """Sweep until stopped."""
+    def run(self, stopped: threading.Event, is_steady: Callable[[], bool]) -> None:
+        """Sweep until stopped, whenever this worker is sure of its own leases: only then can it say whose have lapsed."""
         while not stopped.wait(self._config.sweep_seconds * random.uniform(1 - JITTER, 1 + JITTER)):  # noqa: S311 - jitter, no secret
-            if self._keeper.is_steady():
+            if is_steady():
                 self.once()
 
     def once(self) -> None:
@@ -84,7 +83,7 @@ class Sweep:
 
     def _ring_all(self) -> None:
         for job_id in self._due():
-            ring(job_id)
+            self._queue.ring(job_id)
 
     def _ring_deliveries(self) -> None:
         """Ring for webhooks that are due and were not rung for lately."""
@@ -102,7 +101,7 @@ class Sweep:
                 rung = update(WebhookDelivery).where(WebhookDelivery.id.in_(due)).values(rung_ms=now_ms())
                 session.execute(rung, execution_options=_QUIET)
         for delivery_id in due:
-            send(delivery_id, DELIVER_TASK)
+            self._queue.send(delivery_id, DELIVER_TASK)
 
     def _close(self, job_id: str) -> None:
         ending.close_log(self._database, self._redis, job_id, int(self._config.log_ttl_seconds * 1000))

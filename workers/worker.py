@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 
 import structlog
 
@@ -10,7 +11,7 @@ from shared.config import Settings
 from shared.database import Database
 from shared.errors import DatabaseUnavailable
 from shared.ids import new_id
-from shared.queue import doorbell
+from shared.queue import Queue
 from workers.lease import cancel_listener
 from workers.lease.keeper import LeaseKeeper
 from workers.lease.lease import Leases
@@ -37,11 +38,12 @@ log = structlog.get_logger(__name__)
 class Worker:
     """Everything that one process holds: an event loop, a flusher, the leases, a sweep."""
 
-    def __init__(self, config: Settings) -> None:
+    def __init__(self, config: Settings, queue: Queue) -> None:
         """Build the parts; `start` sets them going."""
         self.id = new_id("worker")
         self.draining = threading.Event()
         self._config = config
+        self._queue = queue
         self._stopped = threading.Event()
         self._holds = Leases()
         self._database = Database(config.database)
@@ -61,9 +63,9 @@ class Worker:
         agents = AgentProvider(redis, config, self.id)
         routing = Routing(self._provider, moderation, agents, moderate=config.moderate)
         streaming = AttemptRunner(config, redis, self._flusher, routing)
-        self._chat = JobRunner(config, self._database, self._loop, self._flusher, self._keeper, streaming)
+        self._chat = JobRunner(config, self._database, self._queue, self._loop, self._flusher, self._keeper, streaming)
         self._webhooks = Webhooks(config, self._database, self._loop)
-        self._sweep = Sweep(config, self._database, redis_clients.blocking(config.redis_url), self._keeper)
+        self._sweep = Sweep(config, self._database, redis_clients.blocking(config.redis_url), self._queue)
         catalogue = ModelList(redis, self._provider.client)
         self._forever = (
             self._flusher.run,
@@ -80,12 +82,16 @@ class Worker:
         )  # reads what tokens are counted by: half a second, not of the first job
         for forever in self._forever:
             self._loop.start(forever())
-        for name, run in (("keeper", self._keeper.run), ("sweep", self._sweep.run)):
-            threading.Thread(target=run, args=(self._stopped,), name=name, daemon=True).start()
+        self._start_thread("keeper", self._keeper.run, self._stopped)
+        self._start_thread("sweep", self._sweep.run, self._stopped, self._keeper.is_steady)
         until = time.monotonic() + START_SECONDS
         while self._flusher.seen_epoch is None and time.monotonic() < until:
             time.sleep(START_POLL_SECONDS)
         log.info("worker.started", worker=self.id)
+
+    @staticmethod
+    def _start_thread(name: str, run: Callable[..., None], *args: object) -> None:
+        threading.Thread(target=run, args=args, name=name, daemon=True).start()
 
     def run_next(self) -> None:
         """Answer a doorbell. While the database is away there is nothing to answer with: a sweep will ring again."""
@@ -114,7 +120,7 @@ class Worker:
     def stop(self) -> None:
         """Stop all parts; no job runs any more."""
         self._stopped.set()
-        doorbell.flush(STOP_SECONDS)
+        self._queue.flush(STOP_SECONDS)
         self._loop.run(self._provider.close())
         self._loop.stop()
         log.info("worker.stopped", worker=self.id)

@@ -12,7 +12,6 @@ from shared.errors import NotFound
 from shared.jobs import ending, lifecycle
 from shared.log import stream
 from shared.models import Conversation, Job, Message, Status
-from shared.queue import ring
 from shared.redis_clients import RedisError
 
 CANCEL_WAIT_SECONDS = 2.0
@@ -79,7 +78,7 @@ def _end_if_unheld(context: Context, job: Job) -> None:
         log.warning("cancel.redis_away", job=job.id, error=str(error))
         return
     if ended and (waiting := _waiting_for(context, job)):
-        ring(waiting)
+        context.queue.ring(waiting)
 
 
 def _has_lapsed(context: Context, job: Job) -> bool:

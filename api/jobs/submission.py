@@ -21,7 +21,6 @@ from shared.ids import new_id
 from shared.messages.answer import text_of
 from shared.models import Conversation, Job, Kind, ObjectType, OnInterrupt, Status, User
 from shared.models.base import MODEL_CHARS
-from shared.queue import ring
 
 WAITING_AGAIN_SECONDS = 5
 
@@ -107,7 +106,7 @@ def submit(
             raise
         return earlier
     if is_new:
-        ring(job.id)
+        context.queue.ring(job.id)
     return job
 
 

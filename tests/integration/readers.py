@@ -16,6 +16,7 @@ from shared.config import Settings
 from shared.database import Database
 from shared.events import Event
 from shared.models import Job
+from tests.integration.recorded_queue import RecordedQueue
 
 SOON_SECONDS = 5.0
 
@@ -25,7 +26,9 @@ def reading(config: Settings, database: Database) -> Iterator[Context]:
     """What one API process holds."""
     with redis_clients.subscriber(config.redis_url) as subscriber, redis_clients.blocking(config.redis_url) as client:
         hub = Hub(subscriber)
-        yield Context(config, database, client, hub, cast("Limits", None), cast("Agents", None))  # a reader needs neither
+        yield Context(
+            config, database, client, RecordedQueue(config), hub, cast("Limits", None), cast("Agents", None)
+        )  # a reader needs neither
         hub.close()
         if hub._listener is not None:
             hub._listener.join(SOON_SECONDS)

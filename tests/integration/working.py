@@ -9,6 +9,7 @@ from typing import cast
 from shared import redis_clients
 from shared.config import Settings
 from shared.database import Database
+from tests.integration.recorded_queue import RecordedQueue
 from workers.lease.keeper import LeaseKeeper
 from workers.lease.lease import Leases
 from workers.log.flusher import Flusher
@@ -71,6 +72,7 @@ class Desk:
         self.holds = Leases()
         self.loop = Loop()
         self.provider = provider
+        self.queue = RecordedQueue(config)
         self._database = database
         self.loop.run(self._build())
 
@@ -81,7 +83,7 @@ class Desk:
         self.keeper.steady_since = 0.0  # it has renewed for long, and may say who is dead
         routing = Routing(self.provider, cast("Moderation", None), None, moderate=False)
         streaming = AttemptRunner(self.config, self._client, self.flusher, routing)
-        self.chat = JobRunner(self.config, self._database, self.loop, self.flusher, self.keeper, streaming)
+        self.chat = JobRunner(self.config, self._database, self.queue, self.loop, self.flusher, self.keeper, streaming)
 
     @contextmanager
     def at_work(self) -> Iterator[None]:

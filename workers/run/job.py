@@ -20,11 +20,12 @@ from shared.events import Event
 from shared.jobs import ending, lifecycle
 from shared.jobs.ending import Ending
 from shared.models import Job, OnInterrupt
-from shared.queue import ring
+from shared.queue import Queue
 from workers.lease.keeper import LeaseKeeper
 from workers.lease.lease import Lease, Stop
 from workers.log.flusher import Flusher
 from workers.loop import Loop
+from workers.prompt import builder
 from workers.providers.base import ProviderError
 from workers.run import retry
 from workers.run.attempt import AttemptRunner, Stopped
@@ -43,11 +44,19 @@ class JobRunner:
     """Runs jobs for one worker process."""
 
     def __init__(
-        self, config: Settings, database: Database, loop: Loop, flusher: Flusher, keeper: LeaseKeeper, streaming: AttemptRunner
+        self,
+        config: Settings,
+        database: Database,
+        queue: Queue,
+        loop: Loop,
+        flusher: Flusher,
+        keeper: LeaseKeeper,
+        streaming: AttemptRunner,
     ) -> None:
         """Prepare."""
         self._config = config
         self._database = database
+        self._queue = queue
         self._loop = loop
         self._flusher = flusher
         self._keeper = keeper
@@ -71,7 +80,7 @@ class JobRunner:
                 self._keeper.release(hold)
 
     def _carry(self, hold: Lease) -> None:
-        question = self._surely(hold, lambda session: prompt.question(session, hold.job, self._config), reads=True)
+        question = self._surely(hold, lambda session: builder.question(session, hold.job, self._config), reads=True)
         if question is None:
             return None
         prompt = question.messages
@@ -140,7 +149,7 @@ class JobRunner:
                 ),
             )
         if given and not wait_seconds:
-            ring(hold.job.id)
+            self._queue.ring(hold.job.id)
 
     def _end(self, hold: Lease, how: Ending, prompt: Prompt) -> None:
         """Write the end: flushed log, row, terminal event; then ring for whoever waited for it.
@@ -176,7 +185,7 @@ class JobRunner:
         with self._database.read() as session:
             waiting = session.scalar(lifecycle.waiting_for(job))
         if waiting:
-            ring(waiting)
+            self._queue.ring(waiting)
 
     def _surely(self, hold: Lease, work: Callable[[Session], T], *, reads: bool = False) -> T | None:
         """Write (or read), again and again while the database is away; None when it stayed away for too long."""

@@ -9,19 +9,24 @@ import orjson
 import pytest
 
 from dev.testing.stack import Redis
-from shared import keyspace, queue
+from shared import keyspace
 from shared.config import Settings
+from shared.queue import RUN_TASK, Queue
 
 
 @pytest.fixture
-def broker(tmp_path: Path, config: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Redis]:
+def broker(tmp_path: Path) -> Iterator[Redis]:
     """A broker that may be hurt."""
     server = Redis(tmp_path)
-    app = queue.make_celery(config.model_copy(update={"redis_url": server.url}))
-    monkeypatch.setattr(queue, "app", app)
     yield server
-    app.close()
     server.close()
+
+
+@pytest.fixture
+def queue(broker: Redis, config: Settings) -> Iterator[Queue]:
+    made = Queue(config.model_copy(update={"redis_url": broker.url}))
+    yield made
+    made.close()
 
 
 def messages(broker: Redis) -> list[dict[str, Any]]:
@@ -29,16 +34,16 @@ def messages(broker: Redis) -> list[dict[str, Any]]:
     return [orjson.loads(message) for message in raw]
 
 
-def test_a_message_is_a_job_id_and_nothing_else(broker: Redis) -> None:
+def test_a_message_is_a_job_id_and_nothing_else(broker: Redis, queue: Queue) -> None:
     assert queue.send("job_1")
     (message,) = messages(broker)
 
-    assert message["headers"]["task"] == queue.RUN_TASK
+    assert message["headers"]["task"] == RUN_TASK
     assert message["headers"]["argsrepr"] == "('job_1',)"
     assert broker.client.keys() == [keyspace.DOORBELL_QUEUE.encode()]
 
 
-def test_a_broker_that_was_just_emptied_takes_messages(broker: Redis) -> None:
+def test_a_broker_that_was_just_emptied_takes_messages(broker: Redis, queue: Queue) -> None:
     queue.send("job_1")
     broker.client.flushall()
 
@@ -46,7 +51,7 @@ def test_a_broker_that_was_just_emptied_takes_messages(broker: Redis) -> None:
     assert len(messages(broker)) == 1
 
 
-def test_a_broker_that_is_away_costs_no_more_than_a_moment(broker: Redis) -> None:
+def test_a_broker_that_is_away_costs_no_more_than_a_moment(broker: Redis, queue: Queue) -> None:
     queue.send("job_1")
     broker.process.kill()
     before = time.monotonic()
@@ -57,7 +62,7 @@ def test_a_broker_that_is_away_costs_no_more_than_a_moment(broker: Redis) -> Non
     assert queue.send("job_3")
 
 
-def test_a_broker_that_is_full_takes_nothing_and_harms_nobody(broker: Redis) -> None:
+def test_a_broker_that_is_full_takes_nothing_and_harms_nobody(broker: Redis, queue: Queue) -> None:
     broker.client.config_set("maxmemory", "1")
     assert not queue.send("job_1")
 
@@ -65,10 +70,36 @@ def test_a_broker_that_is_full_takes_nothing_and_harms_nobody(broker: Redis) -> 
     assert queue.send("job_2")
 
 
-def test_a_broker_that_may_only_be_read_takes_nothing(broker: Redis) -> None:
+def test_a_broker_that_may_only_be_read_takes_nothing(broker: Redis, queue: Queue) -> None:
     """As one is in the middle of a fail-over."""
     broker.client.execute_command("REPLICAOF", "127.0.0.1", "1")
     assert not queue.send("job_1")
 
     broker.client.execute_command("REPLICAOF", "NO", "ONE")
     assert queue.send("job_2")
+
+
+def test_two_queues_of_one_process_ring_at_their_own_brokers(
+    broker: Redis, queue: Queue, config: Settings, empty_redis: Redis
+) -> None:
+    other = Queue(config)
+    queue.ring("job_1")
+    other.ring("job_2")
+    for each in (queue, other):
+        each.flush(5)
+    other.close()
+
+    assert [message["headers"]["argsrepr"] for message in messages(broker)] == ["('job_1',)"]
+    assert [message["headers"]["argsrepr"] for message in messages(empty_redis)] == ["('job_2',)"]
+
+
+def test_a_surprise_does_not_end_the_ringing(broker: Redis, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    send = queue.celery.send_task
+    monkeypatch.setattr(queue.celery, "send_task", lambda *_, **__: 1 / 0)
+    queue.ring("job_1")
+    queue.flush(5)
+    monkeypatch.setattr(queue.celery, "send_task", send)
+    queue.ring("job_2")
+    queue.flush(5)
+
+    assert [message["headers"]["argsrepr"] for message in messages(broker)] == ["('job_2',)"]

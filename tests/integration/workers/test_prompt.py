@@ -12,7 +12,7 @@ from shared.config import Settings
 from shared.models import Conversation, Message, User
 from shared.vault import Vault
 from tests.integration.jobs import Jobs
-from workers.prompt import prompt
+from workers.prompt import builder
 from workers.providers.base import CompletionRequest, Thread
 
 ENDLESS = 10_000
@@ -20,7 +20,7 @@ ENDLESS = 10_000
 
 def shown(jobs: Jobs, job_id: str, budget: int = ENDLESS) -> list[dict[str, Any]]:
     with jobs.database.read() as session:
-        return prompt.shown(session, jobs.row(job_id), budget)
+        return builder.shown(session, jobs.row(job_id), budget)
 
 
 def talk(jobs: Jobs, *said: str, system: str | None = None) -> str:
@@ -143,7 +143,7 @@ def test_of_a_long_history_only_what_fits_is_read(jobs: Jobs, read: list[str]) -
     read.clear()
 
     assert len(shown(jobs, job_id, 10 * 5)) == 10
-    assert len(read) == prompt.BATCH_MESSAGES
+    assert len(read) == builder.BATCH_MESSAGES
     assert len(shown(jobs, job_id)) == 301
 
 
@@ -275,7 +275,7 @@ def test_an_earlier_image_is_shown_to_models_that_see(jobs: Jobs, patterns: list
     job_id = looking(jobs, 0)
     jobs.set(job_id, model="m?vision=0")
     with jobs.database.read() as session:
-        told = prompt.shown(session, jobs.row(job_id), ENDLESS, patterns)
+        told = builder.shown(session, jobs.row(job_id), ENDLESS, patterns)
 
     assert told[0] == {"role": "user", "content": content}
 
@@ -283,7 +283,7 @@ def test_an_earlier_image_is_shown_to_models_that_see(jobs: Jobs, patterns: list
 def test_the_image_that_is_asked_about_is_shown_to_every_model(jobs: Jobs) -> None:
     job_id = looking(jobs, 2)
     with jobs.database.read() as session:
-        told = prompt.shown(session, jobs.row(job_id), 0, [])
+        told = builder.shown(session, jobs.row(job_id), 0, [])
 
     assert told == [{"role": "user", "content": LOOK}]
 
@@ -294,7 +294,7 @@ def test_an_image_counts(jobs: Jobs) -> None:
 
 def asked(jobs: Jobs, job_id: str, config: Settings) -> CompletionRequest:
     with jobs.database.read() as session:
-        return prompt.question(session, jobs.row(job_id), config)
+        return builder.question(session, jobs.row(job_id), config)
 
 
 @pytest.fixture

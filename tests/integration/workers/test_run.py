@@ -18,10 +18,11 @@ from shared.log import epoch
 from shared.models import Job, OnInterrupt, Status, User
 from tests.integration.entries import begun, logged, write
 from tests.integration.jobs import MINUTE_MS, Jobs
+from tests.integration.recorded_queue import RecordedQueue
 from tests.integration.working import Desk, working
 from workers.lease.lease import Lease, Stop
 from workers.providers.base import Chunk, ProviderError
-from workers.run import attempt, job
+from workers.run import attempt
 from workers.run.attempt import AttemptRunner
 from workers.sweep import Sweep
 
@@ -34,13 +35,6 @@ JUMP = events.LOG_LOST_JUMP
 def jobs(sqlite_jobs: Jobs) -> Jobs:
     """The kind of database makes no difference here."""
     return sqlite_jobs
-
-
-@pytest.fixture(autouse=True)
-def rung(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    told: list[str] = []
-    monkeypatch.setattr(job, "ring", told.append)
-    return told
 
 
 def broken(*_: object) -> None:
@@ -56,7 +50,7 @@ def shape(log: list[Event]) -> list[tuple[str, str]]:
     return [(event.id, event.type) for event in log]
 
 
-def test_a_job_is_carried_to_its_end(jobs: Jobs, config: Settings, empty_redis: Redis, rung: list[str]) -> None:
+def test_a_job_is_carried_to_its_end(jobs: Jobs, config: Settings, empty_redis: Redis) -> None:
     conversation = jobs.conversation()
     job_id, following = jobs.queue(conversation=conversation), jobs.queue(conversation=conversation)
     usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
@@ -71,7 +65,7 @@ def test_a_job_is_carried_to_its_end(jobs: Jobs, config: Settings, empty_redis: 
     assert logged(empty_redis.client, job_id) == archive(jobs, job_id)
     assert row.first_token_ms is not None
     assert [question.messages for question in desk.provider.asked] == [[{"role": "user", "content": "Hello"}]]
-    assert rung == [following]
+    assert desk.queue.rung == [following]
     assert desk.holds.all() == []
 
 
@@ -93,7 +87,7 @@ def test_an_error_that_passes_begins_the_answer_anew(jobs: Jobs, config: Setting
     assert shape(archive(jobs, job_id))[1:4] == [("1-2", "delta"), ("2-3", "restarted"), ("2-4", "delta")]
 
 
-def test_a_long_wait_goes_back_to_the_queue(jobs: Jobs, config: Settings, rung: list[str]) -> None:
+def test_a_long_wait_goes_back_to_the_queue(jobs: Jobs, config: Settings) -> None:
     job_id = jobs.queue()
     later = ProviderError("Busy", code="busy", retryable=True, retry_after_seconds=30.0)
     with working(config, jobs.database, [later]) as desk, desk.running():
@@ -102,7 +96,7 @@ def test_a_long_wait_goes_back_to_the_queue(jobs: Jobs, config: Settings, rung: 
 
     assert (row.status, row.attempt, row.requeued_for, row.log_seq) == (Status.QUEUED, 2, "provider_error", 1)
     assert row.not_before_ms is not None
-    assert rung == []
+    assert desk.queue.rung == []
 
 
 def test_a_cancel_hangs_up_and_keeps_the_text(jobs: Jobs, config: Settings) -> None:
@@ -141,7 +135,7 @@ def test_a_job_that_is_lost_is_let_go(jobs: Jobs, config: Settings, empty_redis:
     assert desk.provider.hung_up == 1
 
 
-def test_a_worker_that_stops_gives_back(jobs: Jobs, config: Settings, empty_redis: Redis, rung: list[str]) -> None:
+def test_a_worker_that_stops_gives_back(jobs: Jobs, config: Settings, empty_redis: Redis) -> None:
     job_id = jobs.queue()
     with working(config, jobs.database, ["so far", None], ["anew", STOP]) as desk:
         with desk.running():
@@ -149,7 +143,7 @@ def test_a_worker_that_stops_gives_back(jobs: Jobs, config: Settings, empty_redi
             desk.holds.all()[0].stop(Stop.DRAINED)
         row = jobs.row(job_id)
         assert (row.status, row.attempt, row.requeued_for, row.log_seq) == (Status.QUEUED, 2, "drained", 2)
-        assert rung == [job_id]
+        assert desk.queue.rung == [job_id]
         with desk.running():
             pass
 
@@ -238,7 +232,7 @@ def test_a_wipe_while_the_model_talks_is_not_noticed(jobs: Jobs, config: Setting
 
 
 def test_a_job_that_breaks_us_ends(jobs: Jobs, config: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workers.prompt.prompt.shown", broken)
+    monkeypatch.setattr("workers.prompt.builder.shown", broken)
     job_id = jobs.queue()
     with working(config, jobs.database) as desk, desk.running():
         pass
@@ -343,7 +337,6 @@ def test_a_job_that_is_given_back_before_it_opens_stays_a_lost_one(
     empty_redis.client.flushall()
     before_it_opens(jobs, config, job, slow_to_read, lambda desk: desk.holds.all()[0].stop(Stop.DRAINED))
     monkeypatch.undo()
-    monkeypatch.setattr(job, "ring", lambda _: None)
     with working(config, jobs.database) as desk, desk.running():
         pass
 
@@ -382,7 +375,7 @@ def test_a_deadline_before_it_opens_does_not_forget_what_was_shown(
     job = orphaned(jobs, empty_redis.client, deadline_ms=now_ms() + 5000)
     before_it_opens(jobs, config, job, slow_to_read, lambda _: None)
     jobs.lapse(job.id)
-    Sweep(config, jobs.database, empty_redis.client, keeper=None).once()  # type: ignore[arg-type]  # only `run` asks the keeper
+    Sweep(config, jobs.database, empty_redis.client, RecordedQueue(config)).once()
 
     assert (jobs.row(job.id).error or {})["code"] == "deadline_exceeded"
     assert archive(jobs, job.id)[:-1] == begun(5)
@@ -391,7 +384,7 @@ def test_a_deadline_before_it_opens_does_not_forget_what_was_shown(
 def test_a_job_that_breaks_us_before_it_opens_is_left_to_lapse(
     jobs: Jobs, config: Settings, empty_redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.prompt.prompt.shown", broken)
+    monkeypatch.setattr("workers.prompt.builder.shown", broken)
     job = orphaned(jobs, empty_redis.client)
     with working(config, jobs.database) as desk, desk.running():
         pass

@@ -7,16 +7,16 @@ import pytest
 import redis
 
 from dev.testing.stack import Redis
-from shared import keyspace, queue, redis_clients
+from shared import keyspace, redis_clients
 from shared.config import Settings
 from shared.database import now_ms
 from shared.jobs import ending
 from shared.jobs.ending import Ending
 from shared.models import Job, Status
-from shared.queue import doorbell as shared_doorbell
+from shared.queue import Queue
 from tests.integration.entries import begun, logged, write
 from tests.integration.jobs import MAX_LOST_WORKERS, MINUTE_MS, Jobs
-from workers import sweep
+from tests.integration.recorded_queue import RecordedQueue
 from workers.sweep import Sweep
 
 LONG_AGO_MS = 10_000
@@ -28,29 +28,27 @@ def client(empty_redis: Redis) -> redis.Redis:
 
 
 @pytest.fixture
-def rung(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def queue(config: Settings) -> RecordedQueue:
+    return RecordedQueue(config)
+
+
+@pytest.fixture
+def rung(queue: RecordedQueue) -> list[str]:
     """For which jobs it was rung."""
-    told: list[str] = []
-    monkeypatch.setattr(sweep, "ring", told.append)
-    return told
+    return queue.rung
 
 
 @pytest.fixture
-def sweeper(jobs: Jobs, client: redis.Redis, config: Settings) -> Sweep:
-    return make(jobs, client, config)
-
-
-def make(jobs: Jobs, client: redis.Redis, config: Settings) -> Sweep:
-    return Sweep(config, jobs.database, client, keeper=None)  # type: ignore[arg-type]  # only `run` asks the keeper
+def sweeper(jobs: Jobs, client: redis.Redis, config: Settings, queue: RecordedQueue) -> Sweep:
+    return Sweep(config, jobs.database, client, queue)
 
 
 @pytest.fixture
-def doorbell(config: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The queue in the tests' Redis."""
-    app = queue.make_celery(config)
-    monkeypatch.setattr(queue, "app", app)
-    yield
-    app.close()
+def doorbell(config: Settings) -> Iterator[Queue]:
+    """A queue in the tests' Redis."""
+    queue = Queue(config)
+    yield queue
+    queue.close()
 
 
 def test_a_job_that_nobody_rang_for_is_rung_for_once(jobs: Jobs, sweeper: Sweep, rung: list[str]) -> None:
@@ -80,10 +78,12 @@ def test_only_what_can_be_claimed_is_rung_for(jobs: Jobs, sweeper: Sweep, rung: 
     assert jobs.row(running).rung_ms is None
 
 
-def test_a_rung_job_goes_through_the_queue_by_its_id_alone(jobs: Jobs, sweeper: Sweep, client: redis.Redis, doorbell: None) -> None:
+def test_a_rung_job_goes_through_the_queue_by_its_id_alone(
+    jobs: Jobs, client: redis.Redis, config: Settings, doorbell: Queue
+) -> None:
     job_id = jobs.queue(request={"messages": [{"role": "user", "content": "a secret"}]})
-    sweeper.once()
-    shared_doorbell.flush(5)
+    Sweep(config, jobs.database, client, doorbell).once()
+    doorbell.flush(5)
     messages: Any = client.lrange(keyspace.DOORBELL_QUEUE, 0, -1)
 
     assert len(messages) == 1
@@ -173,23 +173,23 @@ def test_a_log_that_was_left_open_is_closed(
     assert [event.type for event in logged(client, job.id)][3:] == (["completed"] if closed else [])
 
 
-def test_two_sweeps_at_once_ring_once_and_end_once(jobs: Jobs, client: redis.Redis, config: Settings, rung: list[str]) -> None:
+def test_two_sweeps_at_once_ring_once_and_end_once(jobs: Jobs, client: redis.Redis, config: Settings, queue: RecordedQueue) -> None:
     queued, late = jobs.queue(), jobs.queue(deadline_ms=now_ms() - 1, conversation=jobs.conversation())
-    one, other = make(jobs, client, config), make(jobs, client, config)
+    one, other = (Sweep(config, jobs.database, client, queue) for _ in range(2))
     seen = other._to_end()
     one.once()
     for job in seen:
         other._end(job)
     other.once()
 
-    assert rung == [queued]
+    assert queue.rung == [queued]
     assert (jobs.row(late).attempt, len(logged(client, late))) == (1, 1)
 
 
-def test_while_redis_is_away_a_sweep_still_ends_what_never_ran(jobs: Jobs, config: Settings, rung: list[str]) -> None:
+def test_while_redis_is_away_a_sweep_still_ends_what_never_ran(jobs: Jobs, config: Settings, queue: RecordedQueue) -> None:
     late = jobs.queue(deadline_ms=now_ms() - 1)
     with redis_clients.blocking("redis://127.0.0.1:1") as away:
-        make(jobs, away, config).once()
+        Sweep(config, jobs.database, away, queue).once()
 
-    assert rung == []
+    assert queue.rung == []
     assert (jobs.row(late).status, jobs.row(late).log_closed) == (Status.FAILED, False)

@@ -33,7 +33,7 @@ def importing(module: str, **environment: str) -> "subprocess.CompletedProcess[s
 
 @pytest.mark.parametrize("environment", [{}, {"SECRET_KEY": ""}, {"SECRET_KEY": "too short"}])
 def test_without_a_secret_nothing_starts(environment: dict[str, str]) -> None:
-    refused = importing("shared.queue", **environment)
+    refused = importing("workers.flower_app", **environment)
 
     assert refused.returncode == 2
     assert refused.stdout == ""
@@ -42,7 +42,7 @@ def test_without_a_secret_nothing_starts(environment: dict[str, str]) -> None:
 
 
 def test_with_a_secret_it_does() -> None:
-    started = importing("shared.queue", SECRET_KEY=SECRET)
+    started = importing("workers.flower_app", SECRET_KEY=SECRET)
 
     assert (started.returncode, started.stderr) == (0, "")
 
