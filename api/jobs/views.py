@@ -1,6 +1,6 @@
 """How a job looks to its owner."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 from flask import url_for
 
@@ -10,6 +10,7 @@ from api.schemas.jobs import JobError, JobView, Submitted, Timings, Usage
 from api.streaming.following import partial_log
 from shared.messages.answer import assemble, text_of
 from shared.models import Job
+from shared.timestamps import utc
 
 
 def submitted(job: Job) -> Submitted:
@@ -46,7 +47,7 @@ def _view(job: Job, message: dict[str, object] | None) -> JobView:
         conversation_id=job.conversation_id,
         model=job.model,
         attempt=job.attempt,
-        created_at=_moment(job.created_ms),
+        created_at=utc(job.created_ms),
         started_at=_maybe(job.started_ms),
         first_token_at=_maybe(job.first_token_ms),
         finished_at=_maybe(job.finished_ms),
@@ -64,12 +65,8 @@ def _view(job: Job, message: dict[str, object] | None) -> JobView:
     )
 
 
-def _moment(ms: int) -> datetime:
-    return datetime.fromtimestamp(ms / 1000, UTC)
-
-
 def _maybe(ms: int | None) -> datetime | None:
-    return None if ms is None else _moment(ms)
+    return None if ms is None else utc(ms)
 
 
 def _between(start_ms: int, end_ms: int | None) -> int | None:

@@ -8,15 +8,16 @@ from flask_openapi import APIBlueprint, Tag
 from api.auth import identity
 from api.context import context
 from api.http import sse
+from api.http.params import MAX_SEQ_DIGITS
 from api.jobs import control
 from api.schemas.answers import ErrorAnswer
 from api.schemas.jobs import EventsQuery, JobPath
 from api.streaming.following import HEARTBEAT, follow
+from shared.digits import digits
 from shared.errors import InvalidRequest
 from shared.events import Event
 
 NO_CONTENT = 204
-MAX_DIGITS = 18
 
 blueprint = APIBlueprint(
     "events",
@@ -44,9 +45,10 @@ def _cursor(query: EventsQuery) -> int:
     name, given = "Last-Event-ID", request.headers.get("Last-Event-ID")
     if given is None:
         name, given = "after", query.after
-    if given and not (given.isascii() and given.isdecimal() and len(given) <= MAX_DIGITS):
+    cursor = digits(given or "0", MAX_SEQ_DIGITS)
+    if cursor is None:
         raise InvalidRequest("A cursor is a sequence number: 0, 1, 2, …", param=name)
-    return int(given or 0)
+    return cursor
 
 
 def _frames(told: Iterator[Event | None]) -> Iterator[bytes]:

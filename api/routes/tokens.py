@@ -1,7 +1,5 @@
 """`/auth/tokens`: a user's own API tokens, which do not expire and can be revoked."""
 
-from datetime import UTC, datetime
-
 from flask import Response, jsonify
 from flask_openapi import APIBlueprint, Tag
 
@@ -11,6 +9,7 @@ from api.schemas.accounts import NewToken, TokenList, TokenPath, TokenRequest, T
 from api.schemas.answers import ErrorAnswer
 from shared.errors import NotFound
 from shared.models import ApiToken, Use
+from shared.timestamps import utc
 
 CREATED = 201
 NO_CONTENT = 204
@@ -49,4 +48,4 @@ def revoke(path: TokenPath) -> tuple[str, int]:
 
 
 def _view(row: ApiToken) -> TokenView:
-    return TokenView(id=row.id, name=row.name, token=row.hint, created_at=datetime.fromtimestamp(row.created_ms / 1000, UTC))
+    return TokenView(id=row.id, name=row.name, token=row.hint, created_at=utc(row.created_ms))

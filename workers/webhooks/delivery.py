@@ -19,6 +19,7 @@ from yarl import URL
 
 from shared.config import Settings
 from shared.database import Database, now_ms
+from shared.digits import digits
 from shared.jobs.webhook_events import TEST_RESPONSE
 from shared.models import WebhookDelivery, WebhookEndpoint
 from shared.vault import SealBroken, Vault
@@ -40,6 +41,7 @@ READ_BYTES = 64 * 1024
 GONE = 410
 SLOW_DOWN = frozenset({429, 502, 503, 504})
 MAX_AFTER_SECONDS = 86_400
+MAX_AFTER_DIGITS = 9
 SECRET_PREFIX = "whsec_"  # noqa: S105 - what secrets begin with
 ERROR_CHARS = 500
 
@@ -223,8 +225,8 @@ def _wait_seconds(tries: int, outcome: Outcome) -> float | None:
 
 
 def _after_seconds(response: aiohttp.ClientResponse) -> float:
-    told = response.headers.get("Retry-After", "")
-    return float(min(int(told), MAX_AFTER_SECONDS)) if told.isascii() and told.isdecimal() and len(told) < 10 else 0.0
+    seconds = digits(response.headers.get("Retry-After", ""), MAX_AFTER_DIGITS)
+    return 0.0 if seconds is None else float(min(seconds, MAX_AFTER_SECONDS))
 
 
 def _error(outcome: Outcome) -> str | None:

@@ -4,7 +4,7 @@ The items are the messages on the way from a conversation's root to its current 
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 from flask import Blueprint, Response, jsonify
 from pydantic import Field
@@ -19,9 +19,9 @@ from api.dialects.openai.items import Item
 from api.http.bodies import Body
 from api.schemas.jobs import Metadata
 from shared.errors import InvalidRequest, NotFound
+from shared.json_types import JsonObject
 from shared.models import Conversation, Message
 
-Fields = dict[str, Any]
 MAX_ITEMS = 20
 """How many items may be put in at once."""
 
@@ -133,7 +133,7 @@ def remove_item(conversation_id: str, item_id: str) -> Response:
     return jsonify(_view(_found(conversation_id)))
 
 
-def _without(body: Fields, place: int, count: int) -> Fields:
+def _without(body: JsonObject, place: int, count: int) -> JsonObject:
     """Take a part of a message away that is an item of its own: its text, or one of its calls."""
     calls = body["tool_calls"]
     texts = count - len(calls)
@@ -144,7 +144,7 @@ def _without(body: Fields, place: int, count: int) -> Fields:
     return {**rest, "tool_calls": left} if left else rest
 
 
-def _item(path: Sequence[Message], item_id: str) -> tuple[Message, int, list[Fields]]:
+def _item(path: Sequence[Message], item_id: str) -> tuple[Message, int, list[JsonObject]]:
     """Find an item: its message, its place in it, and all items that the message is."""
     row_id = "msg_" + item_id.partition("_")[2].partition("_")[0]
     message = next((each for each in path if each.id == row_id), None)
@@ -157,11 +157,11 @@ def _item(path: Sequence[Message], item_id: str) -> tuple[Message, int, list[Fie
     raise NotFound(f"No item was found under the id '{item_id}'.", param="item_id")
 
 
-def _items(path: list[Message]) -> list[Fields]:
+def _items(path: list[Message]) -> list[JsonObject]:
     return [item for message in path for item in items.items_of(message.id, message.role, message.body)]
 
 
-def _messages(sent: list[Item]) -> list[Fields]:
+def _messages(sent: list[Item]) -> list[JsonObject]:
     messages = items.messages_of(items.dumped(sent), "items")
     if any(len(items.items_of("", message["role"], message)) == 0 for message in messages):
         raise InvalidRequest("An item says nothing.", param="items")
@@ -176,5 +176,5 @@ def _found(conversation_id: str) -> Conversation:
     return talks.get(context(), _caller(), conversation_id)
 
 
-def _view(found: Conversation) -> Fields:
+def _view(found: Conversation) -> JsonObject:
     return {"id": found.id, "object": "conversation", "created_at": found.created_ms // 1000, "metadata": found.labels}

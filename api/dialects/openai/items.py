@@ -12,8 +12,8 @@ from pydantic import Discriminator, Field, Tag
 
 from api.http.bodies import Body
 from shared.errors import InvalidRequest
+from shared.json_types import JsonObject
 
-Fields = dict[str, Any]
 Status = Literal["in_progress", "completed", "incomplete"] | None
 MESSAGE = "message"
 NAME_DIGITS = 16
@@ -114,18 +114,18 @@ Item = Annotated[
 ]
 
 
-def dumped(items: Sequence[Item]) -> list[Fields]:
+def dumped(items: Sequence[Item]) -> list[JsonObject]:
     """Write items as they were sent, each with its type."""
     return [{"type": item.type, **item.model_dump(exclude_none=True)} for item in items]
 
 
-def messages_of(items: Sequence[Fields], param: str = "input") -> list[Fields]:
+def messages_of(items: Sequence[JsonObject], param: str = "input") -> list[JsonObject]:
     """Make chat messages of items. Calls that stand together are one message, with the assistant's text before them.
 
     Raises:
         InvalidRequest: an item is not possible where it stands; it is named, under `param`.
     """
-    messages: list[Fields] = []
+    messages: list[JsonObject] = []
     for place, item in enumerate(items):
         if item["type"] == "function_call":
             _add_call(messages, item)
@@ -136,7 +136,7 @@ def messages_of(items: Sequence[Fields], param: str = "input") -> list[Fields]:
     return messages
 
 
-def _add_call(messages: list[Fields], item: Fields) -> None:
+def _add_call(messages: list[JsonObject], item: JsonObject) -> None:
     call = {"id": item["call_id"], "type": "function", "function": {"name": item["name"], "arguments": item["arguments"]}}
     if messages and messages[-1]["role"] == "assistant":
         messages[-1].setdefault("tool_calls", []).append(call)
@@ -144,7 +144,7 @@ def _add_call(messages: list[Fields], item: Fields) -> None:
         messages.append({"role": "assistant", "content": None, "tool_calls": [call]})
 
 
-def _message(item: Fields, param: str) -> Fields:
+def _message(item: JsonObject, param: str) -> JsonObject:
     role, content = item["role"], item["content"]
     if isinstance(content, str):
         return {"role": role, "content": content}
@@ -153,23 +153,23 @@ def _message(item: Fields, param: str) -> Fields:
             raise InvalidRequest("Only the user's messages may have images.", param=f"{param}.content")
         return {"role": role, "content": [_part(part) for part in content]}
     refusals = [part["refusal"] for part in content if part["type"] == "refusal"]
-    refused: Fields = {"refusal": "".join(refusals)} if refusals else {}
+    refused: JsonObject = {"refusal": "".join(refusals)} if refusals else {}
     texts = [part["text"] for part in content if part["type"] != "refusal"]
     return {"role": role, "content": "".join(texts) if texts or not refusals else None, **refused}
 
 
-def _part(part: Fields) -> Fields:
+def _part(part: JsonObject) -> JsonObject:
     if part["type"] == "input_image":
-        detail: Fields = {"detail": part["detail"]} if part.get("detail") else {}
+        detail: JsonObject = {"detail": part["detail"]} if part.get("detail") else {}
         return {"type": "image_url", "image_url": {"url": part["image_url"], **detail}}
     return {"type": "text", "text": part.get("text") or part.get("refusal") or ""}
 
 
-def _joined(output: str | list[Fields]) -> str:
+def _joined(output: str | list[JsonObject]) -> str:
     return output if isinstance(output, str) else "".join(part["text"] for part in output)
 
 
-def items_of(message_id: str, role: str, body: Fields) -> list[Fields]:
+def items_of(message_id: str, role: str, body: JsonObject) -> list[JsonObject]:
     """Tell the items that a stored message is.
 
     Args:
@@ -197,7 +197,7 @@ def call_item_id(base: str, call_id: str, taken: Collection[str]) -> str:
     return name if name not in taken else f"{name}x{len(taken)}"  # some providers give two calls one id
 
 
-def _said(message_id: str, role: str, body: Fields) -> Fields:
+def _said(message_id: str, role: str, body: JsonObject) -> JsonObject:
     content = body.get("content") or ""
     if role == "assistant":
         parts = [output_text(_text(content))] if content or not body.get("refusal") else []
@@ -209,23 +209,23 @@ def _said(message_id: str, role: str, body: Fields) -> Fields:
     return {"id": message_id, "type": MESSAGE, "status": "completed", "role": role, "content": parts}
 
 
-def output_text(text: str) -> Fields:
+def output_text(text: str) -> JsonObject:
     """Write a text that the model said."""
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
 
 
-def _input(part: Fields) -> Fields:
+def _input(part: JsonObject) -> JsonObject:
     if part["type"] == "image_url":
         image = part["image_url"]
         return {"type": "input_image", "image_url": image["url"], "detail": image.get("detail") or "auto"}
     return {"type": "input_text", "text": part.get("text") or ""}
 
 
-def _text(content: str | list[Fields] | None) -> str:
+def _text(content: str | list[JsonObject] | None) -> str:
     return content if isinstance(content, str) else "".join(part.get("text") or "" for part in content or ())
 
 
-def listed(items: Sequence[Fields], base: str) -> list[Fields]:
+def listed(items: Sequence[JsonObject], base: str) -> list[JsonObject]:
     """Tell items that were sent as they are listed later: each with an id, contents in parts.
 
     Args:
@@ -238,7 +238,7 @@ def listed(items: Sequence[Fields], base: str) -> list[Fields]:
 _PREFIXES = {MESSAGE: "msg", "function_call": "fc", "function_call_output": "fco", "reasoning": "rs"}
 
 
-def _listed(item: Fields, item_id: str) -> Fields:
+def _listed(item: JsonObject, item_id: str) -> JsonObject:
     told = {"status": "completed", **item, "id": item.get("id") or item_id}
     if item["type"] == "reasoning":
         return {"summary": [], **told}

@@ -1,13 +1,13 @@
 """Lists as OpenAI pages them: `after` an id, `limit`, `order`, and whether there is more."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from flask import request
 
+from api.http.params import in_range
 from shared.errors import InvalidRequest, NotFound
+from shared.json_types import JsonObject
 
-Fields = dict[str, Any]
 DEFAULT_LIMIT = 20
 MAX_LIMIT = 100
 ASCENDING, DESCENDING = "asc", "desc"
@@ -19,10 +19,10 @@ def limit() -> int:
     Raises:
         InvalidRequest: it is no number, or out of range.
     """
-    given = request.args.get("limit", str(DEFAULT_LIMIT))
-    if not (given.isascii() and given.isdecimal() and len(given) <= len(str(MAX_LIMIT)) and 1 <= int(given) <= MAX_LIMIT):
+    number = in_range(request.args.get("limit", str(DEFAULT_LIMIT)), 1, MAX_LIMIT)
+    if number is None:
         raise InvalidRequest(f"limit must be a whole number from 1 to {MAX_LIMIT}.", param="limit")
-    return int(given)
+    return number
 
 
 def is_descending(default: str = DESCENDING) -> bool:
@@ -37,7 +37,7 @@ def is_descending(default: str = DESCENDING) -> bool:
     return order == DESCENDING
 
 
-def page(whole: Sequence[Fields], default: str = DESCENDING) -> Fields:
+def page(whole: Sequence[JsonObject], default: str = DESCENDING) -> JsonObject:
     """Cut the page that is asked for out of a list, oldest first, of what has ids.
 
     Raises:
@@ -54,7 +54,7 @@ def page(whole: Sequence[Fields], default: str = DESCENDING) -> Fields:
     return listed(ordered[:most], has_more=len(ordered) > most)
 
 
-def listed(shown: Sequence[Fields], *, has_more: bool) -> Fields:
+def listed(shown: Sequence[JsonObject], *, has_more: bool) -> JsonObject:
     """Write a page."""
     first_id, last_id = (shown[0]["id"], shown[-1]["id"]) if shown else (None, None)
     return {"object": "list", "data": list(shown), "has_more": has_more, "first_id": first_id, "last_id": last_id}

@@ -4,15 +4,14 @@ What was shown in a stream cannot be taken back: an answer that begins anew ends
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 from api.dialects.openai.wire import CUT, DONE, GONE, HEARTBEAT, chunk
 from shared import events
 from shared.errors import NotFound, Unavailable
 from shared.events import Event
+from shared.json_types import JsonObject
 from shared.models import Job
 
-Fields = dict[str, Any]
 FROM_THE_START = -1
 NUMBERS_PER_EVENT = 4
 """Room for the numbers of one event of the log, where numbers jump with it: who comes back with a number from before the one jump
@@ -25,7 +24,7 @@ def public_id(job: Job) -> str:
     return "chatcmpl-" + job.id.partition("_")[2]
 
 
-def completion(job: Job) -> Fields:
+def completion(job: Job) -> JsonObject:
     """Tell a chat completion whole."""
     message = {"content": None, "refusal": None, **(job.message or {"role": "assistant"}), "annotations": []}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": job.finish_reason or "stop"}
@@ -69,7 +68,7 @@ class Chunks:
         self._seen = starting_after
         self._has_shown = False
 
-    def said(self, said: Event, ended: Callable[[], Job]) -> Iterator[Fields]:
+    def said(self, said: Event, ended: Callable[[], Job]) -> Iterator[JsonObject]:
         """Tell one event of the log; `ended` reads the row at the terminal one."""
         if said.type in (events.FAILED, events.CANCELLED):
             yield self._broken(_error(ended()))
@@ -84,7 +83,7 @@ class Chunks:
         elif said.is_terminal:
             yield from self._end(said, ended)
 
-    def _restart(self, said: Event) -> Iterator[Fields]:
+    def _restart(self, said: Event) -> Iterator[JsonObject]:
         """Begin anew, unless something was shown: here, or to a reader who comes back with a number of an answer that is lost."""
         has_seen = self._has_shown
         if said.is_legal_jump:
@@ -93,27 +92,27 @@ class Chunks:
         if has_seen:
             yield self._broken(BROKEN_OFF)
 
-    def _end(self, said: Event, ended: Callable[[], Job]) -> Iterator[Fields]:
+    def _end(self, said: Event, ended: Callable[[], Job]) -> Iterator[JsonObject]:
         yield self._chunk({}, said.fields()["finish_reason"] or "stop")
         if self._includes_usage:
             yield self._next({"choices": [], "usage": _usage(ended())})
         self.is_over = self.is_whole = True
 
-    def _chunk(self, delta: Fields, finish_reason: str | None = None) -> Fields:
+    def _chunk(self, delta: JsonObject, finish_reason: str | None = None) -> JsonObject:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
         return self._next({"choices": [choice], **({"usage": None} if self._includes_usage else {})})
 
-    def _next(self, fields: Fields) -> Fields:
+    def _next(self, fields: JsonObject) -> JsonObject:
         numbered = {**self._common, **fields, "sequence_number": self._number}
         self._number += 1
         return numbered
 
-    def _broken(self, error: Fields) -> Fields:
+    def _broken(self, error: JsonObject) -> JsonObject:
         self.is_over = True
         return {"error": error, "sequence_number": self._number}
 
 
-def _common(job: Job) -> Fields:
+def _common(job: Job) -> JsonObject:
     return {
         "id": public_id(job),
         "object": "",
@@ -124,12 +123,12 @@ def _common(job: Job) -> Fields:
     }
 
 
-def _error(job: Job) -> Fields:
+def _error(job: Job) -> JsonObject:
     error = job.error or {"code": job.status.value, "message": f"The answer was {job.status.value}."}
     return {"message": error["message"], "type": "provider_error", "param": None, "code": error["code"]}
 
 
-def _usage(job: Job) -> Fields | None:
+def _usage(job: Job) -> JsonObject | None:
     if job.usage is None:
         return None
     told = {name: value for name, value in job.usage.items() if name != "estimated"}

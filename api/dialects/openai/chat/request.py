@@ -11,9 +11,9 @@ from api.http.bodies import Body
 from api.jobs.submission import Submission
 from api.schemas.chat import CalledFunction, ChatMessage, ImagePart, Parameters, TextPart, ToolCall
 from api.schemas.jobs import MAX_MESSAGES, Metadata, ModelName
+from shared.json_types import JsonObject
 from shared.models import ObjectType, OnInterrupt
 
-Fields = dict[str, Any]
 SENT_BACK = {"annotations", "audio", "function_call", "parsed"}
 """What the SDK's own answers have, and so what is sent back; no provider wants it."""
 
@@ -59,7 +59,7 @@ class Message(ChatMessage):
             raise ValueError("a tool's message needs a tool_call_id")
         return self
 
-    def said(self) -> Fields:
+    def said(self) -> JsonObject:
         """Write the message as a provider takes it."""
         told = self.model_dump(exclude_none=True, exclude=SENT_BACK)
         for call in told.get("tool_calls", ()):
@@ -91,8 +91,8 @@ class ChatRequest(Parameters):
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
     prompt_cache_retention: str | None = None
-    prompt_cache_options: Fields | None = None
-    prediction: Fields | None = None
+    prompt_cache_options: JsonObject | None = None
+    prediction: JsonObject | None = None
 
     # Of these only what changes nothing can be honoured
     n: Literal[1] | None = None

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator
 from itertools import chain
-from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 from sqlalchemy import ColumnElement, func, select, update
@@ -23,9 +22,9 @@ from api.streaming.following import follow
 from shared import events
 from shared.errors import NotFound, Unavailable
 from shared.events import Event
+from shared.json_types import JsonObject
 from shared.models import Job, ObjectType, Status
 
-Fields = dict[str, Any]
 ANSWERED = (Status.COMPLETED, Status.INCOMPLETE)
 
 _METADATA = re.compile(r"metadata\[(.{1,64})\]")
@@ -148,7 +147,7 @@ def messages(completion_id: str) -> Response:
     return jsonify(paging.page(told, paging.ASCENDING))
 
 
-def _message(message_id: str, said: Fields) -> Fields:
+def _message(message_id: str, said: JsonObject) -> JsonObject:
     parts = said.get("content")
     if not isinstance(parts, list):
         return {"content": None, **said, "id": message_id, "content_parts": None}

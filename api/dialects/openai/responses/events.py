@@ -6,11 +6,12 @@ What comes before anything is said is told by what of the row never changes; the
 from collections.abc import Callable, Iterable, Iterator
 
 from api.dialects.openai.responses import object
-from api.dialects.openai.responses.output import COMPLETED, INCOMPLETE, Fields, Output
+from api.dialects.openai.responses.output import COMPLETED, INCOMPLETE, Output
 from api.dialects.openai.wire import CUT, DONE, GONE, HEARTBEAT, chunk, event
 from shared import events
 from shared.errors import NotFound, Unavailable
 from shared.events import Event
+from shared.json_types import JsonObject
 from shared.models import Job, Status
 
 FROM_THE_START = -1
@@ -48,7 +49,7 @@ def frames(job: Job, told: Iterable[Event | None], ended: Callable[[], Job], sta
         yield chunk({"error": CUT})
 
 
-def _after(number: int, told: Iterable[Fields]) -> Iterator[bytes]:
+def _after(number: int, told: Iterable[JsonObject]) -> Iterator[bytes]:
     return (event(fields) for fields in told if fields["sequence_number"] > number)
 
 
@@ -63,14 +64,14 @@ class Translation:
         self._number = 0
         self._has_started = False
 
-    def opening(self) -> Iterator[Fields]:
+    def opening(self) -> Iterator[JsonObject]:
         """Tell that the response is there, before its log says anything."""
         first = Status.QUEUED if self._in_background else Status.IN_PROGRESS
         yield self._lifecycle("response.created", object.begun(self._job, first))
         if self._in_background:
             yield self._lifecycle("response.queued", object.begun(self._job, Status.QUEUED))
 
-    def said(self, said: Event, ended: Callable[[], Job]) -> Iterator[Fields]:
+    def said(self, said: Event, ended: Callable[[], Job]) -> Iterator[JsonObject]:
         """Tell one event of the log; `ended` reads the row at the terminal one."""
         if said.type == events.DELTA:
             yield from self._numbered(self._output.add(said.fields()["delta"]))
@@ -82,12 +83,12 @@ class Translation:
             if said.is_legal_jump:
                 self._number = max(self._number, NUMBERS_PER_EVENT * said.seq)
 
-    def _start(self) -> Iterator[Fields]:
+    def _start(self) -> Iterator[JsonObject]:
         if not self._has_started:
             self._has_started = True
             yield self._lifecycle("response.in_progress", object.begun(self._job, Status.IN_PROGRESS))
 
-    def _end(self, kind: str, job: Job) -> Iterator[Fields]:
+    def _end(self, kind: str, job: Job) -> Iterator[JsonObject]:
         is_said = kind in (events.COMPLETED, events.INCOMPLETE)
         yield from self._numbered(self._output.end(COMPLETED if kind == events.COMPLETED else INCOMPLETE, is_whole=is_said))
         whole = object.ended(job, self._output)
@@ -96,13 +97,13 @@ class Translation:
             yield self._next({"type": "error", "code": error["code"], "message": error["message"], "param": None})
         yield self._lifecycle(f"response.{kind}", whole)
 
-    def _lifecycle(self, kind: str, response: Fields) -> Fields:
+    def _lifecycle(self, kind: str, response: JsonObject) -> JsonObject:
         return self._next({"type": kind, "response": response})
 
-    def _numbered(self, told: Iterable[Fields]) -> Iterator[Fields]:
+    def _numbered(self, told: Iterable[JsonObject]) -> Iterator[JsonObject]:
         return (self._next(fields) for fields in told)
 
-    def _next(self, fields: Fields) -> Fields:
+    def _next(self, fields: JsonObject) -> JsonObject:
         numbered = {"type": fields["type"], "sequence_number": self._number, **fields}
         self._number += 1
         return numbered

@@ -4,14 +4,14 @@ Its fields are those that the SDK's types name, and those that the Open Response
 """
 
 from collections.abc import Iterable
-from typing import Any
 
-from api.dialects.openai.responses.output import COMPLETED, INCOMPLETE, Fields, Output
+from api.dialects.openai.responses.output import COMPLETED, INCOMPLETE, Output
 from shared import events
 from shared.events import Event
+from shared.json_types import JsonObject
 from shared.models import Job, Status
 
-DEFAULTS: Fields = {
+DEFAULTS: JsonObject = {
     "background": False,
     "conversation": None,
     "frequency_penalty": 0.0,
@@ -39,7 +39,7 @@ DEFAULTS: Fields = {
     "user": None,
 }
 """What a request that does not say otherwise has asked for."""
-TOOL_DEFAULTS: Fields = {"description": None, "parameters": None, "strict": None}
+TOOL_DEFAULTS: JsonObject = {"description": None, "parameters": None, "strict": None}
 
 TOO_MANY_REQUESTS = 429
 REFUSED = frozenset({400, 413, 422})
@@ -52,7 +52,7 @@ def base(job: Job) -> str:
     return (job.answer_id or job.id).partition("_")[2]
 
 
-def begun(job: Job, status: str) -> Fields:
+def begun(job: Job, status: str) -> JsonObject:
     """Tell a response that has said nothing yet, by what of its job never changes."""
     asked = job.wire_request or {}
     told = {name: default if asked.get(name) is None else asked[name] for name, default in DEFAULTS.items()}
@@ -76,7 +76,7 @@ def begun(job: Job, status: str) -> Fields:
     }
 
 
-def ended(job: Job, output: Output) -> Fields:
+def ended(job: Job, output: Output) -> JsonObject:
     """Tell a response that is over."""
     reason = "content_filter" if job.finish_reason == "content_filter" else "max_output_tokens"
     return {
@@ -89,7 +89,7 @@ def ended(job: Job, output: Output) -> Fields:
     }
 
 
-def shown(job: Job, log: Iterable[Event]) -> Fields:
+def shown(job: Job, log: Iterable[Event]) -> JsonObject:
     """Tell a response as it now is: whole, or what it has said so far.
 
     Args:
@@ -108,17 +108,17 @@ def shown(job: Job, log: Iterable[Event]) -> Fields:
     return ended(job, output)
 
 
-def _done(told: Iterable[Fields]) -> None:
+def _done(told: Iterable[JsonObject]) -> None:
     """Take the steps, whose events nobody wants to hear."""
     for _ in told:
         pass
 
 
-def _conversation(name: str | None) -> Fields | None:
+def _conversation(name: str | None) -> JsonObject | None:
     return None if name is None else {"id": name}
 
 
-def _error(error: dict[str, Any] | None) -> Fields:
+def _error(error: JsonObject | None) -> JsonObject:
     """Word a failure: the types allow few codes, so the provider's own goes into the sentence."""
     told = error or {}
     status, code = told.get("provider_status"), told.get("code")
@@ -130,7 +130,7 @@ def _error(error: dict[str, Any] | None) -> Fields:
     return {"code": word, "message": f"{told.get('message', '')} ({code})"}
 
 
-def _usage(usage: dict[str, Any] | None) -> Fields | None:
+def _usage(usage: JsonObject | None) -> JsonObject | None:
     if usage is None:
         return None
     cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0

@@ -6,11 +6,9 @@ anything is said of it, each `output_index` once, and what was begun is finished
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from api.dialects.openai.items import call_item_id
-
-Fields = dict[str, Any]
+from shared.json_types import JsonObject
 
 IN_PROGRESS = "in_progress"
 COMPLETED = "completed"
@@ -51,8 +49,8 @@ class _Part:
     index: int
     text: _Text = field(default_factory=_Text)
 
-    def shown(self) -> Fields:
-        more: Fields = {"annotations": [], "logprobs": []} if self.kind == _TEXT else {}
+    def shown(self) -> JsonObject:
+        more: JsonObject = {"annotations": [], "logprobs": []} if self.kind == _TEXT else {}
         return {"type": self.kind, _TOLD_IN[self.kind]: str(self.text), **more}
 
 
@@ -66,11 +64,16 @@ class _Content:
     status: str = IN_PROGRESS
     parts: list[_Part] = field(default_factory=list)
 
-    def shown(self) -> Fields:
-        item: Fields = {"id": self.id, "type": self.type, "status": self.status, "content": [part.shown() for part in self.parts]}
+    def shown(self) -> JsonObject:
+        item: JsonObject = {
+            "id": self.id,
+            "type": self.type,
+            "status": self.status,
+            "content": [part.shown() for part in self.parts],
+        }
         return {**item, "role": "assistant"} if self.type == "message" else {**item, "summary": []}
 
-    def add(self, kind: str, piece: str) -> Iterator[Fields]:
+    def add(self, kind: str, piece: str) -> Iterator[JsonObject]:
         part = self.parts[-1] if self.parts else None
         if part is None or part.kind != kind:
             if part is not None:
@@ -79,22 +82,22 @@ class _Content:
             self.parts.append(part)
             yield {"type": "response.content_part.added", **self._place(part), "part": part.shown()}
         part.text.add(piece)
-        more: Fields = {"logprobs": []} if kind == _TEXT else {}
+        more: JsonObject = {"logprobs": []} if kind == _TEXT else {}
         yield {"type": f"response.{kind}.delta", **self._place(part), "delta": piece, **more}
 
-    def end(self, status: str, *, is_whole: bool) -> Iterator[Fields]:
+    def end(self, status: str, *, is_whole: bool) -> Iterator[JsonObject]:
         self.status = status
         if self.parts:
             yield from self._finish(self.parts[-1], is_whole=is_whole)
         yield {"type": "response.output_item.done", "output_index": self.index, "item": self.shown()}
 
-    def _finish(self, part: _Part, *, is_whole: bool) -> Iterator[Fields]:
+    def _finish(self, part: _Part, *, is_whole: bool) -> Iterator[JsonObject]:
         if is_whole:  # the SDK parses a text that is done, which half a JSON would not survive
-            more: Fields = {"logprobs": []} if part.kind == _TEXT else {}
+            more: JsonObject = {"logprobs": []} if part.kind == _TEXT else {}
             yield {"type": f"response.{part.kind}.done", **self._place(part), _TOLD_IN[part.kind]: str(part.text), **more}
         yield {"type": "response.content_part.done", **self._place(part), "part": part.shown()}
 
-    def _place(self, part: _Part) -> Fields:
+    def _place(self, part: _Part) -> JsonObject:
         return {"item_id": self.id, "output_index": self.index, "content_index": part.index}
 
 
@@ -109,20 +112,20 @@ class _Call:
     status: str = IN_PROGRESS
     arguments: _Text = field(default_factory=_Text)
 
-    def shown(self) -> Fields:
-        told: Fields = {"call_id": self.call_id, "name": self.name, "arguments": str(self.arguments)}
+    def shown(self) -> JsonObject:
+        told: JsonObject = {"call_id": self.call_id, "name": self.name, "arguments": str(self.arguments)}
         return {"id": self.id, "type": "function_call", "status": self.status, **told}
 
-    def add(self, piece: str) -> Iterator[Fields]:
+    def add(self, piece: str) -> Iterator[JsonObject]:
         self.arguments.add(piece)
-        place: Fields = {"item_id": self.id, "output_index": self.index}
+        place: JsonObject = {"item_id": self.id, "output_index": self.index}
         yield {"type": "response.function_call_arguments.delta", **place, "delta": piece}
 
-    def end(self, status: str, *, is_whole: bool) -> Iterator[Fields]:
+    def end(self, status: str, *, is_whole: bool) -> Iterator[JsonObject]:
         self.status = status
         if is_whole:
-            place: Fields = {"item_id": self.id, "output_index": self.index}
-            done: Fields = {"name": self.name, "arguments": str(self.arguments)}
+            place: JsonObject = {"item_id": self.id, "output_index": self.index}
+            done: JsonObject = {"name": self.name, "arguments": str(self.arguments)}
             yield {"type": "response.function_call_arguments.done", **place, **done}
         yield {"type": "response.output_item.done", "output_index": self.index, "item": self.shown()}
 
@@ -138,11 +141,11 @@ class Output:
         self._items: list[_Content | _Call] = []
         self._calls: dict[int, _Call] = {}
 
-    def items(self) -> list[Fields]:
+    def items(self) -> list[JsonObject]:
         """Tell the items of the answer as it now stands, without those of an answer that was begun anew."""
         return [item.shown() for item in self._items]
 
-    def add(self, delta: Fields) -> Iterator[Fields]:
+    def add(self, delta: JsonObject) -> Iterator[JsonObject]:
         """Take one delta of a chat completion, and tell the events that it is."""
         for name in REASONING_NAMES:
             if isinstance(delta.get(name), str) and delta[name]:
@@ -154,19 +157,19 @@ class Output:
         for piece in delta.get("tool_calls") or ():
             yield from self._call(piece)
 
-    def end(self, status: str, *, is_whole: bool) -> Iterator[Fields]:
+    def end(self, status: str, *, is_whole: bool) -> Iterator[JsonObject]:
         """Finish what is still growing; without `is_whole` no text is told to be done."""
         for item in self._items:
             if item.status == IN_PROGRESS:
                 yield from item.end(status, is_whole=is_whole)
 
-    def drop(self) -> Iterator[Fields]:
+    def drop(self) -> Iterator[JsonObject]:
         """Begin the answer anew, in new items: the old ones are finished as incomplete, and are no part of it any more."""
         yield from self.end(INCOMPLETE, is_whole=False)
         self._has_dropped = self._has_dropped or bool(self._items)
         self._items, self._calls = [], {}
 
-    def _say(self, kind: str, prefix: str, part: str, piece: str) -> Iterator[Fields]:
+    def _say(self, kind: str, prefix: str, part: str, piece: str) -> Iterator[JsonObject]:
         item = self._growing()
         if item is None or item.type != kind:
             if item is not None:
@@ -175,7 +178,7 @@ class Output:
             yield from self._begin(item)
         yield from item.add(part, piece)
 
-    def _call(self, piece: Fields) -> Iterator[Fields]:
+    def _call(self, piece: JsonObject) -> Iterator[JsonObject]:
         """Take a piece of a tool call. Calls stay open to the end of the answer: a provider may tell them by turns."""
         function = piece.get("function") or {}
         place = piece.get("index") or 0
@@ -194,7 +197,7 @@ class Output:
         last = next((item for item in reversed(self._items) if isinstance(item, _Content)), None)
         return last if last is not None and last.status == IN_PROGRESS else None
 
-    def _begin(self, item: _Content | _Call) -> Iterator[Fields]:
+    def _begin(self, item: _Content | _Call) -> Iterator[JsonObject]:
         self._items.append(item)
         self._begun += 1
         yield {"type": "response.output_item.added", "output_index": item.index, "item": item.shown()}

@@ -14,10 +14,10 @@ from api.jobs.submission import Submission
 from api.schemas.chat import INT64_MAX, MAX_TOOLS, FunctionTool, refuse_choice
 from api.schemas.jobs import Metadata, ModelName
 from shared.errors import InvalidRequest
+from shared.json_types import JsonObject
 from shared.models import ObjectType, OnInterrupt
 from shared.models.conversation import NAME_CHARS
 
-Fields = dict[str, Any]
 MAX_ITEMS = 2_000
 LOGPROBS = "message.output_text.logprobs"
 CACHING = ("user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "prompt_cache_options")
@@ -60,7 +60,7 @@ class SchemaFormat(Body):
 
     type: Literal["json_schema"]
     name: str = Field(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9_-]+$")
-    json_schema: Fields = Field(alias="schema")
+    json_schema: JsonObject = Field(alias="schema")
     description: str | None = None
     strict: bool | None = None
 
@@ -116,7 +116,7 @@ class Question(Body):
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
     prompt_cache_retention: str | None = None
-    prompt_cache_options: Fields | None = None
+    prompt_cache_options: JsonObject | None = None
     on_interrupt: OnInterrupt | None = Field(None, strict=False)
 
     @field_validator("tools", mode="before")
@@ -148,7 +148,7 @@ class Question(Body):
         """Tell which conversation the response is a turn of."""
         return self.conversation.id if isinstance(self.conversation, Named) else self.conversation
 
-    def items(self) -> list[Fields]:
+    def items(self) -> list[JsonObject]:
         """Tell the input in items; a text is the user's one message."""
         if isinstance(self.input, str):
             return [{"type": items.MESSAGE, "role": "user", "content": self.input}]
@@ -165,7 +165,7 @@ class ResponseRequest(Question):
         return self
 
 
-def ask(body: ResponseRequest, before: list[Fields], **where: Any) -> Submission:
+def ask(body: ResponseRequest, before: list[JsonObject], **where: Any) -> Submission:
     """Tell what is asked.
 
     Args:
@@ -180,7 +180,7 @@ def ask(body: ResponseRequest, before: list[Fields], **where: Any) -> Submission
     if not messages:
         raise InvalidRequest("There is nothing in the input that could be answered.", param="input")
     is_kept = body.store is not False or body.conversation is not None
-    turn: Fields = {"message": messages[-1], "leading": messages[:-1]} if is_kept else {"messages": [*before, *messages]}
+    turn: JsonObject = {"message": messages[-1], "leading": messages[:-1]} if is_kept else {"messages": [*before, *messages]}
     return Submission(
         **turn,
         **where,
@@ -201,17 +201,17 @@ def _on_interrupt(body: ResponseRequest) -> OnInterrupt:
     return OnInterrupt.FAIL if body.stream and not body.background else OnInterrupt.RESTART
 
 
-def _told(body: ResponseRequest) -> Fields:
+def _told(body: ResponseRequest) -> JsonObject:
     """Keep the request in its own words, for the Response object and for the list of its input."""
     told = body.model_dump(exclude_none=True, by_alias=True, exclude={"input", "model", "metadata", "conversation"})
-    conversation: Fields = {"conversation": body.conversation_name} if body.conversation is not None else {}
+    conversation: JsonObject = {"conversation": body.conversation_name} if body.conversation is not None else {}
     return {**told, **conversation, "input": body.items()}
 
 
-def parameters(body: Question) -> Fields:
+def parameters(body: Question) -> JsonObject:
     """Tell what goes along to the provider, in the words of chat completions."""
     text, reasoning = body.text or Text(), body.reasoning or Reasoning()
-    told: Fields = {
+    told: JsonObject = {
         "temperature": body.temperature,
         "top_p": body.top_p,
         "max_completion_tokens": body.max_output_tokens,
@@ -228,15 +228,15 @@ def parameters(body: Question) -> Fields:
     return {name: value for name, value in told.items() if value is not None}
 
 
-def _format(wanted: TextFormat | ObjectFormat | SchemaFormat | None) -> Fields | None:
+def _format(wanted: TextFormat | ObjectFormat | SchemaFormat | None) -> JsonObject | None:
     if isinstance(wanted, SchemaFormat):
         return {"type": wanted.type, "json_schema": wanted.model_dump(exclude={"type"}, exclude_none=True, by_alias=True)}
     return {"type": wanted.type} if isinstance(wanted, ObjectFormat) else None
 
 
-def _tool(tool: Tool) -> Fields:
+def _tool(tool: Tool) -> JsonObject:
     return {"type": "function", "function": tool.model_dump(exclude={"type"}, exclude_none=True)}
 
 
-def _choice(choice: str | ToolChoice | None) -> str | Fields | None:
+def _choice(choice: str | ToolChoice | None) -> str | JsonObject | None:
     return {"type": "function", "function": {"name": choice.name}} if isinstance(choice, ToolChoice) else choice

@@ -1,7 +1,6 @@
 """`/v1/responses`: create, look, follow, cancel, delete; the input as it was sent."""
 
 from collections.abc import Iterable
-from typing import Any
 
 import orjson
 from flask import Blueprint, Response, jsonify, request
@@ -20,10 +19,10 @@ from api.streaming.following import follow, partial_log
 from shared.errors import InvalidRequest, NotFound
 from shared.events import Event
 from shared.jobs import ending
+from shared.json_types import JsonObject
 from shared.messages.answer import estimate_tokens, text_of
 from shared.models import Job, Message, ObjectType, Status
 
-Fields = dict[str, Any]
 POLL_MS = 1_000
 """When to look again at what is not over yet."""
 TRUE = frozenset({"true", "True", "1"})
@@ -48,7 +47,7 @@ def create() -> Response:
     return _shown(job)
 
 
-def _place(body: ResponseRequest) -> tuple[list[Fields], dict[str, Any]]:
+def _place(body: ResponseRequest) -> tuple[list[JsonObject], JsonObject]:
     """Find where a response belongs: behind another, in a conversation, or nowhere yet.
 
     Returns:
@@ -87,13 +86,13 @@ def _previous(response_id: str) -> Job:
     return previous
 
 
-def _said_before(previous: Job) -> list[Fields]:
+def _said_before(previous: Job) -> list[JsonObject]:
     """Tell what was said up to a response, with it, as chat messages."""
     conversation = conversations.get(context(), previous.user_id, previous.conversation_id or "")
     return _said(conversations.path_to(context(), conversation, previous.answer_id))
 
 
-def _said(rows: Iterable[Message]) -> list[Fields]:
+def _said(rows: Iterable[Message]) -> list[JsonObject]:
     return [
         {"role": row.role, **row.body} for row in rows if row.role != "assistant" or row.body.get("tool_calls") or text_of(row.body)
     ]
@@ -143,7 +142,7 @@ def input_tokens() -> Response:
     return jsonify({"object": "response.input_tokens", "input_tokens": count})
 
 
-def _before(body: Question) -> list[Fields]:
+def _before(body: Question) -> list[JsonObject]:
     if body.conversation_name is not None:
         found = conversations.get(context(), identity.principal().user_id, body.conversation_name, param="conversation")
         return _said(conversations.path(context(), found))

@@ -1,7 +1,6 @@
 """What webhook endpoints were told: a test, the list of deliveries, and sending one again. The last two are our own."""
 
 import time
-from typing import Any
 
 from flask import Blueprint, Response, jsonify
 from sqlalchemy import select, update
@@ -16,9 +15,9 @@ from api.http.bodies import Body
 from shared.database import now_ms
 from shared.errors import Conflict, NotFound
 from shared.jobs import webhook_events
+from shared.json_types import JsonObject
 from shared.models import WebhookDelivery, WebhookEndpoint
 
-Fields = dict[str, Any]
 MAX_LISTED = 1_000
 """How many deliveries are listed, the newest."""
 TEST_SECONDS = 25.0
@@ -111,7 +110,7 @@ def resend(endpoint_id: str, delivery_id: str) -> Response:
     return jsonify(_told(row))
 
 
-def _told(row: WebhookDelivery) -> Fields:
+def _told(row: WebhookDelivery) -> JsonObject:
     return {
         "id": row.id,
         "object": "webhook_delivery",

@@ -5,7 +5,7 @@ The routes are those of openai-python 3.52. What was delivered is `webhook_deliv
 
 import base64
 import secrets
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, jsonify
@@ -21,11 +21,11 @@ from shared.database import now_ms
 from shared.errors import InvalidRequest, NotFound
 from shared.ids import new_id
 from shared.jobs import webhook_events
+from shared.json_types import JsonObject
 from shared.models import User, WebhookEndpoint
 from shared.models.webhook import NAME_CHARS
 from shared.vault import Vault
 
-Fields = dict[str, Any]
 EventType = Literal["response.completed", "response.failed", "response.cancelled", "response.incomplete"]
 MAX_ENDPOINTS = 20
 """How many endpoints a user may have."""
@@ -195,7 +195,7 @@ def found(session: Session, endpoint_id: str) -> WebhookEndpoint:
     return row
 
 
-def _view(endpoint: WebhookEndpoint) -> Fields:
+def _view(endpoint: WebhookEndpoint) -> JsonObject:
     return {
         "id": endpoint.id,
         "object": "webhook_endpoint",

@@ -1,0 +1,5 @@
+"""The types of JSON values."""
+
+from typing import Any
+
+JsonObject = dict[str, Any]
