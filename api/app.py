@@ -23,14 +23,13 @@ from shared.queue import Queue
 
 VERSION = "0.1.0"
 
-DIALECTS: tuple[errors.Dialect, ...] = (chatgpt_proxy, chatgpt_api_nest, chatgpt_api_server, chatgpt_rest_api, openai)
 BLUEPRINTS = (auth.blueprint, tokens.blueprint, jobs.blueprint, events.blueprint, health.blueprint)
-DIALECT_BLUEPRINTS = (
-    chatgpt_api_nest.blueprint,
-    chatgpt_api_server.blueprint,
-    chatgpt_rest_api.blueprint,
-    chatgpt_proxy.blueprint,
-    openai.blueprint,
+DIALECTS = (
+    chatgpt_proxy.DIALECT,  # the first: at a path that two of them own it explains which words cannot be a chat's id
+    chatgpt_api_nest.DIALECT,
+    chatgpt_api_server.DIALECT,
+    chatgpt_rest_api.DIALECT,
+    openai.DIALECT,
 )
 
 
@@ -56,11 +55,11 @@ def create_app(config: Settings | None = None) -> Flask:
     for install in (tracing.install, limits.install, commands.install):
         install(app)
     app.before_request(_refuse_nul)
-    cors.install(app, config.cors_origins, chatgpt_api_server.owns)
+    cors.install(app, config.cors_origins, DIALECTS)
     for blueprint in BLUEPRINTS:
         app.register_api(blueprint)
-    for spoken in DIALECT_BLUEPRINTS:
-        app.register_blueprint(spoken)
+    for dialect in DIALECTS:
+        app.register_blueprint(dialect.blueprint)
     _document(app)
     return app
 

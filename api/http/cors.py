@@ -1,9 +1,12 @@
 """Which browsers' pages may call us: CORS by CORS_ORIGINS."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Sequence
+from http import HTTPStatus
 
 from flask import Flask, Response, request
+
+from api.http.dialect import Dialect
 
 ALLOWED_METHODS = "GET, POST, DELETE, OPTIONS"
 ALLOWED_HEADERS = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, Prefer, X-Request-Id"
@@ -14,25 +17,28 @@ EXPOSED_HEADERS = (
     "retry-after-ms, x-should-retry, x-chatrelay-job-id, openai-poll-after-ms"
 )
 PREFLIGHT_SECONDS = 600
-NO_CONTENT = 204
 
 _NAME = re.compile(r"[a-z0-9-]{1,64}")
 
 
-def install(app: Flask, origins: list[str], answers_itself: Callable[[str], bool]) -> None:
+def install(app: Flask, origins: list[str], dialects: Sequence[Dialect]) -> None:
     """Answer preflights and mark answers, for the origins that are allowed; with none, do nothing.
 
     Args:
         app: the application.
-        origins: who may call us; `*` is everybody.
-        answers_itself: at which paths somebody else answers preflights.
+        origins: the origins whose pages may call us; `*` is every origin.
+        dialects: those of them that answer preflights themselves are left to do so.
     """
     if not origins:
         return
 
+    own_preflights = [dialect.owns for dialect in dialects if dialect.answers_preflight]
+
     def preflight() -> Response | None:
         is_preflight = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
-        return Response(status=NO_CONTENT) if is_preflight and not answers_itself(request.path) else None
+        if not is_preflight or any(owns(request.path) for owns in own_preflights):
+            return None
+        return Response(status=HTTPStatus.NO_CONTENT)
 
     def mark(response: Response) -> Response:
         origin = request.headers.get("Origin", "")

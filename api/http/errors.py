@@ -1,34 +1,22 @@
 """The one place where an exception becomes a response: in our envelope, or in that of the dialect that the path belongs to."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 from flask import Flask, Response, current_app, jsonify, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
+from api.http.dialect import Dialect
 from shared.errors import ChatrelayError, InvalidRequest, NotFound, RateLimited, RequestError, TooLarge, Unauthorized, Unavailable
 
 DRAIN_BYTES = 64 * 1024 * 1024
 """How much of a request that is too large is read, so that its sender gets to see the answer."""
 DRAIN_CHUNK_BYTES = 1024 * 1024
 
-AUTH_PATH = "/auth/"
 EXTENSION = "chatrelay-dialects"
 
 log = structlog.get_logger(__name__)
-
-
-class Dialect(Protocol):
-    """A module that speaks another project's wire, as far as errors go."""
-
-    def owns(self, path: str) -> bool:
-        """Tell whether who asks at this path expects this dialect."""
-        ...
-
-    def refusal(self, error: ChatrelayError) -> Response:
-        """Say what went wrong, in this dialect's envelope and status."""
-        ...
 
 
 class Refused(RequestError):
@@ -42,7 +30,7 @@ class Refused(RequestError):
 
 
 def install(app: Flask, dialects: Sequence[Dialect]) -> None:
-    """Register the handlers."""
+    """Register the handlers; a dialect writes the errors at its paths, the first that owns a path wins."""
     app.extensions[EXTENSION] = dialects
     app.register_error_handler(ChatrelayError, _ours)
     app.register_error_handler(RequestEntityTooLarge, _too_large)
@@ -54,8 +42,7 @@ def install(app: Flask, dialects: Sequence[Dialect]) -> None:
 def _ours(error: ChatrelayError) -> Response:
     if isinstance(error, Unavailable):
         log.warning("request.unavailable", error=str(error.__cause__ or error))
-    spoken: Sequence[Dialect] = current_app.extensions[EXTENSION]
-    dialect = next((each for each in spoken if each.owns(request.path)), None)
+    dialect = next((each for each in _dialects() if each.owns(request.path)), None)
     response = dialect.refusal(error) if dialect else _native(error)
     if isinstance(error, RateLimited | Unavailable):
         response.headers["Retry-After"] = str(error.retry_after_seconds)
@@ -73,12 +60,16 @@ def _ours(error: ChatrelayError) -> Response:
 def _native(error: ChatrelayError) -> Response:
     body: dict[str, Any] = {"message": error.message, "type": error.type, "code": error.reason, "param": error.param}
     answer: dict[str, Any] = {"error": body}
-    if isinstance(error, Unauthorized) and request.path.startswith(AUTH_PATH):
-        # A dialect lives on this path, whose clients look here.
-        answer |= {"statusCode": error.status, "message": error.message}
+    for dialect in _dialects():
+        answer |= dialect.fields_in_our_refusals(request.path, error)
     response = jsonify(answer)
     response.status_code = error.status
     return response
+
+
+def _dialects() -> Sequence[Dialect]:
+    dialects: Sequence[Dialect] = current_app.extensions[EXTENSION]
+    return dialects
 
 
 def _too_large(_: RequestEntityTooLarge) -> Response:

@@ -1,6 +1,9 @@
 """The wire of ChatGPT API powered by NestJS: a request id, then its stream; sessions; own model and key. See docs/dialects.md."""
 
 from api.dialects.chatgpt_api_nest import account, processing, sessions
-from api.dialects.chatgpt_api_nest.wire import blueprint, owns, refusal
+from api.dialects.chatgpt_api_nest.wire import blueprint, fields_in_our_refusals, owns, refusal
+from api.http.dialect import Dialect
 
-__all__ = ["account", "blueprint", "owns", "processing", "refusal", "sessions"]
+DIALECT = Dialect("chatgpt_api_nest", blueprint, owns, refusal, fields_in_our_refusals=fields_in_our_refusals)
+
+__all__ = ["DIALECT", "account", "processing", "sessions"]

@@ -12,6 +12,8 @@ from api.http.errors import Refused
 from shared.errors import ChatrelayError, InvalidRequest, NotFound, Unauthorized
 
 PREFIXES = ("/chat/", "/user/")
+SHARED_PREFIX = "/auth/"
+"""Our own API's paths that this wire's clients use too."""
 PATHS = frozenset({"/chat", "/user"})
 CREATED = 201
 METHOD_NOT_ALLOWED = 405
@@ -32,7 +34,7 @@ class Invalid(InvalidRequest):
 
 
 def owns(path: str) -> bool:
-    """Tell whether this wire is spoken at a path. `/auth` is our own, and speaks this one besides."""
+    """Return whether a path belongs to this dialect. `/auth` belongs to our own API, which its clients use too."""
     return path in PATHS or path.startswith(PREFIXES)
 
 
@@ -52,6 +54,13 @@ def refusal(error: ChatrelayError) -> Response:
     response = jsonify(body)
     response.status_code = status
     return response
+
+
+def fields_in_our_refusals(path: str, error: ChatrelayError) -> dict[str, Any]:
+    """Return what this wire's clients read of a refused login or token, at a path of our own API."""
+    if not (path.startswith(SHARED_PREFIX) and isinstance(error, Unauthorized)):
+        return {}
+    return {"statusCode": error.status, "message": error.message}
 
 
 def said() -> dict[str, Any]:

@@ -2,5 +2,8 @@
 
 from api.dialects.chatgpt_api_server import administration, asking, registration
 from api.dialects.chatgpt_api_server.wire import blueprint, owns, refusal
+from api.http.dialect import Dialect
 
-__all__ = ["administration", "asking", "blueprint", "owns", "refusal", "registration"]
+DIALECT = Dialect("chatgpt_api_server", blueprint, owns, refusal, answers_preflight=True)
+
+__all__ = ["DIALECT", "administration", "asking", "registration"]

@@ -2,5 +2,8 @@
 
 from api.dialects.chatgpt_proxy import chats, prompts
 from api.dialects.chatgpt_proxy.wire import blueprint, owns, refusal
+from api.http.dialect import Dialect
 
-__all__ = ["blueprint", "chats", "owns", "prompts", "refusal"]
+DIALECT = Dialect("chatgpt_proxy", blueprint, owns, refusal)
+
+__all__ = ["DIALECT", "chats", "prompts"]

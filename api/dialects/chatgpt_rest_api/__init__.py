@@ -2,5 +2,8 @@
 
 from api.dialects.chatgpt_rest_api import asking, history
 from api.dialects.chatgpt_rest_api.wire import blueprint, owns, refusal
+from api.http.dialect import Dialect
 
-__all__ = ["asking", "blueprint", "history", "owns", "refusal"]
+DIALECT = Dialect("chatgpt_rest_api", blueprint, owns, refusal)
+
+__all__ = ["DIALECT", "asking", "history"]

@@ -5,8 +5,11 @@ from api.dialects.openai.chat import routes as chat
 from api.dialects.openai.responses import routes as responses
 from api.dialects.openai.webhooks import deliveries, endpoints
 from api.dialects.openai.wire import blueprint, owns, refusal
+from api.http.dialect import Dialect
 
 for resource in (chat, conversations, models, moderations, responses, deliveries, endpoints):
     blueprint.register_blueprint(resource.blueprint)
 
-__all__ = ["blueprint", "owns", "refusal"]
+DIALECT = Dialect("openai", blueprint, owns, refusal)
+
+__all__ = ["DIALECT"]

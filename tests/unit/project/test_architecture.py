@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from api.app import DIALECTS
+
 ROOT = Path(__file__).resolve().parents[3]
 DRAWERS = {"utils", "util", "helpers", "common", "services", "managers", "misc"}
 MAX_LINES = 320
@@ -37,3 +39,9 @@ def test_there_are_no_drawers() -> None:
 
 def test_no_file_has_grown_out_of_its_purpose() -> None:
     assert [str(path) for path in sources("api", "workers", "shared") if len(path.read_text().splitlines()) > MAX_LINES] == []
+
+
+def test_every_dialect_is_in_the_one_list() -> None:
+    assert sorted(dialect.name for dialect in DIALECTS) == sorted(
+        path.parent.name for path in ROOT.glob("api/dialects/*/__init__.py")
+    )
