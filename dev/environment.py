@@ -9,10 +9,9 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
+from dev.paths import ROOT
 from shared.config import Settings, load
 from shared.errors import ConfigurationError
-
-ROOT = Path(__file__).resolve().parent.parent
 
 DEFAULTS = {
     "BIND_ADDRESS": "127.0.0.1",

@@ -18,7 +18,8 @@ from dev import account, procfile, screen
 from dev.child import Program, describe, shell
 from dev.claims import check_ports, hold_folder
 from dev.console import Console
-from dev.environment import ROOT, Environment, prepare
+from dev.environment import Environment, prepare
+from dev.paths import ROOT
 from dev.servers import redis_server
 from dev.supervisor import Supervisor
 from shared.errors import ChatrelayError

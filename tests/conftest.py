@@ -10,7 +10,8 @@ from alembic.config import Config
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
-from dev.testing.stack import ROOT, SECRET_KEY, Redis
+from dev.paths import ROOT
+from dev.testing.stack import SECRET_KEY, Redis
 from shared.config import Settings, settings
 
 # Importing more of the product reads its settings, once; what a developer has set for himself must not leak into the tests.

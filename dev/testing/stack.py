@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx2
 import redis
 
+from dev.paths import ROOT
 from dev.servers import redis_server
 
 SECRET_KEY = "a-secret-key-for-tests-0123456789abcdef"
@@ -23,7 +24,7 @@ START_SECONDS = 30.0
 STOP_SECONDS = 20.0
 POLL_SECONDS = 0.02
 FIRST_PORT, PORTS, PORT_RANGES = 12_000, 2_500, 8
-ROOT = Path(__file__).resolve().parents[2]
+
 BIN = Path(sys.executable).parent
 
 SHORT_LEASES = {"LEASE_SECONDS": "2", "RENEW_SECONDS": "0.5", "SWEEP_SECONDS": "0.5", "HEARTBEAT_SECONDS": "1"}

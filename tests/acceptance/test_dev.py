@@ -20,10 +20,10 @@ import pytest
 
 from dev import claims
 from dev.account import ask, what_is_missing
+from dev.paths import ROOT
 from dev.testing.stack import free_port
 from shared.config import Settings
 
-ROOT = Path(__file__).resolve().parents[2]
 PORTS = ("PORT", "FLOWER_PORT", "REDIS_PORT", "MODEL_PORT")
 
 UP_SECONDS = 60.0

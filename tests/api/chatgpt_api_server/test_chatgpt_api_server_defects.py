@@ -17,8 +17,9 @@ import pytest
 from sqlalchemy import select
 from wsproto.events import Ping
 
+from dev.paths import ROOT
 from dev.testing.client import Client
-from dev.testing.stack import BIN, ROOT, SECRET_KEY, wait_until
+from dev.testing.stack import BIN, SECRET_KEY, wait_until
 from shared.models import ApiToken
 from tests.agent import Agent
 from tests.api.agency import ADMIN_KEY, Agency, post, said

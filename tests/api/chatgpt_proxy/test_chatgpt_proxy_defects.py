@@ -13,9 +13,9 @@ from typing import Any
 import httpx2
 import pytest
 
+from dev.paths import ROOT
 from dev.servers.postgres_server import PostgresServer
 from dev.testing.client import Client
-from dev.testing.stack import ROOT
 from tests.api.site import Site, site
 
 ADMIN_KEY = "an-admin-key-for-tests"

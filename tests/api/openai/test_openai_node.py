@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from dev.paths import ROOT
 from dev.testing.client import Client
-from dev.testing.stack import ROOT
 from tests.api.conftest import ON_SQLITE
 from tests.api.site import Site
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import httpx2
 
+from dev.paths import ROOT
 from dev.testing.client import PASSWORD
-from dev.testing.stack import ROOT
 from tests.api.site import Site
 
 COMMAND_SECONDS = 60

@@ -7,7 +7,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Engine, create_engine, inspect
 
-from dev.testing.stack import ROOT
+from dev.paths import ROOT
 from shared.config import settings
 from shared.database import Database
 from shared.models import Base

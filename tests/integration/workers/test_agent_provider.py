@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from dev.testing.stack import ROOT, Redis, free_port, wait_until
+from dev.paths import ROOT
+from dev.testing.stack import Redis, free_port, wait_until
 from shared import keyspace, redis_clients
 from shared.agents import presence, requests
 from shared.agents.presence import Member, News, Seat

@@ -3,7 +3,8 @@
 import subprocess
 from pathlib import Path
 
-from dev.testing.stack import BIN, ROOT, SECRET_KEY, Redis
+from dev.paths import ROOT
+from dev.testing.stack import BIN, SECRET_KEY, Redis
 
 PATIENCE_SECONDS = 60
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from dev import installation
+from dev.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 PATIENCE_SECONDS = 30
 
 PYTHON = """#!/bin/sh

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection
-from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any, cast
 from uuid import uuid4
@@ -21,7 +20,8 @@ from openai import AsyncOpenAI, OpenAI
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from pydantic import BaseModel
 
-ROOT = Path(__file__).resolve().parents[3]
+from dev.paths import ROOT
+
 WEATHER_TOOL: Any = {
     "type": "function",
     "function": {

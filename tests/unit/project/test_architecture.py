@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 from api.app import DIALECTS
+from dev.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 DRAWERS = {"utils", "util", "helpers", "common", "services", "managers", "misc"}
 MAX_LINES = 320
 

@@ -3,15 +3,14 @@
 import json
 import re
 import subprocess
-from pathlib import Path
 
 import pytest
 import tiktoken
 
 from dev import procfile
+from dev.paths import ROOT
 from workers.prompt import token_counter
 
-ROOT = Path(__file__).resolve().parents[3]
 PATIENCE_SECONDS = 30
 
 COMPOSE = (ROOT / "docker-compose.yml").read_text()

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from dev.paths import ROOT
 from shared import errors, events
 from shared.config import Settings
 from shared.errors import ChatrelayError, ConfigurationError
 
-ROOT = Path(__file__).resolve().parents[3]
 ROOMS = ("api", "workers", "shared")
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PROTOCOL = (ROOT / "docs" / "protocol.md").read_text()

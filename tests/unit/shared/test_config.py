@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from dev.paths import ROOT
 from shared import config
 from shared.config import Settings
 from shared.errors import ConfigurationError
 
-ROOT = Path(__file__).resolve().parents[3]
 SECRET = "s" * 32
 PATIENCE_SECONDS = 30
 
