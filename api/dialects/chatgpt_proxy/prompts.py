@@ -26,7 +26,7 @@ HTML = "text/html; charset=utf-8"
 def welcome() -> Any:
     """Greet a client; show a browser, which asks for HTML first, the documentation."""
     if request.method == "GET" and request.headers.get("Accept", "").startswith("text/html"):
-        return redirect("/docs")
+        return redirect(f"{request.script_root}/docs")
     return Response("Hello, World!", content_type=HTML)
 
 

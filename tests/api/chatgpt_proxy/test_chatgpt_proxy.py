@@ -31,7 +31,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         "VISION_MODELS": "none",
     }
     with site(folder, f"sqlite:///{folder / 'chatrelay.db'}", settings) as started:
-        started.stack.start_web(ANONYMOUS_ACCESS="on")
+        started.stack.start_web(ANONYMOUS_ACCESS="on", TRUSTED_PROXIES="1")
         yield started
 
 
@@ -69,6 +69,11 @@ def test_a_client_is_greeted_and_a_browser_is_shown_the_documentation(client: Cl
         assert greeting.headers["content-type"].startswith("text/html")
     shown = client.http.get("/", headers={"Accept": "text/html,application/xhtml+xml"})
     assert (shown.status_code, shown.headers["location"]) == (302, "/docs")
+
+
+def test_a_browser_behind_a_proxy_is_shown_the_documentation_under_its_prefix(place: Site) -> None:
+    headers = {"Accept": "text/html", "X-Forwarded-Prefix": "/relay"}
+    assert httpx2.get(f"{place.stack.urls[-1]}/", headers=headers).headers["location"] == "/relay/docs"
 
 
 def test_an_answer_has_the_documented_shape_sorted_and_with_a_newline(client: Client) -> None:
