@@ -30,18 +30,10 @@ class Credentials(FormOrJson):
 
 
 class Login(FormOrJson):
-    """Who you say you are. What the body does not say may stand in the query string, as clients of a dialect have it."""
+    """A name and a password. They are read from the body alone: a query string stands in the logs of every proxy on the way."""
 
     username: str = Field(max_length=1024)
     password: str = Field(max_length=1024)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_query(cls, value: Any) -> Any:
-        said = {name: request.args[name] for name in cls.model_fields if name in request.args}
-        if not said or not isinstance(value, dict | None):
-            return value
-        return {**said, **(value or request.form.to_dict())}
 
 
 class RefreshRequest(Body):

@@ -95,6 +95,18 @@ def test_wrong_name_and_wrong_password_answer_alike(anybody: httpx2.Client) -> N
     assert set(wrong_password.headers) == set(wrong_name.headers)
 
 
+@ON_SQLITE
+def test_a_query_string_logs_nobody_in(anybody: httpx2.Client) -> None:
+    # Queries stand in the logs of every proxy on the way.
+    credentials = _credentials()
+    assert anybody.post("/auth/register", json=credentials).status_code == 201
+    name, password = ({field: credentials[field]} for field in ("username", "password"))
+    assert_refused(anybody.post("/auth/login", params=credentials), 400, param="body")
+    for how in ("json", "data"):
+        assert_refused(anybody.post("/auth/login", params=password, **{how: name}), 400, param="password")  # type: ignore[arg-type]
+        assert_refused(anybody.post("/auth/login", params=name, **{how: password}), 400, param="username")  # type: ignore[arg-type]
+
+
 def test_a_refresh_gives_new_tokens(anybody: httpx2.Client, tokens: dict[str, Any]) -> None:
     answer = _refresh(anybody, tokens["refresh_token"])
     assert answer.status_code == 201
