@@ -5,16 +5,22 @@ from flask_openapi import Info, OpenAPI
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from api.admin import commands
+from api.admin.members import Members
 from api.agents.pool import Agents
-from api.auth import identity
+from api.auth import authenticator
+from api.auth.accounts import Accounts
+from api.auth.api_tokens import ApiTokens
+from api.auth.authenticator import Authenticator
 from api.context import EXTENSION, Context
 from api.dialects import chatgpt_api_nest, chatgpt_api_server, chatgpt_proxy, chatgpt_rest_api, openai
 from api.http import bodies, cors, errors, limits, tracing
 from api.http.limits import Limits
+from api.jobs.jobs import Jobs
+from api.jobs.submitter import Submitter
 from api.routes import auth, events, health, jobs, tokens
 from api.schemas.answers import ErrorAnswer
-from api.streaming.following import Endings
 from api.streaming.hub import Hub
+from api.streaming.job_logs import JobLogs
 from shared import log_setup, redis_clients
 from shared.config import Settings, settings
 from shared.database import Database
@@ -74,7 +80,7 @@ def _configure(app: Flask, config: Settings) -> None:
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's default provider has it
     app.url_map.strict_slashes = False
-    identity.jwt.init_app(app)
+    authenticator.jwt.init_app(app)
     if hops := config.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops, x_prefix=hops)  # type: ignore[method-assign]
 
@@ -87,11 +93,28 @@ def _refuse_nul() -> None:
 
 
 def _context(config: Settings) -> Context:
-    database = Database(config.database)
-    hub = Hub(redis_clients.subscriber(config.redis_url))
-    Endings(database, hub, config.heartbeat_seconds).start()
-    redis = redis_clients.blocking(config.redis_url)
-    return Context(config, database, redis, Queue(config), hub, Limits(config), Agents(config, database, redis, hub))
+    """Compose the parts of this process, each given what it needs. Nothing connects, and no thread starts, before it is used."""
+    database, queue, limits = Database(config.database), Queue(config), Limits(config)
+    redis, hub = redis_clients.blocking(config.redis_url), Hub(redis_clients.subscriber(config.redis_url))
+    accounts, api_tokens = Accounts(config, database, limits), ApiTokens(database)
+    job_logs = JobLogs(database, redis, hub, config.heartbeat_seconds)
+    jobs = Jobs(config, database, redis, queue, job_logs)
+    return Context(
+        config=config,
+        database=database,
+        redis=redis,
+        queue=queue,
+        hub=hub,
+        limits=limits,
+        agents=Agents(config, database, redis, hub),
+        accounts=accounts,
+        api_tokens=api_tokens,
+        authenticator=Authenticator(config, accounts, api_tokens),
+        job_logs=job_logs,
+        jobs=jobs,
+        submitter=Submitter(config, database, queue, limits),
+        members=Members(database, api_tokens, jobs),
+    )
 
 
 def _document(app: OpenAPI) -> None:

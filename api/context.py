@@ -1,4 +1,7 @@
-"""What one API process holds: settings, database, Redis, the hub. Built by `create_app`, found through the current app."""
+"""What one API process holds: its parts, and the services made of them. Built by `create_app`, found through the current app.
+
+Only routes, dialects and what stands right below them ask for it; everything else is given what it needs.
+"""
 
 from dataclasses import dataclass
 from typing import cast
@@ -6,9 +9,16 @@ from typing import cast
 from flask import current_app
 from redis import Redis
 
+from api.admin.members import Members
 from api.agents.pool import Agents
+from api.auth.accounts import Accounts
+from api.auth.api_tokens import ApiTokens
+from api.auth.authenticator import Authenticator
 from api.http.limits import Limits
+from api.jobs.jobs import Jobs
+from api.jobs.submitter import Submitter
 from api.streaming.hub import Hub
+from api.streaming.job_logs import JobLogs
 from shared.config import Settings
 from shared.database import Database
 from shared.queue import Queue
@@ -18,7 +28,7 @@ EXTENSION = "chatrelay"
 
 @dataclass(frozen=True)
 class Context:
-    """The parts that requests share."""
+    """The parts and services that requests share."""
 
     config: Settings
     database: Database
@@ -27,8 +37,15 @@ class Context:
     hub: Hub
     limits: Limits
     agents: Agents
+    accounts: Accounts
+    api_tokens: ApiTokens
+    authenticator: Authenticator
+    job_logs: JobLogs
+    jobs: Jobs
+    submitter: Submitter
+    members: Members
 
 
 def context() -> Context:
-    """Find the current app's parts."""
+    """Return the current app's parts."""
     return cast("Context", current_app.extensions[EXTENSION])

@@ -13,8 +13,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from api.auth import passwords
-from api.context import Context
-from shared.database import now_ms
+from api.http.limits import Limits
+from shared.config import Settings
+from shared.database import Database, now_ms
 from shared.errors import Conflict, Unauthorized
 from shared.ids import new_id
 from shared.models import RefreshToken, User
@@ -38,108 +39,116 @@ class Tokens:
     expires_in: int
 
 
-def is_there(context: Context, user_id: str) -> bool:
-    """Tell whether there is (still) such an account."""
-    with context.database.read() as session:
-        return session.scalar(select(User.id).where(User.id == user_id)) is not None
+class Accounts:
+    """The accounts of all users."""
 
+    def __init__(self, config: Settings, database: Database, limits: Limits) -> None:
+        """Keep the parts."""
+        self._config = config
+        self._database = database
+        self._limits = limits
 
-def register(context: Context, username: str, password: str) -> User:
-    """Make an account.
+    def exists(self, user_id: str) -> bool:
+        """Return whether there is (still) such an account."""
+        with self._database.read() as session:
+            return session.scalar(select(User.id).where(User.id == user_id)) is not None
 
-    Raises:
-        Conflict: the name is taken.
-    """
-    user = User(id=new_id("user"), username=username, password_hash=passwords.hashed(password))
-    try:
-        with context.database.write() as session:
-            session.add(user)
-    except IntegrityError:
-        raise Conflict("This username is taken.", param="username", code="username_taken") from None
-    return user
+    def is_admin(self, user_id: str) -> bool:
+        """Return whether this account is an administrator's."""
+        with self._database.read() as session:
+            return bool(session.scalar(select(User.is_admin).where(User.id == user_id)))
 
+    def register(self, username: str, password: str) -> User:
+        """Make an account.
 
-def built_in(context: Context, who: tuple[str, str]) -> str:
-    """Tell the id of `OPERATOR` or `ANONYMOUS`, whose rows are made when they are first needed."""
-    user_id, username = who
-    with context.database.read() as session:
-        if session.get(User, user_id) is not None:
-            return user_id
-    try:
-        with context.database.write() as session:
-            session.add(User(id=user_id, username=username, password_hash=NO_PASSWORD))
-    except IntegrityError:
-        log.info("account.made_meanwhile", user=user_id)  # by another request: that is as good
-    return user_id
+        Raises:
+            Conflict: the name is taken.
+        """
+        user = User(id=new_id("user"), username=username, password_hash=passwords.hashed(password))
+        try:
+            with self._database.write() as session:
+                session.add(user)
+        except IntegrityError:
+            raise Conflict("This username is taken.", param="username", code="username_taken") from None
+        return user
 
+    def built_in(self, who: tuple[str, str]) -> str:
+        """Return the id of `OPERATOR` or `ANONYMOUS`, whose rows are made when they are first needed."""
+        user_id, username = who
+        with self._database.read() as session:
+            if session.get(User, user_id) is not None:
+                return user_id
+        try:
+            with self._database.write() as session:
+                session.add(User(id=user_id, username=username, password_hash=NO_PASSWORD))
+        except IntegrityError:
+            log.info("account.made_by_another_request", user=user_id)
+        return user_id
 
-def login(context: Context, username: str, password: str, address: str) -> Tokens:
-    """Open a new family of tokens.
+    def login(self, username: str, password: str, address: str) -> Tokens:
+        """Open a new family of tokens.
 
-    Raises:
-        Unauthorized: no such name, or another password; the two answer alike.
-        RateLimited: too many failures of this name or from this address.
-    """
-    with context.limits.login_turn(username, address):
-        context.limits.check_login(username, address)
-        with context.database.read() as session:
-            user = session.scalar(select(User).where(User.username == username))
-        known_hash = user.password_hash if user else NO_PASSWORD
-        if not passwords.matches(known_hash or passwords.NOBODYS_HASH, password) or user is None or not known_hash:
-            context.limits.note_failed_login(username, address)
-            raise Unauthorized("Wrong username or password.", code="invalid_credentials")
-    with context.database.write() as session:
-        return _issue(context, session, user.id, new_id("family"))
+        Raises:
+            Unauthorized: no such name, or another password; the two answer alike.
+            RateLimited: too many failures of this name or from this address.
+        """
+        with self._limits.login_turn(username, address):
+            self._limits.check_login(username, address)
+            with self._database.read() as session:
+                user = session.scalar(select(User).where(User.username == username))
+            known_hash = user.password_hash if user else NO_PASSWORD
+            if not passwords.matches(known_hash or passwords.NOBODYS_HASH, password) or user is None or not known_hash:
+                self._limits.note_failed_login(username, address)
+                raise Unauthorized("Wrong username or password.", code="invalid_credentials")
+        with self._database.write() as session:
+            return self._issue(session, user.id, new_id("family"))
 
+    def refresh(self, token: str) -> Tokens:
+        """Trade a refresh token for new tokens; it is worthless from then on.
 
-def refresh(context: Context, token: str) -> Tokens:
-    """Trade a refresh token for new tokens; it is worthless from then on.
-
-    Raises:
-        Unauthorized: it is wrong, expired or revoked; or it was used before, and then its family is revoked.
-    """
-    jti = _jti(token)
-    with context.database.write() as session:
-        used = session.scalar(
-            update(RefreshToken)
-            .where(
-                RefreshToken.id == jti,
-                RefreshToken.used_ms.is_(None),
-                RefreshToken.revoked_ms.is_(None),
-                RefreshToken.expires_ms > now_ms(),
+        Raises:
+            Unauthorized: it is wrong, expired or revoked; or it was used before, and then its family is revoked.
+        """
+        jti = _jti(token)
+        with self._database.write() as session:
+            used = session.scalar(
+                update(RefreshToken)
+                .where(
+                    RefreshToken.id == jti,
+                    RefreshToken.used_ms.is_(None),
+                    RefreshToken.revoked_ms.is_(None),
+                    RefreshToken.expires_ms > now_ms(),
+                )
+                .values(used_ms=now_ms())
+                .returning(RefreshToken)
             )
-            .values(used_ms=now_ms())
-            .returning(RefreshToken)
+            if used is not None:
+                return self._issue(session, used.user_id, used.family)
+            _revoke_family(session, jti)
+        raise Unauthorized("The refresh token is spent or revoked.", param="refresh_token")
+
+    def logout(self, token: str) -> None:
+        """End the family of a refresh token.
+
+        Raises:
+            Unauthorized: it is not a refresh token of ours.
+        """
+        jti = _jti(token)
+        with self._database.write() as session:
+            _revoke_family(session, jti)
+
+    def _issue(self, session: Session, user_id: str, family: str) -> Tokens:
+        config = self._config
+        jti = new_id("refresh")
+        session.add(RefreshToken(id=jti, family=family, user_id=user_id, expires_ms=now_ms() + config.refresh_token_days * DAY_MS))
+        life = timedelta(seconds=config.access_token_seconds)
+        return Tokens(
+            access_token=create_access_token(user_id, expires_delta=life),
+            refresh_token=create_refresh_token(
+                user_id, expires_delta=timedelta(days=config.refresh_token_days), additional_claims={"jti": jti}
+            ),
+            expires_in=config.access_token_seconds,
         )
-        if used is not None:
-            return _issue(context, session, used.user_id, used.family)
-        _revoke_family(session, jti)
-    raise Unauthorized("The refresh token is spent or revoked.", param="refresh_token")
-
-
-def logout(context: Context, token: str) -> None:
-    """End the family of a refresh token.
-
-    Raises:
-        Unauthorized: it is not a refresh token of ours.
-    """
-    jti = _jti(token)
-    with context.database.write() as session:
-        _revoke_family(session, jti)
-
-
-def _issue(context: Context, session: Session, user_id: str, family: str) -> Tokens:
-    config = context.config
-    jti = new_id("refresh")
-    session.add(RefreshToken(id=jti, family=family, user_id=user_id, expires_ms=now_ms() + config.refresh_token_days * DAY_MS))
-    life = timedelta(seconds=config.access_token_seconds)
-    return Tokens(
-        access_token=create_access_token(user_id, expires_delta=life),
-        refresh_token=create_refresh_token(
-            user_id, expires_delta=timedelta(days=config.refresh_token_days), additional_claims={"jti": jti}
-        ),
-        expires_in=config.access_token_seconds,
-    )
 
 
 def _revoke_family(session: Session, jti: str) -> None:

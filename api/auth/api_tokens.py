@@ -2,10 +2,11 @@
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 
 from sqlalchemy import delete, select
 
-from api.context import Context
+from shared.database import Database
 from shared.ids import new_id
 from shared.models import ApiToken, Use
 
@@ -16,41 +17,45 @@ SHOWN_FIRST_CHARS = 7
 SHOWN_LAST_CHARS = 4
 
 
-def make(context: Context, user_id: str, *, use: Use = Use.API, name: str = "") -> tuple[ApiToken, str]:
-    """Make a token for somebody.
+class ApiTokens:
+    """The API tokens of all users."""
 
-    Returns:
-        its row, and the token, which cannot be told again.
-    """
-    token = PREFIX + secrets.token_urlsafe(RANDOM_BYTES)
-    row = ApiToken(id=new_id("token"), user_id=user_id, use=use, name=name, hash=_hash(token), hint=_hint(token))
-    with context.database.write() as session:
-        session.add(row)
-    return row, token
+    def __init__(self, database: Database) -> None:
+        """Keep the database."""
+        self._database = database
 
+    def create(self, user_id: str, *, use: Use = Use.API, name: str = "") -> tuple[ApiToken, str]:
+        """Make a token for a user.
 
-def listed(context: Context, *, use: Use, user_id: str | None = None) -> list[ApiToken]:
-    """List tokens of one use, oldest first: somebody's, or everybody's."""
-    query = select(ApiToken).where(ApiToken.use == use).order_by(ApiToken.created_ms, ApiToken.id)
-    if user_id is not None:
-        query = query.where(ApiToken.user_id == user_id)
-    with context.database.read() as session:
-        return list(session.scalars(query))
+        Returns:
+            its row, and the token, which cannot be told again.
+        """
+        token = PREFIX + secrets.token_urlsafe(RANDOM_BYTES)
+        row = ApiToken(id=new_id("token"), user_id=user_id, use=use, name=name, hash=_hash(token), hint=_hint(token))
+        with self._database.write() as session:
+            session.add(row)
+        return row, token
 
+    def list(self, *, use: Use, user_id: str | None = None) -> Sequence[ApiToken]:
+        """Return the tokens of one use, oldest first: a user's, or everybody's."""
+        query = select(ApiToken).where(ApiToken.use == use).order_by(ApiToken.created_ms, ApiToken.id)
+        if user_id is not None:
+            query = query.where(ApiToken.user_id == user_id)
+        with self._database.read() as session:
+            return session.scalars(query).all()
 
-def revoke(context: Context, token_id: str, *, use: Use, user_id: str | None = None) -> bool:
-    """Make a token worthless at once. Tells whether there was such a token (of that user, if one is named)."""
-    statement = delete(ApiToken).where(ApiToken.id == token_id, ApiToken.use == use)
-    if user_id is not None:
-        statement = statement.where(ApiToken.user_id == user_id)
-    with context.database.write() as session:
-        return session.scalar(statement.returning(ApiToken.id)) is not None
+    def revoke(self, token_id: str, *, use: Use, user_id: str | None = None) -> bool:
+        """Revoke a token, and return whether there was such a token (of that user, if one is named)."""
+        statement = delete(ApiToken).where(ApiToken.id == token_id, ApiToken.use == use)
+        if user_id is not None:
+            statement = statement.where(ApiToken.user_id == user_id)
+        with self._database.write() as session:
+            return session.scalar(statement.returning(ApiToken.id)) is not None
 
-
-def recognised(context: Context, token: str, use: Use) -> ApiToken | None:
-    """Find the row of a token; None for one that is unknown, revoked, or for another use."""
-    with context.database.read() as session:
-        return session.scalar(select(ApiToken).where(ApiToken.hash == _hash(token), ApiToken.use == use))
+    def find(self, token: str, use: Use) -> ApiToken | None:
+        """Return the row of a token; None for one that is unknown, revoked, or for another use."""
+        with self._database.read() as session:
+            return session.scalar(select(ApiToken).where(ApiToken.hash == _hash(token), ApiToken.use == use))
 
 
 def masked(token: str) -> str:

@@ -5,16 +5,18 @@ Messages are a tree; a leaf says where talk goes on.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from api.context import Context
 from shared.errors import InvalidRequest, NotFound
 from shared.ids import new_id
 from shared.models import Conversation, ConversationName, Job, Message, User
 from shared.models.conversation import NAME_CHARS
+
+if TYPE_CHECKING:
+    from api.context import Context
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ def find(session: Session, user_id: str, name: str) -> Conversation | None:
     )
 
 
-def get(context: Context, user_id: str, name: str, *, param: str = "conversation_id") -> Conversation:
+def get(context: "Context", user_id: str, name: str, *, param: str = "conversation_id") -> Conversation:
     """Find somebody's conversation.
 
     Raises:
@@ -72,14 +74,14 @@ def make(
     return made
 
 
-def found_or_made(context: Context, user_id: str, name: str, *, system: str | None = None) -> Conversation:
+def found_or_made(context: "Context", user_id: str, name: str, *, system: str | None = None) -> Conversation:
     """Find somebody's conversation, or begin one under that name with that system prompt."""
     with context.database.write() as session:
         _one_at_a_time(session, user_id)
         return find(session, user_id, name) or make(session, user_id, name=name, system=system)
 
 
-def add_name(context: Context, user_id: str, conversation_id: str, name: str) -> None:
+def add_name(context: "Context", user_id: str, conversation_id: str, name: str) -> None:
     """Give a conversation one more name; one that its owner already uses, or that is none, is left as it is."""
     if not 0 < len(name) <= NAME_CHARS or "\x00" in name:
         return
@@ -95,7 +97,7 @@ def _one_at_a_time(session: Session, user_id: str) -> None:
     session.execute(select(User.id).where(User.id == user_id).with_for_update(key_share=True))
 
 
-def page(context: Context, user_id: str, *, limit: int | None = None, offset: int = 0) -> list[Overview]:
+def page(context: "Context", user_id: str, *, limit: int | None = None, offset: int = 0) -> list[Overview]:
     """List somebody's conversations, the one that changed last first."""
     changed = func.coalesce(func.max(Message.created_ms), Conversation.created_ms)
     query = (
@@ -114,7 +116,7 @@ def page(context: Context, user_id: str, *, limit: int | None = None, offset: in
     return [Overview(row, names.get(row.id, []), changed_ms, tokens.get(row.id, 0)) for row, changed_ms in rows]
 
 
-def overview(context: Context, conversation: Conversation) -> Overview:
+def overview(context: "Context", conversation: Conversation) -> Overview:
     """Tell of one conversation what a list would."""
     with context.database.read() as session:
         changed = session.scalar(select(func.max(Message.created_ms)).where(Message.conversation_id == conversation.id))
@@ -150,19 +152,19 @@ def _last_tokens(session: Session, ids: Sequence[str]) -> dict[str, int]:
     return {str(conversation_id): (usage or {}).get("total_tokens", 0) for conversation_id, usage in rows}
 
 
-def messages(context: Context, conversation: Conversation) -> list[Message]:
+def messages(context: "Context", conversation: Conversation) -> list[Message]:
     """Read all messages of a conversation's tree, oldest first."""
     with context.database.read() as session:
         query = select(Message).where(Message.conversation_id == conversation.id).order_by(Message.created_ms, Message.id)
         return list(session.scalars(query))
 
 
-def path(context: Context, conversation: Conversation) -> list[Message]:
+def path(context: "Context", conversation: Conversation) -> list[Message]:
     """Read the messages from the root to the current leaf. An answer that is still to come is not among them."""
     return path_to(context, conversation, conversation.leaf_id)
 
 
-def path_to(context: Context, conversation: Conversation, here: str | None) -> list[Message]:
+def path_to(context: "Context", conversation: Conversation, here: str | None) -> list[Message]:
     """Read the messages from the root to one of them. An answer that is still to come is not among them."""
     # The questions first: an answer that is written between the two looks is then known by the one or the other.
     with context.database.read() as session:
@@ -238,7 +240,7 @@ def locked(session: Session, conversation_id: str, **values: Any) -> Conversatio
     return here
 
 
-def set_prompt(context: Context, conversation: Conversation, system: str | None) -> None:
+def set_prompt(context: "Context", conversation: Conversation, system: str | None) -> None:
     """Change a conversation's system prompt; turns from now on are shown the new one."""
     with context.database.write() as session:
         session.execute(update(Conversation).where(Conversation.id == conversation.id).values(system_prompt=system))

@@ -1,16 +1,19 @@
 """Delete conversations, and messages in them: what still runs is cancelled first, and waited for (bounded)."""
 
+from typing import TYPE_CHECKING
+
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from api.context import Context
 from api.conversations import conversations
-from api.jobs import control
 from shared.messages.answer import text_of
 from shared.models import UNFINISHED, Conversation, Job, Message
 
+if TYPE_CHECKING:
+    from api.context import Context
 
-def remove(context: Context, conversation: Conversation) -> None:
+
+def remove(context: "Context", conversation: Conversation) -> None:
     """Delete a conversation with its jobs and messages; running jobs are cancelled first, and waited for (bounded)."""
     with context.database.read() as session:
         running = (
@@ -18,12 +21,12 @@ def remove(context: Context, conversation: Conversation) -> None:
         )
         unfinished = list(session.scalars(running))
     for job_id in unfinished:
-        control.stop(context, conversation.user_id, job_id)
+        context.jobs.stop(conversation.user_id, job_id)
     with context.database.write() as session:
         session.execute(delete(Conversation).where(Conversation.id == conversation.id))
 
 
-def remove_message(context: Context, conversation: Conversation, message_id: str) -> bool:
+def remove_message(context: "Context", conversation: Conversation, message_id: str) -> bool:
     """Take one message out of the tree; what followed it follows its parent. Tells whether there was such a message.
 
     A question that is not answered yet is cancelled first; where nothing was said to it, its empty answer goes with it.
@@ -36,7 +39,7 @@ def remove_message(context: Context, conversation: Conversation, message_id: str
         jobs = list(session.scalars(asked))
     for job in jobs:
         if not job.status.is_terminal:
-            control.stop(context, conversation.user_id, job.id)
+            context.jobs.stop(conversation.user_id, job.id)
     with context.database.write() as session:
         conversations.locked(session, conversation.id)
         message = session.get(Message, message_id, populate_existing=True)

@@ -28,26 +28,26 @@ def _bound() -> None:
 @blueprint.post("/register", responses={201: Registered, 409: ErrorAnswer})
 def register(body: Credentials) -> tuple[Response, int]:
     """Make an account."""
-    user = accounts.register(context(), body.username, body.password)
+    user = context().accounts.register(body.username, body.password)
     return jsonify(Registered(id=user.id, sub=user.id, username=user.username).model_dump()), CREATED
 
 
 @blueprint.post("/login", responses={201: TokenPair, 429: ErrorAnswer})
 def login(body: Login) -> tuple[Response, int]:
     """Trade a name and a password for an access token and a refresh token."""
-    return _pair(accounts.login(context(), body.username, body.password, request.remote_addr or ""))
+    return _pair(context().accounts.login(body.username, body.password, request.remote_addr or ""))
 
 
 @blueprint.post("/refresh", responses={201: TokenPair})
 def refresh(body: RefreshRequest) -> tuple[Response, int]:
     """Trade a refresh token for new tokens. It can be used once; a second use revokes all that came of its login."""
-    return _pair(accounts.refresh(context(), body.refresh_token))
+    return _pair(context().accounts.refresh(body.refresh_token))
 
 
 @blueprint.post("/logout", responses={204: None})
 def logout(body: RefreshRequest) -> tuple[str, int]:
     """Revoke a refresh token and all its kin."""
-    accounts.logout(context(), body.refresh_token)
+    context().accounts.logout(body.refresh_token)
     return "", NO_CONTENT
 
 

@@ -5,14 +5,13 @@ from collections.abc import Iterator
 from flask import Response, request
 from flask_openapi import APIBlueprint, Tag
 
-from api.auth import identity
 from api.context import context
+from api.guards import principal, require_reader
 from api.http import sse
 from api.http.params import MAX_SEQ_DIGITS
-from api.jobs import control
 from api.schemas.answers import ErrorAnswer
 from api.schemas.jobs import EventsQuery, JobPath
-from api.streaming.following import HEARTBEAT, follow
+from api.streaming.follower import HEARTBEAT
 from shared.digits import digits
 from shared.errors import InvalidRequest
 from shared.events import Event
@@ -27,17 +26,17 @@ blueprint = APIBlueprint(
     abp_security=[{"bearer": []}, {"ticket": []}],
     abp_responses={400: ErrorAnswer, 401: ErrorAnswer, 404: ErrorAnswer},
 )
-blueprint.before_request(identity.guard_reader)
+blueprint.before_request(require_reader)
 
 
 @blueprint.get("/<job_id>/events", responses={200: {"content": {"text/event-stream": {}}, "description": "The log."}, 204: None})
 def stream(path: JobPath, query: EventsQuery) -> Response:
     """Read a job's events after a cursor, live or later; answers 204 when there is nothing after it and never will be."""
     cursor = _cursor(query)
-    job = control.find(context(), identity.principal().user_id, path.job_id)
+    job = context().jobs.find(principal().user_id, path.job_id)
     if job.last_seq is not None and cursor >= job.last_seq:
         return Response(status=NO_CONTENT)
-    return sse.respond(_frames(follow(context(), job, cursor)))
+    return sse.respond(_frames(context().job_logs.follow(job, cursor)))
 
 
 def _cursor(query: EventsQuery) -> int:

@@ -7,13 +7,14 @@ from flask import Response, jsonify
 from flask_openapi import APIBlueprint, Tag
 from pydantic import BaseModel, Field
 
-from api.auth import identity
 from api.context import context
-from api.jobs import control, submission, views
+from api.guards import principal, require_user
+from api.http.request_digest import request_digest
+from api.jobs import idempotency
 from api.jobs.submission import Submission
+from api.routes import views
 from api.schemas.answers import ErrorAnswer
 from api.schemas.jobs import JobList, JobPath, JobRequest, JobsQuery, JobView, Submitted
-from api.streaming.following import wait_for_change
 
 ACCEPTED = 202
 NO_CONTENT = 204
@@ -29,7 +30,7 @@ blueprint = APIBlueprint(
     abp_security=[{"bearer": []}],
     abp_responses={400: ErrorAnswer, 401: ErrorAnswer, 404: ErrorAnswer, 503: ErrorAnswer},
 )
-blueprint.before_request(identity.guard)
+blueprint.before_request(require_user)
 
 
 class SubmitHeaders(BaseModel):
@@ -49,11 +50,12 @@ class ShowHeaders(BaseModel):
 @blueprint.post("", responses={202: Submitted, 409: ErrorAnswer, 413: ErrorAnswer, 429: ErrorAnswer})
 def submit(header: SubmitHeaders, body: JobRequest) -> tuple[Response, int]:
     """Submit a chat job. It is saved when this answers, and from then on it will end."""
-    job = submission.submit(context(), identity.principal().user_id, _ask(body), header.idempotency_key)
+    key = idempotency.key_of(header.idempotency_key, request_digest)
+    job = context().submitter.submit(principal().user_id, _submission(body), key)
     return jsonify(views.submitted(job).model_dump()), ACCEPTED
 
 
-def _ask(body: JobRequest) -> Submission:
+def _submission(body: JobRequest) -> Submission:
     messages = None if body.messages is None else [message.model_dump(exclude_none=True) for message in body.messages]
     return Submission(
         message=None if body.message is None else {"role": "user", "content": body.message},
@@ -70,9 +72,7 @@ def _ask(body: JobRequest) -> Submission:
 @blueprint.get("", responses={200: JobList})
 def index(query: JobsQuery) -> Response:
     """List your jobs, newest first."""
-    jobs, has_more = control.page(
-        context(), identity.principal().user_id, after=query.after, limit=query.limit, status=query.status
-    )
+    jobs, has_more = context().jobs.page(principal().user_id, after=query.after, limit=query.limit, status=query.status)
     ids = [job.id for job in jobs]
     first_id, last_id = (ids[0], ids[-1]) if ids else (None, None)
     listed = JobList(data=[views.listed(job) for job in jobs], has_more=has_more, first_id=first_id, last_id=last_id)
@@ -82,13 +82,13 @@ def index(query: JobsQuery) -> Response:
 @blueprint.get("/<job_id>", responses={200: JobView})
 def show(path: JobPath, header: ShowHeaders) -> Response:
     """Look at a job, or wait for its status to change (`Prefer: wait=30`)."""
-    user_id = identity.principal().user_id
-    job = control.find(context(), user_id, path.job_id)
+    user_id = principal().user_id
+    job = context().jobs.find(user_id, path.job_id)
     seconds = _wait_seconds(header.prefer)
     if seconds and not job.status.is_terminal:
-        wait_for_change(context(), job, seconds)
-        job = control.find(context(), user_id, path.job_id)
-    response = _job(views.detailed(context(), job))
+        context().job_logs.wait_for_change(job, seconds)
+        job = context().jobs.find(user_id, path.job_id)
+    response = _job(views.detailed(job))
     if seconds:
         response.headers["Preference-Applied"] = f"wait={seconds}"
     return response
@@ -97,13 +97,13 @@ def show(path: JobPath, header: ShowHeaders) -> Response:
 @blueprint.post("/<job_id>/cancel", responses={200: JobView})
 def cancel(path: JobPath) -> Response:
     """Stop a job: its provider is hung up on; text and usage so far are kept. Again and again is the same."""
-    return _job(views.detailed(context(), control.cancel(context(), identity.principal().user_id, path.job_id)))
+    return _job(views.detailed(context().jobs.cancel(principal().user_id, path.job_id)))
 
 
 @blueprint.delete("/<job_id>", responses={204: None})
 def remove(path: JobPath) -> tuple[str, int]:
     """Delete a job and its log; a running one is cancelled first."""
-    control.remove(context(), identity.principal().user_id, path.job_id)
+    context().jobs.remove(principal().user_id, path.job_id)
     return "", NO_CONTENT
 
 

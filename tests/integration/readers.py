@@ -3,13 +3,13 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Self, cast
+from dataclasses import dataclass
+from typing import Self
 
-from api.agents.pool import Agents
-from api.context import Context
-from api.http.limits import Limits
-from api.streaming.following import HEARTBEAT, follow
+from api.jobs.jobs import Jobs
+from api.streaming.follower import HEARTBEAT
 from api.streaming.hub import Hub
+from api.streaming.job_logs import JobLogs
 from dev.testing.stack import wait_until
 from shared import redis_clients
 from shared.config import Settings
@@ -21,14 +21,24 @@ from tests.integration.recorded_queue import RecordedQueue
 SOON_SECONDS = 5.0
 
 
+@dataclass(frozen=True)
+class ReadingProcess:
+    """The parts of an API process that readers use."""
+
+    database: Database
+    hub: Hub
+    job_logs: JobLogs
+    jobs: Jobs
+
+
 @contextmanager
-def reading(config: Settings, database: Database) -> Iterator[Context]:
+def reading(config: Settings, database: Database) -> Iterator[ReadingProcess]:
     """What one API process holds."""
     with redis_clients.subscriber(config.redis_url) as subscriber, redis_clients.blocking(config.redis_url) as client:
         hub = Hub(subscriber)
-        yield Context(
-            config, database, client, RecordedQueue(config), hub, cast("Limits", None), cast("Agents", None)
-        )  # a reader needs neither
+        job_logs = JobLogs(database, client, hub, config.heartbeat_seconds)
+        jobs = Jobs(config, database, client, RecordedQueue(config), job_logs)
+        yield ReadingProcess(database, hub, job_logs, jobs)
         hub.close()
         if hub._listener is not None:
             hub._listener.join(SOON_SECONDS)
@@ -36,20 +46,20 @@ def reading(config: Settings, database: Database) -> Iterator[Context]:
 
 
 class Reader:
-    """Somebody who follows a job, and what he has seen."""
+    """A client that follows a job, and what it has seen."""
 
-    def __init__(self, context: Context, job: Job, cursor: int = 0) -> None:
+    def __init__(self, process: ReadingProcess, job: Job, cursor: int = 0) -> None:
         """Begin to read."""
         self.events: list[Event] = []
         self.heartbeats = 0
         self.error: BaseException | None = None
-        self._told = follow(context, job, cursor)
+        self._stream = process.job_logs.follow(job, cursor)
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
     def _read(self) -> None:
         try:
-            for event in self._told:
+            for event in self._stream:
                 if event is HEARTBEAT:
                     self.heartbeats += 1
                 else:

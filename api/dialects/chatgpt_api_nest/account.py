@@ -5,10 +5,10 @@ from typing import Any
 from flask import Response, jsonify
 from sqlalchemy.orm import Session
 
-from api.auth import identity
 from api.auth.api_tokens import masked
 from api.context import context
 from api.dialects.chatgpt_api_nest.wire import CREATED, Invalid, blueprint, said
+from api.guards import principal
 from shared.errors import Unauthorized
 from shared.models import User
 from shared.models.base import MODEL_CHARS
@@ -69,7 +69,7 @@ def _is_mask(key: str) -> bool:
 
 
 def _user(session: Session) -> User:
-    user = session.get(User, identity.principal().user_id)
+    user = session.get(User, principal().user_id)
     if user is None:
         raise Unauthorized
     return user

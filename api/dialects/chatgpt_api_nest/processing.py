@@ -7,15 +7,15 @@ from typing import Any
 import orjson
 from flask import Response, jsonify, request
 
-from api.auth import identity
 from api.context import Context, context
 from api.conversations import conversations
 from api.dialects.chatgpt_api_nest.wire import CREATED, Invalid, blueprint, is_uuid, said, shown_id, text
+from api.guards import principal
 from api.http import sse
-from api.jobs import control
-from api.jobs.submission import Submission, submit
-from api.jobs.waiting import finished
-from api.streaming.following import HEARTBEAT, follow
+from api.http.request_digest import request_digest
+from api.jobs import idempotency
+from api.jobs.submission import Submission
+from api.streaming.follower import HEARTBEAT
 from shared.errors import ChatrelayError, NotFound, RateLimited, Unavailable
 from shared.events import CANCELLED, DELTA, FAILED, RESTARTED, STARTED, Event
 from shared.messages.answer import text_of
@@ -54,7 +54,7 @@ def process() -> tuple[Response, int]:
     body = said()
     message, session_id = text(body), _session_id(body)
     complaints = [] if message else ["message should not be empty"]
-    user_id = identity.principal().user_id
+    user_id = principal().user_id
     if "sessionId" in body and session_id is not None and not _can_open(user_id, session_id):
         complaints.append("sessionId must be a UUID")
     if complaints:
@@ -62,10 +62,10 @@ def process() -> tuple[Response, int]:
     key = request.headers.get("Idempotency-Key")
     name = session_id or _new_id(user_id, key)
     ask = Submission(message={"role": "user", "content": message}, conversation_id=name, opens=True, title=message)
-    job = submit(context(), user_id, ask, key)
+    job = context().submitter.submit(user_id, ask, idempotency.key_of(key, request_digest))
     if _wants_stream(body):
         return jsonify(session_id=name, request_id=job.id), CREATED
-    return jsonify(session_id=name, **_answer(_completed(finished(context(), job)))), CREATED
+    return jsonify(session_id=name, **_answer(_completed(context().jobs.wait_for_end(job)))), CREATED
 
 
 @blueprint.get("/chat/process/<request_id>")
@@ -73,7 +73,7 @@ def read(request_id: str) -> Response:
     """Read an answer, from its beginning or behind `Last-Event-ID`."""
     seen = _last_event_id()
     try:
-        job = control.find(context(), identity.principal().user_id, request_id)
+        job = context().jobs.find(principal().user_id, request_id)
     except NotFound:
         if seen:  # it has heard so, or what it was reading is gone: let it not come back for ever
             return Response(status=NO_CONTENT)
@@ -93,7 +93,7 @@ def _stream(frames: Iterator[bytes]) -> Response:
 
 def _frames(here: Context, job: Job, cursor: int) -> Iterator[bytes]:
     yield OPENING
-    for event in follow(here, job, cursor):
+    for event in here.job_logs.follow(job, cursor):
         if event is HEARTBEAT:
             yield sse.HEARTBEAT
         elif event.type != STARTED:
@@ -115,7 +115,7 @@ def _told(here: Context, job: Job, event: Event) -> dict[str, Any]:
     if event.type == CANCELLED:
         return {"error": WAS_CANCELLED}
     try:
-        return _answer(control.find(here, job.user_id, job.id))
+        return _answer(here.jobs.find(job.user_id, job.id))
     except NotFound:  # deleted, between its end and this
         return {"error": NO_SUCH_REQUEST}
 

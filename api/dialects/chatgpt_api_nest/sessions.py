@@ -6,11 +6,11 @@ from typing import Any
 from flask import Response, jsonify, request
 from sqlalchemy import select
 
-from api.auth import identity
 from api.context import context
 from api.conversations import conversations, deletion
 from api.conversations.conversations import Overview
 from api.dialects.chatgpt_api_nest.wire import CREATED, Invalid, blueprint, is_uuid, said, shown_id, stored_id, text
+from api.guards import principal
 from shared.errors import NotFound
 from shared.messages.answer import text_of
 from shared.models import Conversation, Message
@@ -25,7 +25,7 @@ SYSTEM = "system"
 @blueprint.get("/chat/sessions")
 def listed() -> Response:
     """List the caller's sessions; with `page` or `take` in the older form, a page of them."""
-    user_id = identity.principal().user_id
+    user_id = principal().user_id
     if not request.args.keys() & {"page", "take"}:
         return jsonify(_rows(conversations.page(context(), user_id)))
     take = min(_number("take", TAKE), MOST_TAKEN)
@@ -87,7 +87,7 @@ def instructed() -> tuple[Response, int]:
 
 
 def _found(session_id: str) -> Conversation:
-    return conversations.get(context(), identity.principal().user_id, session_id)
+    return conversations.get(context(), principal().user_id, session_id)
 
 
 def _named(found: Conversation) -> dict[str, Any]:

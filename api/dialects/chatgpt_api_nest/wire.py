@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
-from api.auth import identity
+from api.guards import require_user
 from api.http.bodies import Body
 from api.http.errors import Refused
 from shared.errors import ChatrelayError, InvalidRequest, NotFound, Unauthorized
@@ -21,7 +21,7 @@ COMPLETION = "chatcmpl-"
 MESSAGE = "msg_"
 
 blueprint = Blueprint("chatgpt_api_nest", __name__)
-blueprint.before_request(identity.guard)
+blueprint.before_request(require_user)
 
 
 class Invalid(InvalidRequest):

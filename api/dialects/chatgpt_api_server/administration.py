@@ -5,11 +5,11 @@ from typing import Any
 
 from flask import Response, request
 
-from api.admin import members
-from api.auth import accounts, api_tokens, identity
+from api.auth import accounts
 from api.context import context
 from api.dialects.chatgpt_api_server import wire
 from api.dialects.chatgpt_api_server.wire import blueprint
+from api.guards import credentials
 from api.http import go_json
 from shared.errors import DatabaseUnavailable
 from shared.models import Use
@@ -60,7 +60,7 @@ def _done(names: tuple[str, ...], work: Work, failure: str) -> Response:
         said = go_json.strings(request.get_data(), ("admin_key", *names), whole=False)
     except ValueError:
         return wire.answer({"error": "Invalid request body"}, wire.BAD_REQUEST)
-    if not identity.is_admin_key(said["admin_key"]):
+    if not context().authenticator.is_admin_key(said["admin_key"]):
         return _not_admin()
     try:
         return wire.answer(work(said))
@@ -70,8 +70,8 @@ def _done(names: tuple[str, ...], work: Work, failure: str) -> Response:
 
 def _listed(look: Callable[[], dict[str, Any]], failure: str) -> Response:
     """Answer a list to who has the admin key: in the query, or in the header, where no proxy logs it."""
-    key = request.args.get("admin_key") or identity.credentials() or ""
-    if not identity.is_admin_key(key):
+    key = request.args.get("admin_key") or credentials() or ""
+    if not context().authenticator.is_admin_key(key):
         return _not_admin()
     try:
         return wire.answer(look())
@@ -84,32 +84,32 @@ def _not_admin() -> Response:
 
 
 def _add_user(_: dict[str, str]) -> dict[str, Any]:
-    user_id, token = members.add(context())
+    user_id, token = context().members.add()
     return {"token": token, "user_id": user_id}
 
 
 def _delete_user(said: dict[str, str]) -> dict[str, Any]:
-    members.remove(context(), said["user_id"])
+    context().members.remove(said["user_id"])
     return {"message": "User deleted"}
 
 
 def _users() -> list[dict[str, Any]]:
-    return [{"user_id": row.user_id, "token": row.hint} for row in api_tokens.listed(context(), use=Use.API)]
+    return [{"user_id": row.user_id, "token": row.hint} for row in context().api_tokens.list(use=Use.API)]
 
 
 def _add_agent(said: dict[str, str]) -> dict[str, Any]:
-    owner = accounts.built_in(context(), accounts.OPERATOR)
+    owner = context().accounts.built_in(accounts.OPERATOR)
     name = said["name"].replace("\x00", "")[:USERNAME_CHARS]
-    row, token = api_tokens.make(context(), owner, use=Use.AGENT, name=name)
+    row, token = context().api_tokens.create(owner, use=Use.AGENT, name=name)
     return {"agent_token_id": row.id, "token": token}
 
 
 def _delete_agent(said: dict[str, str]) -> dict[str, Any]:
     if "\x00" not in said["agent_token_id"]:
-        api_tokens.revoke(context(), said["agent_token_id"], use=Use.AGENT)
+        context().api_tokens.revoke(said["agent_token_id"], use=Use.AGENT)
     return {"message": "Agent token deleted"}
 
 
 def _agents() -> list[dict[str, Any]]:
-    rows = api_tokens.listed(context(), use=Use.AGENT)
+    rows = context().api_tokens.list(use=Use.AGENT)
     return [{"agent_token_id": row.id, "name": row.name, "token": row.hint} for row in rows]

@@ -7,13 +7,13 @@ from typing import Any
 from flask import Response, request
 from sqlalchemy import select
 
-from api.auth import api_tokens, identity
+from api.auth import api_tokens
 from api.context import context
 from api.conversations import conversations
 from api.dialects.chatgpt_api_server import wire
 from api.dialects.chatgpt_api_server.wire import blueprint
+from api.guards import credentials, principal, set_principal
 from api.http import go_json
-from api.jobs import submission, waiting
 from api.jobs.submission import Submission
 from shared.agents import presence
 from shared.agents.presence import Member
@@ -62,7 +62,7 @@ def ask() -> Response:
     if (refused := _let_in()) is not None:
         return refused
     try:
-        job = submission.submit(context(), identity.principal().user_id, _ask(asked))
+        job = context().submitter.submit(principal().user_id, _ask(asked))
     except NotFound:
         return wire.answer({"error": NO_CONVERSATION}, wire.INTERNAL_ERROR)
     return _answered(job)
@@ -81,11 +81,11 @@ def connections() -> Response:
 
 def _let_in() -> Response | None:
     """Find out who is calling; a refusal if that is nobody."""
-    token = identity.credentials()
+    token = credentials()
     if token is None:
         return wire.answer({"error": "API key not provided"}, wire.UNAUTHORIZED)
     try:
-        identity.let_in(identity.authenticate(token))
+        set_principal(context().authenticator.by_token(token))
     except Unauthorized:
         return wire.answer({"error": "Invalid API key"}, wire.UNAUTHORIZED)
     except DatabaseUnavailable:
@@ -95,9 +95,9 @@ def _let_in() -> Response | None:
 
 def _is_known() -> bool:
     """Tell whether the caller has a token; here he needs none."""
-    token = identity.credentials()
+    token = credentials()
     try:
-        return token is not None and bool(identity.authenticate(token))
+        return token is not None and bool(context().authenticator.by_token(token))
     except (Unauthorized, DatabaseUnavailable):
         return False
 
@@ -116,7 +116,7 @@ def _ask(asked: dict[str, str]) -> Submission:
 def _place(conversation_id: str, response_id: str) -> str | None:
     """Find the answer that an agent calls by this id, so that the question follows it here too; else it follows the last one."""
     with context().database.read() as session:
-        conversation = conversations.find(session, identity.principal().user_id, conversation_id)
+        conversation = conversations.find(session, principal().user_id, conversation_id)
         if conversation is None or not response_id or "\x00" in response_id:
             return None
         is_it = Message.origin["response_id"].as_string() == response_id
@@ -128,7 +128,7 @@ def _answered(job: Job) -> Response:
     until = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
-            return _told(waiting.finished(context(), job))
+            return _told(context().jobs.wait_for_end(job))
         except NotFound:  # it was deleted meanwhile, maybe with its conversation
             return wire.answer({"error": NO_CONVERSATION}, wire.INTERNAL_ERROR)
         except DatabaseUnavailable:

@@ -6,10 +6,10 @@ from flask import Response, request
 
 from api.agents import websocket
 from api.agents.websocket import NotWebSocket, WebSocket
-from api.auth import api_tokens, identity
 from api.context import context
 from api.dialects.chatgpt_api_server import wire
 from api.dialects.chatgpt_api_server.wire import blueprint
+from api.guards import credentials
 from shared.errors import Unauthorized
 from shared.models import Use
 
@@ -60,13 +60,13 @@ def _admitted(in_path: str | None) -> str | None:
     """
     if context().config.agent_registration == "open":
         return None
-    in_header = identity.credentials()
+    in_header = credentials()
     token = in_path or request.args.get("token") or in_header
     if not token:
         raise Unauthorized("Agent token not provided")
-    if in_header and identity.is_admin_key(in_header):
+    if in_header and context().authenticator.is_admin_key(in_header):
         return None
-    known = api_tokens.recognised(context(), token, Use.AGENT)
+    known = context().api_tokens.find(token, Use.AGENT)
     if known is None:
         raise Unauthorized("Invalid agent token")
     return known.id

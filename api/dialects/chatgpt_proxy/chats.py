@@ -4,14 +4,13 @@ from typing import Any
 
 from flask import Response
 
-from api.auth import identity
 from api.context import context
 from api.conversations import conversations, deletion
 from api.dialects.chatgpt_proxy import wire
 from api.dialects.chatgpt_proxy.wire import blueprint
 from api.dialects.unanswered import NotAnswered
-from api.jobs import waiting
-from api.jobs.submission import Submission, submit
+from api.guards import principal
+from api.jobs.submission import Submission
 from shared.errors import InvalidRequest, NotFound
 from shared.messages.answer import text_of
 from shared.models import Conversation, Job, Setting, Status
@@ -59,7 +58,7 @@ def clear(chat_id: str) -> Response:
     """Forget a chat with its prompt; one that is not there is forgotten already."""
     wire.let_in()
     with context().database.read() as session:
-        chat = conversations.find(session, identity.principal().user_id, chat_id)
+        chat = conversations.find(session, principal().user_id, chat_id)
     if chat is not None:
         deletion.remove(context(), chat)
     return wire.answer({})
@@ -68,7 +67,7 @@ def clear(chat_id: str) -> Response:
 def _answered(chat_id: str, content: Any, *, model: str | None) -> Response:
     message = {"role": "user", "content": content}
     ask = Submission(message=message, conversation_id=chat_id, opens=True, opens_with=global_prompt(), model=model)
-    job = outcome(waiting.finished(context(), submit(context(), identity.principal().user_id, ask)))
+    job = outcome(context().jobs.wait_for_end(context().submitter.submit(principal().user_id, ask)))
     usage = job.usage or {}
     tokens = {name: usage.get(name, 0) for name in COUNTS}
     return wire.answer({"role": "assistant", "content": text_of(job.message), "tokens": tokens})
@@ -99,6 +98,6 @@ def found(chat_id: str) -> Conversation:
         NotFound: there is none, or it is somebody else's; in this wire's words.
     """
     try:
-        return conversations.get(context(), identity.principal().user_id, chat_id)
+        return conversations.get(context(), principal().user_id, chat_id)
     except NotFound:
         raise NotFound(f"user {chat_id} has no messages") from None

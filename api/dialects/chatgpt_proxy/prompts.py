@@ -7,14 +7,14 @@ import orjson
 from flask import Response, redirect, request
 from sqlalchemy.exc import IntegrityError
 
-from api.auth import identity
 from api.context import context
 from api.conversations import conversations
 from api.dialects.chatgpt_proxy import wire
 from api.dialects.chatgpt_proxy.chats import found, global_prompt, outcome
 from api.dialects.chatgpt_proxy.wire import blueprint
-from api.jobs import submission, waiting
-from api.jobs.submission import Submission, submit
+from api.guards import principal, require_admin
+from api.jobs import submission
+from api.jobs.submission import Submission
 from shared.messages.answer import text_of
 from shared.models import Kind, Setting
 from shared.models.setting import GLOBAL_PROMPT
@@ -41,7 +41,7 @@ def show() -> Response:
 def change() -> Response:
     """Change the global prompt, which new chats begin with; an empty one clears it. For the operator."""
     wire.let_in()
-    identity.require_admin()
+    require_admin()
     content = _prompt()
     with contextlib.suppress(IntegrityError):  # somebody else's change of this very moment came first, or is the last
         _set_global_prompt(content)
@@ -80,7 +80,7 @@ def change_of_chat(chat_id: str) -> Response:
     """Change a chat's prompt, beginning the chat if need be; an empty one is the global prompt again."""
     wire.let_in()
     content = _prompt()
-    user_id = identity.principal().user_id
+    user_id = principal().user_id
     context().limits.check_submission(user_id)
     chat = conversations.found_or_made(context(), user_id, chat_id)
     conversations.set_prompt(context(), chat, content or global_prompt())
@@ -94,5 +94,5 @@ def moderate() -> Response:
     (content,) = wire.said("content")
     message = {"role": "user", "content": content}
     ask = Submission(messages=[message], kind=Kind.MODERATION, model=context().config.moderation_model)
-    job = outcome(waiting.finished(context(), submit(context(), identity.principal().user_id, ask)))
+    job = outcome(context().jobs.wait_for_end(context().submitter.submit(principal().user_id, ask)))
     return wire.answer(orjson.loads(text_of(job.message)))

@@ -6,9 +6,11 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from api.auth import accounts, identity
+from api.auth import accounts
+from api.auth.authenticator import Principal
 from api.context import context
 from api.dialects.chatgpt_proxy.reserved import RESERVED, ChatId
+from api.guards import credentials, set_principal
 from api.http.bodies import Body
 from api.http.errors import Refused
 from shared.errors import ChatrelayError, InvalidRequest, NotFound, Unauthorized
@@ -60,13 +62,13 @@ def let_in() -> None:
     Raises:
         Unauthorized: no token, or a bad one.
     """
-    token = identity.credentials()
+    token = credentials()
     if token is None and context().config.anonymous_access:
-        identity.let_in(identity.Principal(accounts.built_in(context(), accounts.ANONYMOUS)))
+        set_principal(Principal(context().accounts.built_in(accounts.ANONYMOUS)))
     elif not token:
         raise Unauthorized("Send a token in the Authorization header.")
     else:
-        identity.let_in(identity.authenticate(token))
+        set_principal(context().authenticator.by_token(token))
 
 
 class _Anything(Body, extra="allow"):

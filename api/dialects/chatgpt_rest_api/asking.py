@@ -5,14 +5,13 @@ from typing import Any
 import structlog
 from flask import Response
 
-from api.auth import identity
 from api.context import context
 from api.conversations import conversations
 from api.dialects.chatgpt_rest_api import wire
 from api.dialects.chatgpt_rest_api.wire import blueprint
 from api.dialects.unanswered import NotAnswered
-from api.jobs import waiting
-from api.jobs.submission import Submission, submit
+from api.guards import principal
+from api.jobs.submission import Submission
 from shared.errors import ChatrelayError, InvalidRequest, NotFound
 from shared.messages.answer import text_of
 from shared.models import Job, Message, Status
@@ -39,7 +38,7 @@ def ask(name: str) -> Response:
     """Go on with a conversation: behind `parent_id`, else behind its last answer."""
     body = wire.said()
     try:
-        conversations.get(context(), identity.principal().user_id, name)
+        conversations.get(context(), principal().user_id, name)
     except NotFound:
         raise wire.unknown(name) from None
     asked = _ask(body, conversation_id=name, parent_id=wire.text(body, "parent_id") or None)
@@ -54,8 +53,8 @@ def _ask(body: dict[str, Any], **where: Any) -> Submission:
 
 
 def _answered(ask: Submission, autocontinue: bool, *, name: str | None) -> Response:
-    user_id = identity.principal().user_id
-    job = waiting.finished(context(), submit(context(), user_id, ask))
+    user_id = principal().user_id
+    job = context().jobs.wait_for_end(context().submitter.submit(user_id, ask))
     if job.status not in {Status.COMPLETED, Status.INCOMPLETE}:
         raise NotAnswered(job)
     said = text_of(job.message)
@@ -69,7 +68,7 @@ def _continued(user_id: str, job: Job) -> Job | None:
     message = {"role": "user", "content": CONTINUE}
     ask = Submission(message=message, conversation_id=job.conversation_id, parent_id=job.answer_id, model=job.model)
     try:
-        more = waiting.finished(context(), submit(context(), user_id, ask))
+        more = context().jobs.wait_for_end(context().submitter.submit(user_id, ask))
     except ChatrelayError as error:
         log.warning("autocontinue.refused", job=job.id, code=error.reason)
         return None

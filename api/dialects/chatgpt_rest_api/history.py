@@ -7,13 +7,13 @@ from flask import Response, request
 from sqlalchemy import select
 from werkzeug.exceptions import MethodNotAllowed
 
-from api.auth import identity
 from api.context import context
 from api.conversations import conversations, deletion
 from api.conversations.conversations import Overview
 from api.dialects.chatgpt_rest_api import wire
 from api.dialects.chatgpt_rest_api.asking import answer_object, author
 from api.dialects.chatgpt_rest_api.wire import blueprint
+from api.guards import principal
 from shared.errors import NotFound
 from shared.messages.answer import text_of
 from shared.models import Conversation, Job, Message
@@ -63,7 +63,7 @@ def remove(name: str) -> tuple[str, int]:
 
 
 def _caller() -> str:
-    return identity.principal().user_id
+    return principal().user_id
 
 
 def _found(name: str) -> Conversation:

@@ -5,7 +5,8 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from api.auth import identity
+from api.context import context
+from api.guards import credentials, set_principal
 from api.http.bodies import Body
 from api.http.errors import Refused
 from shared.errors import ChatrelayError, InvalidRequest, NotFound, Unauthorized
@@ -27,7 +28,7 @@ def owns(path: str) -> bool:
 
 def refusal(error: ChatrelayError) -> Response:
     """Say what went wrong. Who sends no token hears of nothing else, also where there is nothing."""
-    if identity.credentials() is None:
+    if credentials() is None:
         return answer({"error": TOKEN_REQUIRED}, Unauthorized.status)
     if isinstance(error, Refused) and error.status == METHOD_NOT_ALLOWED:
         return _hardened(Response(status=METHOD_NOT_ALLOWED))
@@ -43,10 +44,10 @@ def answer(body: Any, status: int = OK) -> Response:
 
 @blueprint.before_request
 def _let_in() -> None:
-    token = identity.credentials()
+    token = credentials()
     if not token:
         raise Unauthorized(TOKEN_REQUIRED)
-    identity.let_in(identity.authenticate(token))
+    set_principal(context().authenticator.by_token(token))
 
 
 @blueprint.after_request

@@ -10,12 +10,12 @@ from flask import Blueprint, Response, jsonify
 from pydantic import Field
 from sqlalchemy import update
 
-from api.auth import identity
 from api.context import context
 from api.conversations import conversations as talks
 from api.conversations import deletion
 from api.dialects.openai import items, paging, wire
 from api.dialects.openai.items import Item
+from api.guards import principal
 from api.http.bodies import Body
 from api.schemas.jobs import Metadata
 from shared.errors import InvalidRequest, NotFound
@@ -169,7 +169,7 @@ def _messages(sent: list[Item]) -> list[JsonObject]:
 
 
 def _caller() -> str:
-    return identity.principal().user_id
+    return principal().user_id
 
 
 def _found(conversation_id: str) -> Conversation:

@@ -6,13 +6,14 @@ import orjson
 from flask import Blueprint, Response, request
 from pydantic import Field
 
-from api.auth import identity
 from api.context import context
 from api.dialects.openai import wire
 from api.dialects.openai.failures import ProviderFailed
+from api.guards import principal
 from api.http.bodies import Body
-from api.jobs import waiting
-from api.jobs.submission import Submission, submit
+from api.http.request_digest import request_digest
+from api.jobs import idempotency
+from api.jobs.submission import Submission
 from api.schemas.chat import TextPart
 from api.schemas.jobs import ModelName
 from shared.messages.answer import text_of
@@ -63,8 +64,8 @@ def judge() -> Response:
     asked = Submission(
         messages=body.messages(), kind=Kind.MODERATION, model=body.model or context().config.moderation_model, stored=False
     )
-    key = request.headers.get("Idempotency-Key")
-    job = waiting.finished(context(), submit(context(), identity.principal().user_id, asked, key, retry=wire.retry()))
+    key = idempotency.key_of(request.headers.get("Idempotency-Key"), request_digest, wire.retry())
+    job = context().jobs.wait_for_end(context().submitter.submit(principal().user_id, asked, key))
     if job.status is not Status.COMPLETED:
         raise ProviderFailed(job)
     return wire.marked(Response(orjson.dumps(orjson.loads(text_of(job.message))), content_type=JSON), job)

@@ -11,11 +11,10 @@ import orjson
 from flask import Blueprint, Response, g, jsonify, request
 from pydantic import BaseModel, ValidationError
 
-from api.auth import identity
 from api.context import context
 from api.dialects.openai.failures import NotReached, ProviderFailed
+from api.guards import principal, require_user
 from api.http import bodies
-from api.jobs import control
 from api.jobs.idempotency import Retry
 from shared.errors import ChatrelayError, InvalidRequest, NotFound, Unauthorized
 from shared.models import Job, ObjectType
@@ -48,7 +47,7 @@ _JOB_PREFIX = "job_"
 Model = TypeVar("Model", bound=BaseModel)
 
 blueprint = Blueprint("openai", __name__, url_prefix=PATH)
-blueprint.before_request(identity.guard)
+blueprint.before_request(require_user)
 
 
 def owns(path: str) -> bool:
@@ -139,7 +138,7 @@ def find(wire: ObjectType, public: str, *, param: str) -> Job:
     prefix = PREFIXES[wire]
     if public.startswith(prefix):
         try:
-            job = control.find(context(), identity.principal().user_id, _JOB_PREFIX + public.removeprefix(prefix))
+            job = context().jobs.find(principal().user_id, _JOB_PREFIX + public.removeprefix(prefix))
         except NotFound:
             pass
         else:

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from api.context import Context
 from api.conversations import conversations, deletion
-from api.jobs import control
+from api.jobs import jobs as job_service
 from api.streaming import hearing
 from shared.config import Settings
 from shared.ids import new_id
@@ -25,11 +24,11 @@ from tests.integration.readers import reading
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits long for a worker that is dead."""
     monkeypatch.setattr(hearing, "READ_SECONDS", 0.05)
-    monkeypatch.setattr(control, "DELETE_WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(job_service, "DELETE_WAIT_SECONDS", 0.2)
 
 
 @pytest.fixture
-def context(config: Settings, jobs: Jobs) -> Iterator[Context]:
+def process(config: Settings, jobs: Jobs) -> Iterator[Any]:
     with reading(config, jobs.database) as made:
         yield made
 
@@ -63,30 +62,30 @@ def job(jobs: Jobs, talk: str) -> Job:
     return claimed
 
 
-def texts(context: Context, jobs: Jobs, conversation_id: str) -> list[str]:
+def texts(process: Any, jobs: Jobs, conversation_id: str) -> list[str]:
     with jobs.database.read() as session:
         conversation = session.get_one(Conversation, conversation_id)
-    return [message.body["content"] for message in conversations.path(context, conversation)]
+    return [message.body["content"] for message in conversations.path(process, conversation)]
 
 
-def test_a_question_is_removed_whose_answer_does_not_end_in_time(context: Context, jobs: Jobs, talk: str, job: Job) -> None:
-    assert texts(context, jobs, talk) == ["I am Ann.", "Hello Ann.", "Hello"]
+def test_a_question_is_removed_whose_answer_does_not_end_in_time(process: Any, jobs: Jobs, talk: str, job: Job) -> None:
+    assert texts(process, jobs, talk) == ["I am Ann.", "Hello Ann.", "Hello"]
     with jobs.database.read() as session:
         conversation = session.get_one(Conversation, talk)
     assert job.user_message_id
-    assert deletion.remove_message(context, conversation, job.user_message_id)
-    assert texts(context, jobs, talk) == ["I am Ann.", "Hello Ann."]
+    assert deletion.remove_message(process, conversation, job.user_message_id)
+    assert texts(process, jobs, talk) == ["I am Ann.", "Hello Ann."]
     with jobs.database.write() as session:
         assert ending.end_held(session, job.id, job.attempt, begun(1), Ending(Status.COMPLETED, "stop"), [])
-    assert texts(context, jobs, talk)[:2] == ["I am Ann.", "Hello Ann."]
+    assert texts(process, jobs, talk)[:2] == ["I am Ann.", "Hello Ann."]
 
 
-def test_a_job_is_removed_that_does_not_end_in_time(context: Context, jobs: Jobs, talk: str, job: Job) -> None:
+def test_a_job_is_removed_that_does_not_end_in_time(process: Any, jobs: Jobs, talk: str, job: Job) -> None:
     behind = add(jobs, talk, "user", "And now?", job.answer_id)
     with jobs.database.write() as session:
         session.get_one(Conversation, talk).leaf_id = behind
-    control.remove(context, job.user_id, job.id)
-    assert texts(context, jobs, talk) == ["I am Ann.", "Hello Ann.", "Hello", "And now?"]
+    process.jobs.remove(job.user_id, job.id)
+    assert texts(process, jobs, talk) == ["I am Ann.", "Hello Ann.", "Hello", "And now?"]
 
 
 def ended(jobs: Jobs, job: Job) -> None:
@@ -95,7 +94,7 @@ def ended(jobs: Jobs, job: Job) -> None:
 
 
 def test_an_answer_is_written_while_its_conversation_is_read(
-    context: Context, jobs: Jobs, talk: str, job: Job, monkeypatch: pytest.MonkeyPatch
+    process: Any, jobs: Jobs, talk: str, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = conversations.messages
 
@@ -105,7 +104,7 @@ def test_an_answer_is_written_while_its_conversation_is_read(
         return found
 
     monkeypatch.setattr(conversations, "messages", read_too_early)
-    assert texts(context, jobs, talk) == ["I am Ann.", "Hello Ann.", "Hello"]
+    assert texts(process, jobs, talk) == ["I am Ann.", "Hello Ann.", "Hello"]
 
 
 def test_an_answer_is_written_while_something_is_hung_under_it(
@@ -126,31 +125,31 @@ def test_an_answer_is_written_while_something_is_hung_under_it(
 
 
 def test_a_question_is_removed_twice_at_once(
-    context: Context, jobs: Jobs, talk: str, job: Job, monkeypatch: pytest.MonkeyPatch
+    process: Any, jobs: Jobs, talk: str, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with jobs.database.read() as session:
         conversation = session.get_one(Conversation, talk)
     assert job.user_message_id
-    question_id, stop = job.user_message_id, control.stop
+    question_id, stop = job.user_message_id, process.jobs.stop
 
-    def stop_and_be_overtaken(*args: Any) -> Job:
-        monkeypatch.setattr(control, "stop", stop)
-        assert deletion.remove_message(context, conversation, question_id)
+    def stop_and_be_overtaken(*args: Any) -> Any:
+        monkeypatch.setattr(process.jobs, "stop", stop)
+        assert deletion.remove_message(process, conversation, question_id)
         return stop(*args)
 
-    monkeypatch.setattr(control, "stop", stop_and_be_overtaken)
-    assert deletion.remove_message(context, conversation, question_id)
-    assert texts(context, jobs, talk) == ["I am Ann.", "Hello Ann."]
+    monkeypatch.setattr(process.jobs, "stop", stop_and_be_overtaken)
+    assert deletion.remove_message(process, conversation, question_id)
+    assert texts(process, jobs, talk) == ["I am Ann.", "Hello Ann."]
 
 
-def test_a_turn_is_accepted_while_the_job_before_it_is_removed(context: Context, jobs: Jobs, talk: str, job: Job) -> None:
+def test_a_turn_is_accepted_while_the_job_before_it_is_removed(process: Any, jobs: Jobs, talk: str, job: Job) -> None:
     with ThreadPoolExecutor(1) as threads:
         with jobs.database.write() as session:
             conversation = conversations.locked(session, talk)
             turn: list[dict[str, Any]] = [{"role": "user", "content": "And now?"}]
             conversation.leaf_id = conversations.hang(session, conversation, turn, conversation.leaf_id)
             session.flush()
-            removal = threads.submit(control.remove, context, job.user_id, job.id)
+            removal = threads.submit(process.jobs.remove, job.user_id, job.id)
             futures.wait([removal], 1)  # it gives up waiting for the job, and comes to the conversation
         removal.result(30)
-    assert texts(context, jobs, talk) == ["I am Ann.", "Hello Ann.", "Hello", "And now?"]
+    assert texts(process, jobs, talk) == ["I am Ann.", "Hello Ann.", "Hello", "And now?"]

@@ -5,7 +5,6 @@ doubled publications, cut connections, dead owners, stale ones that go on writin
 """
 
 from itertools import pairwise
-from types import SimpleNamespace
 from typing import Any, cast
 
 import hypothesis.strategies as st
@@ -15,11 +14,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from structlog.testing import capture_logs
 
-from api.context import Context
-from api.streaming.following import _Follower
+from api.streaming.follower import Follower
 from api.streaming.subscription import Subscription
 from dev.testing.stack import Redis
 from shared import events, keyspace
+from shared.database import Database
 from shared.events import Event
 from shared.ids import new_id
 from shared.log import stream
@@ -37,18 +36,19 @@ ENDLESS = 2.0**40
 LONG_AGO = 1e-9
 MAX_LOOKS = 50
 
+HEARTBEAT_SECONDS = 10.0
 TIMES_DELIVERED = st.sampled_from([0, 1, 1, 1, 2])
 
 
 class Reader:
     """The product's reader, and what it has told."""
 
-    def __init__(self, context: Context, job_id: str, cursor: int) -> None:
+    def __init__(self, client: redis.Redis, job_id: str, cursor: int) -> None:
         self.begun_at = cursor
         self.told: list[Event] = []
         self.ear = Subscription()
         self.ear.confirm(True)
-        self._follower = _Follower(context, job_id, cursor, self.ear)
+        self._follower = Follower(cast("Database", None), client, self.ear, job_id, cursor, HEARTBEAT_SECONDS)
 
     @property
     def cursor(self) -> int:
@@ -77,10 +77,9 @@ class LogMachine(RuleBasedStateMachine):
         client = self.client
         self.job_id = new_id("job")
         self.listener = Listener(client, self.job_id)
-        self.context = cast("Context", SimpleNamespace(redis=client, config=SimpleNamespace(heartbeat_seconds=10)))
         self.flusher = Flusher(cast("Any", None), "worker_1", 1)
         self.stale: list[JobLog] = []
-        self.readers = [Reader(self.context, self.job_id, 0)]
+        self.readers = [Reader(self.client, self.job_id, 0)]
         self.seen: dict[int, Event] = {}
         # Redis' life; and what the row knows: in which life the log was last found whole, and how far it then was.
         self.epoch = self.row_epoch = 1
@@ -189,7 +188,7 @@ class LogMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def comes(self, data: st.DataObject) -> None:
         known = sorted({0, *(reader.cursor for reader in self.readers)})
-        self.readers.append(Reader(self.context, self.job_id, data.draw(st.sampled_from(known))))
+        self.readers.append(Reader(self.client, self.job_id, data.draw(st.sampled_from(known))))
 
     @rule(data=st.data(), after_a_while=st.booleans())
     def reads(self, data: st.DataObject, after_a_while: bool) -> None:

@@ -1,11 +1,11 @@
 """What `/api/ask` tells of a question that is gone before its answer is there."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from api.dialects.chatgpt_api_server import asking
-from api.jobs import waiting
 from shared.errors import NotFound
 from shared.models import Job
 
@@ -14,7 +14,7 @@ def test_a_question_that_is_deleted_while_it_is_waited_for(monkeypatch: pytest.M
     def gone(*_: Any) -> Job:
         raise NotFound("There is no such job.")
 
-    monkeypatch.setattr(asking, "context", lambda: None)
-    monkeypatch.setattr(waiting, "finished", gone)
+    jobs = SimpleNamespace(wait_for_end=gone)
+    monkeypatch.setattr(asking, "context", lambda: SimpleNamespace(jobs=jobs))
     answer = asking._answered(Job())
     assert (answer.status_code, answer.json) == (500, {"error": "Conversation doesn't exists"})

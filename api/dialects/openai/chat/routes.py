@@ -7,18 +7,17 @@ from itertools import chain
 from flask import Blueprint, Response, jsonify, request
 from sqlalchemy import ColumnElement, func, select, update
 
-from api.auth import identity
 from api.context import context
 from api.dialects.openai import paging, wire
 from api.dialects.openai.chat import answer
 from api.dialects.openai.chat.request import ChatRequest, ask
 from api.dialects.openai.failures import ProviderFailed
+from api.guards import principal
 from api.http import sse
 from api.http.bodies import Body
-from api.jobs import control, waiting
-from api.jobs.submission import submit
+from api.http.request_digest import request_digest
+from api.jobs import idempotency
 from api.schemas.jobs import Metadata
-from api.streaming.following import follow
 from shared import events
 from shared.errors import NotFound, Unavailable
 from shared.events import Event
@@ -36,11 +35,11 @@ blueprint = Blueprint("chat", __name__)
 def create() -> Response:
     """Create a chat completion, whole or streamed."""
     body = wire.read(ChatRequest)
-    key = request.headers.get("Idempotency-Key")
-    job = submit(context(), identity.principal().user_id, ask(body), key, retry=wire.retry())
+    key = idempotency.key_of(request.headers.get("Idempotency-Key"), request_digest, wire.retry())
+    job = context().submitter.submit(principal().user_id, ask(body), key)
     if body.stream:
-        return _streamed(job, _begun(job, follow(context(), job, 0)), answer.FROM_THE_START)
-    job = waiting.finished(context(), job)
+        return _streamed(job, _begun(job, context().job_logs.follow(job, 0)), answer.FROM_THE_START)
+    job = context().jobs.wait_for_end(job)
     if job.status not in ANSWERED:
         raise ProviderFailed(job)
     return wire.marked(jsonify(answer.completion(job)), job)
@@ -60,10 +59,10 @@ def _begun(job: Job, told: Iterator[Event | None]) -> Iterator[Event | None]:
         if said is None or said.type not in (events.STARTED, events.RESTARTED):
             break
     else:
-        control.find(context(), job.user_id, job.id)
+        context().jobs.find(job.user_id, job.id)
         raise Unavailable("The stream was cut off before it began; try again.")
     if said is not None and said.type in (events.FAILED, events.CANCELLED):
-        raise ProviderFailed(control.find(context(), job.user_id, job.id))
+        raise ProviderFailed(context().jobs.find(job.user_id, job.id))
     return chain(held, told)
 
 
@@ -71,12 +70,12 @@ def _begun(job: Job, told: Iterator[Event | None]) -> Iterator[Event | None]:
 def stream(completion_id: str) -> Response:
     """Take a chat completion's stream up again, after a number."""
     job = wire.find(ObjectType.CHAT_COMPLETION, completion_id, param="completion_id")
-    return _streamed(job, follow(context(), job, 0), wire.starting_after())
+    return _streamed(job, context().job_logs.follow(job, 0), wire.starting_after())
 
 
 def _streamed(job: Job, told: Iterator[Event | None], starting_after: int) -> Response:
     here = context()
-    frames = answer.frames(job, told, lambda: control.find(here, job.user_id, job.id), starting_after)
+    frames = answer.frames(job, told, lambda: here.jobs.find(job.user_id, job.id), starting_after)
     return wire.marked(sse.respond(frames), job)
 
 
@@ -84,7 +83,7 @@ def _streamed(job: Job, told: Iterator[Event | None], starting_after: int) -> Re
 def index() -> Response:
     """List the stored chat completions, the oldest first unless asked otherwise; of one model, or with some metadata."""
     is_descending, limit = paging.is_descending(paging.ASCENDING), paging.limit()
-    mine = Job.user_id == identity.principal().user_id
+    mine = Job.user_id == principal().user_id
     query = select(Job).where(mine, Job.wire == ObjectType.CHAT_COMPLETION, Job.stored, Job.status.in_(ANSWERED))
     if after := request.args.get("after"):
         last = _stored(after, param="after")
@@ -135,7 +134,7 @@ def change(completion_id: str) -> Response:
 def remove(completion_id: str) -> Response:
     """Delete a stored chat completion."""
     job = _stored(completion_id)
-    control.remove(context(), job.user_id, job.id)
+    context().jobs.remove(job.user_id, job.id)
     return jsonify({"id": completion_id, "object": "chat.completion.deleted", "deleted": True})
 
 

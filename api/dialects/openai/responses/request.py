@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from api.dialects.openai import items
 from api.http.bodies import Body
-from api.jobs.submission import Submission
+from api.jobs.submission import ParamNames, Submission
 from api.schemas.chat import INT64_MAX, MAX_TOOLS, FunctionTool, refuse_choice
 from api.schemas.jobs import Metadata, ModelName
 from shared.errors import InvalidRequest
@@ -191,6 +191,7 @@ def ask(body: ResponseRequest, before: list[JsonObject], **where: Any) -> Submis
         on_interrupt=body.on_interrupt or _on_interrupt(body),
         parameters=parameters(body),
         wire=ObjectType.RESPONSE,
+        param_names=ParamNames(message="input", system="instructions"),
         wire_request=_told(body),
         stored=body.store is not False,
     )

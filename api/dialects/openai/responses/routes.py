@@ -5,17 +5,16 @@ from collections.abc import Iterable
 import orjson
 from flask import Blueprint, Response, jsonify, request
 
-from api.auth import identity
 from api.context import context
 from api.conversations import conversations
 from api.dialects.openai import items, paging, wire
 from api.dialects.openai.failures import ProviderFailed
 from api.dialects.openai.responses import events, object
 from api.dialects.openai.responses.request import Question, ResponseRequest, ask, parameters
+from api.guards import principal
 from api.http import sse
-from api.jobs import control, waiting
-from api.jobs.submission import submit
-from api.streaming.following import follow, partial_log
+from api.http.request_digest import request_digest
+from api.jobs import idempotency
 from shared.errors import InvalidRequest, NotFound
 from shared.events import Event
 from shared.jobs import ending
@@ -35,13 +34,13 @@ def create() -> Response:
     """Create a response: whole, streamed, in the background, or both."""
     body = wire.read(ResponseRequest)
     before, where = _place(body)
-    user_id = identity.principal().user_id
-    key = request.headers.get("Idempotency-Key")
-    job = submit(context(), user_id, ask(body, before, **where), key, retry=wire.retry())
+    user_id = principal().user_id
+    key = idempotency.key_of(request.headers.get("Idempotency-Key"), request_digest, wire.retry())
+    job = context().submitter.submit(user_id, ask(body, before, **where), key)
     if body.stream:
         return _streamed(job, events.FROM_THE_START)
     if not body.background:
-        job = waiting.finished(context(), job)
+        job = context().jobs.wait_for_end(job)
         if job.status is Status.FAILED and not text_of(job.message):
             raise ProviderFailed(job)
     return _shown(job)
@@ -58,7 +57,7 @@ def _place(body: ResponseRequest) -> tuple[list[JsonObject], JsonObject]:
         NotFound: there is no such conversation.
     """
     if body.conversation_name is not None:
-        found = conversations.get(context(), identity.principal().user_id, body.conversation_name, param="conversation")
+        found = conversations.get(context(), principal().user_id, body.conversation_name, param="conversation")
         return [], {"conversation_id": found.id}
     if body.previous_response_id is None:
         return [], {}
@@ -113,14 +112,14 @@ def cancel(response_id: str) -> Response:
     job = wire.find(ObjectType.RESPONSE, response_id, param="response_id")
     if not (job.wire_request or {}).get("background"):
         raise InvalidRequest("Only responses in the background can be cancelled; hang up on others.", param="response_id")
-    return _shown(control.cancel(context(), job.user_id, job.id))
+    return _shown(context().jobs.cancel(job.user_id, job.id))
 
 
 @blueprint.delete("/responses/<response_id>")
 def remove(response_id: str) -> Response:
     """Delete a response; a running one is cancelled first. Its messages stay in their conversation."""
     job = wire.find(ObjectType.RESPONSE, response_id, param="response_id")
-    control.remove(context(), job.user_id, job.id)
+    context().jobs.remove(job.user_id, job.id)
     return jsonify({"id": response_id, "object": "response", "deleted": True})
 
 
@@ -144,7 +143,7 @@ def input_tokens() -> Response:
 
 def _before(body: Question) -> list[JsonObject]:
     if body.conversation_name is not None:
-        found = conversations.get(context(), identity.principal().user_id, body.conversation_name, param="conversation")
+        found = conversations.get(context(), principal().user_id, body.conversation_name, param="conversation")
         return _said(conversations.path(context(), found))
     return [] if body.previous_response_id is None else _said_before(_previous(body.previous_response_id))
 
@@ -158,13 +157,13 @@ def _shown(job: Job) -> Response:
 
 def _log(job: Job) -> list[Event]:
     if not job.status.is_terminal:
-        return partial_log(context().redis, job.id) if job.attempt else []
+        return context().job_logs.partial(job.id) if job.attempt else []
     with context().database.read() as session:
         return ending.archived(session, job.id)
 
 
 def _streamed(job: Job, starting_after: int) -> Response:
     here = context()
-    told = follow(here, job, 0)
-    frames = events.frames(job, told, lambda: control.find(here, job.user_id, job.id), starting_after)
+    told = here.job_logs.follow(job, 0)
+    frames = events.frames(job, told, lambda: here.jobs.find(job.user_id, job.id), starting_after)
     return wire.marked(sse.respond(frames), job)

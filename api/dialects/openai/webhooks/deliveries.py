@@ -6,11 +6,11 @@ from flask import Blueprint, Response, jsonify
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from api.auth import identity
 from api.context import context
 from api.dialects.openai import paging, wire
 from api.dialects.openai.failures import NotReached
 from api.dialects.openai.webhooks.endpoints import EventType, found
+from api.guards import principal
 from api.http.bodies import Body
 from shared.database import now_ms
 from shared.errors import Conflict, NotFound
@@ -72,7 +72,7 @@ def _withdraw(delivery_id: str) -> None:
 
 def _count() -> None:
     """Whoever lets us call somebody must not be able to do it without a bound."""
-    context().limits.check_submission(identity.principal().user_id)
+    context().limits.check_submission(principal().user_id)
 
 
 def _enabled(session: Session, endpoint_id: str) -> WebhookEndpoint:

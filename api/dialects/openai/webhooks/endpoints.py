@@ -13,9 +13,10 @@ from pydantic import Field
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from api.auth import api_tokens, identity
+from api.auth import api_tokens
 from api.context import context
 from api.dialects.openai import paging, wire
+from api.guards import principal
 from api.http.bodies import Body
 from shared.database import now_ms
 from shared.errors import InvalidRequest, NotFound
@@ -179,7 +180,7 @@ def _vault() -> Vault:
 
 
 def _caller() -> str:
-    return identity.principal().user_id
+    return principal().user_id
 
 
 def found(session: Session, endpoint_id: str) -> WebhookEndpoint:

@@ -1,21 +1,19 @@
-"""How a job looks to its owner."""
+"""How a job looks to its user."""
 
 from datetime import datetime
 
 from flask import url_for
 
-from api.auth import identity
-from api.context import Context
+from api.context import context
 from api.schemas.jobs import JobError, JobView, Submitted, Timings, Usage
-from api.streaming.following import partial_log
 from shared.messages.answer import assemble, text_of
 from shared.models import Job
 from shared.timestamps import utc
 
 
 def submitted(job: Job) -> Submitted:
-    """Tell where to watch a job that was just accepted."""
-    ticket = identity.ticket(job.user_id, job.id)
+    """Return where to watch a job that was just accepted."""
+    ticket = context().authenticator.ticket(job.user_id, job.id)
     return Submitted(
         id=job.id,
         request_id=job.id,
@@ -26,16 +24,16 @@ def submitted(job: Job) -> Submitted:
     )
 
 
-def detailed(context: Context, job: Job) -> JobView:
-    """Tell all of a job; of a running one also what it has said so far."""
+def detailed(job: Job) -> JobView:
+    """Return all of a job; of a running one also its text so far."""
     message = job.message
     if message is None and job.attempt:
-        message = assemble(partial_log(context.redis, job.id))
+        message = assemble(context().job_logs.partial(job.id))
     return _view(job, message)
 
 
 def listed(job: Job) -> JobView:
-    """Tell a job among many: a running one's text is not looked up."""
+    """Return a job as one of many: a running one's text is not looked up."""
     return _view(job, job.message)
 
 
