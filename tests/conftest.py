@@ -14,7 +14,7 @@ from dev.paths import ROOT
 from dev.testing.stack import SECRET_KEY, Redis
 from shared.config import Settings, settings
 
-# Importing more of the product reads its settings, once; what a developer has set for himself must not leak into the tests.
+# Importing more of the product reads its settings, once; what developers have set for themselves must not leak into the tests.
 for _name in Settings.model_fields:
     os.environ.pop(_name.upper(), None)
 os.environ["SECRET_KEY"] = SECRET_KEY
@@ -22,9 +22,16 @@ os.environ["SECRET_KEY"] = SECRET_KEY
 from dev.servers.postgres_server import PostgresServer  # noqa: E402 - after the environment is clean
 from shared.database import Database  # noqa: E402
 
-# A machine that stands still for a moment is no counterexample; and what a run finds, the next one must find again.
-hypothesis_settings.register_profile("calm", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
-hypothesis_settings.load_profile("calm")
+# A machine that stands still for a moment is no counterexample. Every run looks for new cases, except in CI: there a change must
+# not fail for what it has nothing to do with. A failure prints the line that makes another run try the same case.
+hypothesis_settings.register_profile(
+    "chatrelay",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    print_blob=True,
+    derandomize=os.environ.get("CI") == "true",
+)
+hypothesis_settings.load_profile("chatrelay")
 
 
 @pytest.fixture(scope="session")
