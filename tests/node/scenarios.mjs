@@ -1,5 +1,5 @@
-// What OpenAI's own Node SDK makes of our wire: one scenario a run, its findings as one line of JSON.
-// Usage: BASE_URL=… API_KEY=… node witness.mjs <scenario>
+// Use our API with OpenAI's own Node SDK: one scenario a run, its findings as one line of JSON.
+// Usage: BASE_URL=… API_KEY=… node scenarios.mjs <scenario>
 
 import OpenAI from 'openai';
 
@@ -72,7 +72,7 @@ const scenarios = {
   },
 
   async refused() {
-    const told = [];
+    const errors = [];
     for (const call of [
       () => client.responses.create({ model: MODEL, input: 'x', temperature: 3 }),
       () => client.responses.retrieve('resp_unknown'),
@@ -80,12 +80,12 @@ const scenarios = {
     ]) {
       try {
         await call();
-        told.push(null);
+        errors.push(null);
       } catch (error) {
-        told.push({ name: error.constructor.name, status: error.status, code: error.code, param: error.param, id: Boolean(error.requestID) });
+        errors.push({ name: error.constructor.name, status: error.status, code: error.code, param: error.param, id: Boolean(error.requestID) });
       }
     }
-    return told;
+    return errors;
   },
 };
 
