@@ -1,4 +1,4 @@
-"""What requests may say: the base of all request models, and how a refusal names the field."""
+"""Validate request bodies: the base of all request models, and the errors that name the wrong field."""
 
 import math
 from collections.abc import Sequence
@@ -11,36 +11,39 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from shared.errors import InvalidRequest
 
 MAX_DEPTH = 100
-"""How deep values may be nested: deeper than any sensible JSON Schema, and not too deep for what stores and sends them."""
+"""How deep values may be nested: deeper than any sensible JSON Schema, and not too deep for databases and providers."""
 MAX_VALUES = 50_000
-"""How many values a request may hold: each is looked at several times, and nothing else happens in the process meanwhile."""
+"""How many values a request may hold: each is looked at several times, and the process does nothing else meanwhile."""
 MIN_INTEGER, MAX_INTEGER = -(2**63), 2**64 - 1
-"""Beyond these a number is no integer to most readers of JSON."""
+"""Most readers of JSON take no integers beyond these."""
 
-NULL_IS_NOTHING = {"null": "nothing"}
-"""The context of a validation (pydantic's `context`) in which a null is as good as nothing, also under a name that is unknown."""
+NULL_IS_ABSENT = {"null": "absent"}
+"""The context of a validation (pydantic's `context`) that reads a null as if the field were not there, known or unknown."""
 
 Path = tuple[int | str, ...]
 
 
 class Body(BaseModel):
-    """A request: unknown fields, other types, infinities and text that no database can store are refused."""
+    """A request's body. Refuses unknown fields, other types, infinities, and text that no database can store."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
 
     @model_validator(mode="before")
     @classmethod
-    def _passable(cls, value: Any, info: ValidationInfo) -> Any:
+    def _check_values(cls, value: Any, info: ValidationInfo) -> Any:
         if info.mode == "json":  # flask-openapi takes a JSON string for JSON once more
             _refuse_body()
         if _count(value) > MAX_VALUES:
             raise InvalidRequest(f"A request may hold {MAX_VALUES} values.", param="body")
         _check(value, ())
-        return cls._told(value) if info.context is NULL_IS_NOTHING else value
+        return cls._without_nulls(value) if info.context is NULL_IS_ABSENT else value
 
     @classmethod
-    def _told(cls, value: Any) -> Any:
-        """Leave out what is null, but where null is what the field would be anyway, or is a value of its own."""
+    def _without_nulls(cls, value: Any) -> Any:
+        """Return an object without its nulls.
+
+        Those of required fields are kept, since validation judges them, and those of fields whose default is None anyway.
+        """
         if not isinstance(value, dict):
             return value
         fields = {field.alias or name: field for name, field in cls.model_fields.items()}
@@ -49,13 +52,21 @@ class Body(BaseModel):
 
 
 class Query(Body):
-    """A query string, which has nothing but text to say numbers with."""
+    """A query string: numbers are read from their text."""
 
     model_config = ConfigDict(strict=False)
 
 
 def refuse(error: ValidationError) -> NoReturn:
-    """Turn what is wrong into our error, naming the field: of several readings of it, the one that got furthest counts."""
+    """Raise our error for what validation found, naming the field.
+
+    Where a field may have several types, pydantic reports what is wrong by each of them; the report that names the deepest
+    place is used.
+
+    Raises:
+        InvalidRequest: always, unless the body was too large.
+        RequestEntityTooLarge: the body was cut off at the limit.
+    """
     wrong = max(error.errors(include_url=False, include_input=False, include_context=False), key=lambda each: len(each["loc"]))
     if not wrong["loc"]:
         _refuse_body()
@@ -72,15 +83,15 @@ def _refuse_body() -> NoReturn:
 
 
 def _requested(path: Path, *, is_missing: bool) -> Path:
-    """Keep of a path what the request's body says itself: pydantic also names which reading of a field it tried."""
-    here = request.get_json(silent=True)
-    if not isinstance(here, dict):
+    """Return those parts of a path that are in the request's body: pydantic also names which of a field's types it tried."""
+    value = request.get_json(silent=True)
+    if not isinstance(value, dict):
         return path
     kept: list[int | str] = []
     for part in path:
-        if part in here if isinstance(here, dict) else isinstance(here, list) and isinstance(part, int):
+        if part in value if isinstance(value, dict) else isinstance(value, list) and isinstance(part, int):
             kept.append(part)
-            here = here[part]
+            value = value[part]
     return (*kept, path[-1]) if is_missing else tuple(kept)
 
 
@@ -92,18 +103,22 @@ def _count(value: Any) -> int:
     """Count values and keys, but not much further than is allowed."""
     total, waiting = 0, [value]
     while waiting and total <= MAX_VALUES:
-        here = waiting.pop()
+        part = waiting.pop()
         total += 1
-        if isinstance(here, dict):
-            waiting.extend(here.values())
-            total += len(here)
-        elif isinstance(here, list):
-            waiting.extend(here)
+        if isinstance(part, dict):
+            waiting.extend(part.values())
+            total += len(part)
+        elif isinstance(part, list):
+            waiting.extend(part)
     return total
 
 
 def _check(value: Any, path: Path) -> None:
-    """Refuse what a database or a provider could not take, wherever it hides."""
+    """Check a value, and all values in it, for what a database or a provider could not take.
+
+    Raises:
+        InvalidRequest: there is such a value; its place is named.
+    """
     if len(path) > MAX_DEPTH:
         raise InvalidRequest(f"Values may be nested {MAX_DEPTH} deep.", param=_dotted(path[:1]))
     if isinstance(value, str):
@@ -125,7 +140,7 @@ def _check(value: Any, path: Path) -> None:
 
 
 def _is_storable(text: str) -> bool:
-    """Whether there is no NUL (PostgreSQL has no room for it) and no lone surrogate (UTF-8 has none) in it."""
+    """Return whether a text is without NUL characters, which PostgreSQL cannot store, and lone surrogates, which UTF-8 cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:

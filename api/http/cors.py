@@ -1,4 +1,4 @@
-"""Which browsers' pages may call us: CORS by CORS_ORIGINS."""
+"""Let pages of other origins call us: CORS by CORS_ORIGINS."""
 
 import re
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from api.http.dialect import Dialect
 ALLOWED_METHODS = "GET, POST, DELETE, OPTIONS"
 ALLOWED_HEADERS = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, Prefer, X-Request-Id"
 SDK_PREFIXES = ("x-stainless-", "openai-", "x-client-request-id")
-"""What the headers begin with that OpenAI's SDKs send besides: there are many, and more with each version."""
+"""Prefixes of the headers that OpenAI's SDKs send besides: there are many, and more with each version."""
 EXPOSED_HEADERS = (
     "x-request-id, Retry-After, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, "
     "retry-after-ms, x-should-retry, x-chatrelay-job-id, openai-poll-after-ms"
@@ -22,7 +22,7 @@ _NAME = re.compile(r"[a-z0-9-]{1,64}")
 
 
 def install(app: Flask, origins: list[str], dialects: Sequence[Dialect]) -> None:
-    """Answer preflights and mark answers, for the origins that are allowed; with none, do nothing.
+    """Answer preflights and put CORS headers on responses, for the origins that are allowed; with none, do nothing.
 
     Args:
         app: the application.
@@ -56,6 +56,6 @@ def install(app: Flask, origins: list[str], dialects: Sequence[Dialect]) -> None
 
 
 def _allowed() -> str:
-    """Tell which headers a page may send: ours, and of those that it asks for the SDKs'."""
-    asked = (name.strip().lower() for name in request.headers.get("Access-Control-Request-Headers", "").split(","))
-    return ", ".join([ALLOWED_HEADERS, *(name for name in asked if name.startswith(SDK_PREFIXES) and _NAME.fullmatch(name))])
+    """Return the headers that a page may send: ours and, of those that it asks for, the SDKs'."""
+    requested = (name.strip().lower() for name in request.headers.get("Access-Control-Request-Headers", "").split(","))
+    return ", ".join([ALLOWED_HEADERS, *(name for name in requested if name.startswith(SDK_PREFIXES) and _NAME.fullmatch(name))])

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from flask import Blueprint, Response
 
 from shared.errors import ChatrelayError
+from shared.json_types import JsonObject
 
 
-def _no_fields(_path: str, _error: ChatrelayError) -> dict[str, Any]:
+def _no_fields(_path: str, _error: ChatrelayError) -> JsonObject:
     return {}
 
 
@@ -32,4 +32,4 @@ class Dialect:
     owns: Callable[[str], bool]
     refusal: Callable[[ChatrelayError], Response]
     answers_preflight: bool = False
-    fields_in_our_refusals: Callable[[str, ChatrelayError], dict[str, Any]] = _no_fields
+    fields_in_our_refusals: Callable[[str, ChatrelayError], JsonObject] = _no_fields

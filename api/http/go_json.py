@@ -1,7 +1,7 @@
-"""JSON as the Go programs read and write it whose clients and agents come here.
+"""Read and write JSON as Go's `encoding/json` does, for the clients and agents of a program that is written in Go.
 
-Reading: names in any case, unknown ones ignored, null as if it were not there, no other type than the one that is wanted. Writing:
-compact, with the characters escaped that mean something in HTML.
+Reading takes names in any case, ignores unknown ones, takes null as if the name were not there, and no other type than the one that
+is wanted. Writing is compact, and escapes the characters that mean something in HTML.
 """
 
 import json
@@ -19,7 +19,7 @@ def strings(text: str | bytes, names: Sequence[str], *, whole: bool) -> dict[str
     Args:
         text: the JSON, in UTF-8.
         names: the names that count.
-        whole: whether nothing may follow the object.
+        whole: whether text behind the object is an error.
 
     Raises:
         ValueError: there is no JSON, no object, or no string where there should be one.
@@ -42,12 +42,12 @@ def strings(text: str | bytes, names: Sequence[str], *, whole: bool) -> dict[str
 
 
 def storable(text: str) -> str:
-    """Put the replacement character where a text has half a character, which UTF-8 has no room for."""
+    """Return a text with the replacement character for each half of a character, which UTF-8 has no room for."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def written(value: Any) -> str:
-    """Write JSON."""
+    """Return a value as JSON text."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     for character, escape in ESCAPED.items():
         text = text.replace(character, escape)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from flask import Response
 
 RETRY_MS = 500
-"""How long an EventSource waits before it comes back."""
+"""How long an EventSource waits before it connects again."""
 
 HEARTBEAT = b": heartbeat\n\n"
 OPENING = b"retry: %d\n\n" % RETRY_MS
@@ -17,14 +17,14 @@ HEADERS = {
     "Cache-Control": "no-cache, no-transform",
     "X-Accel-Buffering": "no",
 }
-"""Tell every proxy on the way to pass each event on at once."""
+"""They make every proxy on the way pass each event on at once."""
 
 
 def frame(event_id: int, kind: str, data: bytes) -> bytes:
-    """Write one event; `data` is one line."""
+    """Return one event as bytes; `data` is one line."""
     return b"id: %d\nevent: %s\ndata: %s\n\n" % (event_id, kind.encode(), data)
 
 
 def respond(frames: Iterable[bytes]) -> Response:
-    """Answer with a stream of frames."""
+    """Return a response that streams frames."""
     return Response(frames, mimetype="text/event-stream", headers=HEADERS)

@@ -8,7 +8,7 @@ from flask import Blueprint, Response, jsonify, request
 
 from api.guards import require_user
 from api.http.bodies import Body
-from api.http.errors import Refused
+from api.http.errors import NotRouted
 from shared.errors import ChatrelayError, InvalidRequest, NotFound, Unauthorized
 
 PREFIXES = ("/chat/", "/user/")
@@ -40,8 +40,8 @@ def owns(path: str) -> bool:
 
 def refusal(error: ChatrelayError) -> Response:
     """Say what went wrong, as Nest does; a method that is not known at a path is to Nest a path that is not there."""
-    is_lost = request.url_rule is None or (isinstance(error, Refused) and error.status == METHOD_NOT_ALLOWED)
-    status = NotFound.status if is_lost and isinstance(error, NotFound | Refused) else error.status
+    is_lost = request.url_rule is None or (isinstance(error, NotRouted) and error.status == METHOD_NOT_ALLOWED)
+    status = NotFound.status if is_lost and isinstance(error, NotFound | NotRouted) else error.status
     body: dict[str, Any] = {"statusCode": status, "message": error.message}
     if isinstance(error, Unauthorized):
         body["message"] = "Unauthorized"

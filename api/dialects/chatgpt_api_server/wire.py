@@ -45,7 +45,7 @@ def owns(path: str) -> bool:
 def refusal(error: ChatrelayError) -> Response:
     """Say what went wrong. What is not there, and a method that is not known there, are one and the same to gin."""
     status = error.status
-    if isinstance(error, NotFound | errors.Refused) and status in {NOT_FOUND, METHOD_NOT_ALLOWED}:
+    if isinstance(error, NotFound | errors.NotRouted) and status in {NOT_FOUND, METHOD_NOT_ALLOWED}:
         return _marked(not_found())
     return _marked(answer({"error": error.message}, status))
 

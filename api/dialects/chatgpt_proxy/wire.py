@@ -12,7 +12,7 @@ from api.context import context
 from api.dialects.chatgpt_proxy.reserved import RESERVED, ChatId
 from api.guards import credentials, set_principal
 from api.http.bodies import Body
-from api.http.errors import Refused
+from api.http.errors import NotRouted
 from shared.errors import ChatrelayError, InvalidRequest, NotFound, Unauthorized
 
 OK = 200
@@ -41,7 +41,7 @@ def owns(path: str) -> bool:
 
 def refusal(error: ChatrelayError) -> Response:
     """Say what went wrong; to a path or a method that is not there, as the original does."""
-    is_lost = isinstance(error, NotFound | Refused) and error.status in {NotFound.status, METHOD_NOT_ALLOWED}
+    is_lost = isinstance(error, NotFound | NotRouted) and error.status in {NotFound.status, METHOD_NOT_ALLOWED}
     if is_lost and request.url_rule is None:
         chat = _CHAT.fullmatch(request.path)
         if chat is not None and chat[1] in RESERVED:

@@ -8,7 +8,7 @@ from flask import Blueprint, Response, request
 from api.context import context
 from api.guards import credentials, set_principal
 from api.http.bodies import Body
-from api.http.errors import Refused
+from api.http.errors import NotRouted
 from shared.errors import ChatrelayError, InvalidRequest, NotFound, Unauthorized
 
 PATH = "/conversations"
@@ -30,7 +30,7 @@ def refusal(error: ChatrelayError) -> Response:
     """Say what went wrong. Who sends no token hears of nothing else, also where there is nothing."""
     if credentials() is None:
         return answer({"error": TOKEN_REQUIRED}, Unauthorized.status)
-    if isinstance(error, Refused) and error.status == METHOD_NOT_ALLOWED:
+    if isinstance(error, NotRouted) and error.status == METHOD_NOT_ALLOWED:
         return _hardened(Response(status=METHOD_NOT_ALLOWED))
     if isinstance(error, InvalidRequest):
         return answer({"error": error.message}, error.status)

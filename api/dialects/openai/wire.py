@@ -93,7 +93,7 @@ def read(model: type[Model]) -> Model:
         InvalidRequest: it is no JSON object, or a field is wrong; it is named.
     """
     try:
-        return model.model_validate(request.get_json(silent=True), context=bodies.NULL_IS_NOTHING)
+        return model.model_validate(request.get_json(silent=True), context=bodies.NULL_IS_ABSENT)
     except ValidationError as error:
         bodies.refuse(error)
 

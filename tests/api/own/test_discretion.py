@@ -61,7 +61,7 @@ def test_no_log_tells_what_was_said(works: Site, told: list[str]) -> None:
 
 def test_each_request_is_in_the_log_without_its_query(works: Site, told: list[str]) -> None:
     lines = [orjson.loads(line) for line in works.stack.webs[0].log().splitlines() if line.startswith("{")]
-    requests = [line for line in lines if line["event"] == "request"]
+    requests = [line for line in lines if line["event"] == "http.request"]
     assert {"method", "path", "status", "ms", "request"} <= set(requests[-1])
     assert any(line["path"].endswith("/events") for line in requests)
     assert not any("?" in line["path"] for line in requests)
