@@ -21,6 +21,8 @@ from api.routes import auth, events, health, jobs, tokens
 from api.schemas.answers import ErrorAnswer
 from api.streaming.hub import Hub
 from api.streaming.job_logs import JobLogs
+from api.webhooks.deliveries import WebhookDeliveries
+from api.webhooks.endpoints import WebhookEndpoints
 from shared import log_setup, redis_clients
 from shared.config import Settings, settings
 from shared.database import Database
@@ -114,6 +116,8 @@ def _context(config: Settings) -> Context:
         jobs=jobs,
         submitter=Submitter(config, database, queue, limits),
         members=Members(database, api_tokens, jobs),
+        webhook_endpoints=WebhookEndpoints(config, database),
+        webhook_deliveries=WebhookDeliveries(database, limits),
     )
 
 

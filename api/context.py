@@ -19,6 +19,8 @@ from api.jobs.jobs import Jobs
 from api.jobs.submitter import Submitter
 from api.streaming.hub import Hub
 from api.streaming.job_logs import JobLogs
+from api.webhooks.deliveries import WebhookDeliveries
+from api.webhooks.endpoints import WebhookEndpoints
 from shared.config import Settings
 from shared.database import Database
 from shared.queue import Queue
@@ -44,6 +46,8 @@ class Context:
     jobs: Jobs
     submitter: Submitter
     members: Members
+    webhook_endpoints: WebhookEndpoints
+    webhook_deliveries: WebhookDeliveries
 
 
 def context() -> Context:

@@ -1,4 +1,7 @@
-"""Secrets that must be read again: users' own provider keys, encrypted at rest under a key that follows from SECRET_KEY."""
+"""Secrets that must be read again, encrypted at rest under a key that follows from SECRET_KEY.
+
+They are users' own provider keys, and the secrets that sign webhooks.
+"""
 
 import base64
 
@@ -10,6 +13,7 @@ from shared.errors import ChatrelayError
 
 KEY_BYTES = 32
 _PURPOSE = b"chatrelay: provider keys"
+"""What the key is derived for. The words stay as they are, though webhook secrets came later: other words give another key."""
 
 
 class SealBroken(ChatrelayError):
@@ -19,7 +23,7 @@ class SealBroken(ChatrelayError):
 
 
 class Vault:
-    """Seals secrets and opens them again."""
+    """Seals secrets and opens them again; which kind of secret it is makes no difference."""
 
     def __init__(self, secret_key: str) -> None:
         """Derive the key (HKDF, RFC 5869), so that signing and sealing share no key."""

@@ -12,6 +12,7 @@ from shared.database import Database
 from shared.errors import DatabaseUnavailable
 from shared.ids import new_id
 from shared.queue import Queue
+from shared.vault import Vault
 from workers.lease import cancel_listener
 from workers.lease.keeper import LeaseKeeper
 from workers.lease.lease import Leases
@@ -26,7 +27,8 @@ from workers.providers.routing import Routing
 from workers.run.attempt import AttemptRunner
 from workers.run.job import JobRunner
 from workers.sweep import Sweep
-from workers.webhooks.delivery import Webhooks
+from workers.webhooks.post import WebhookClient
+from workers.webhooks.sender import WebhookSender
 
 START_SECONDS = 10.0
 START_POLL_SECONDS = 0.02
@@ -64,7 +66,8 @@ class Worker:
         routing = Routing(self._provider, moderation, agents, moderate=config.moderate)
         streaming = AttemptRunner(config, redis, self._flusher, routing)
         self._chat = JobRunner(config, self._database, self._queue, self._loop, self._flusher, self._keeper, streaming)
-        self._webhooks = Webhooks(config, self._database, self._loop)
+        vault, client = Vault(config.secret_key), WebhookClient(private=config.webhook_private)
+        self._webhooks = WebhookSender(self._database, vault, self._loop, client)
         self._sweep = Sweep(config, self._database, redis_clients.blocking(config.redis_url), self._queue)
         catalogue = ModelList(redis, self._provider.client)
         self._forever = (
@@ -103,7 +106,7 @@ class Worker:
     def deliver(self, delivery_id: str) -> None:
         """Try a webhook's delivery."""
         try:
-            self._webhooks.deliver(delivery_id)
+            self._webhooks.send(delivery_id)
         except DatabaseUnavailable as error:
             log.warning("webhook.database_away", error=str(error.__cause__))
 

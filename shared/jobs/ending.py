@@ -16,12 +16,13 @@ from sqlalchemy.orm import Session, undefer
 from shared import events
 from shared.database import Database
 from shared.events import Event
-from shared.jobs import lifecycle, webhook_events
+from shared.jobs import lifecycle
 from shared.log import epoch, stream
 from shared.log.opening import opening
 from shared.log.stream import Write, WriteVerdict
 from shared.messages.answer import assemble, estimated_usage, text_of
 from shared.models import Conversation, Job, Message, Status, User
+from shared.webhooks import events as webhook_events
 
 DETAILS = ("prompt_tokens_details", "completion_tokens_details")
 """What a row's usage has besides, where the provider told it: how many of the tokens were cached, or thoughts."""
@@ -132,7 +133,7 @@ def _settle(session: Session, job: Job, log: Sequence[Event], ending: Ending, pr
             "first_token_ms": ending.first_token_ms or job.first_token_ms,
         },
     )
-    webhook_events.note_end(session, job, ending.status)
+    webhook_events.add_deliveries(session, job, ending.status)
     if job.conversation_id and session.get(Conversation, job.conversation_id):
         body = {name: part for name, part in message.items() if name != "role"}
         answer = Message(id=job.answer_id, conversation_id=job.conversation_id, parent_id=job.user_message_id)

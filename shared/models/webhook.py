@@ -1,4 +1,4 @@
-"""Webhooks: where a user wants to be told of the ends of his responses, and what became of each telling."""
+"""Webhooks: the addresses that users want notified of the ends of their responses, and the deliveries to them."""
 
 from sqlalchemy import JSON, ForeignKey, Index, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
@@ -11,7 +11,7 @@ _WAITING = text("due_ms IS NOT NULL")
 
 
 class WebhookEndpoint(Base):
-    """An address that is told. The secrets that sign are sealed (`shared/vault.py`); a former one signs too for a while."""
+    """An address that is notified. The secrets that sign are sealed (`shared/vault.py`); a former one signs too for a while."""
 
     __tablename__ = "webhook_endpoints"
 
@@ -32,8 +32,8 @@ class WebhookEndpoint(Base):
 class WebhookDelivery(Base):
     """One event for one endpoint. `due_ms` is when it is tried (again): None once it was delivered, or given up.
 
-    Whoever tries it moves `due_ms` ahead first, so that a message that comes twice tries once, and a try whose worker died is made
-    again. The response is named, not referred to: this log outlives it.
+    A worker that tries it moves `due_ms` ahead first: a doorbell that comes twice tries once, and a try whose worker died is made
+    again. The response is named and no foreign key: deliveries outlive it.
     """
 
     __tablename__ = "webhook_deliveries"

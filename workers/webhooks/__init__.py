@@ -1,1 +1,1 @@
-"""Webhook deliveries."""
+"""Send webhook deliveries: claim, post, write down; try again for days."""

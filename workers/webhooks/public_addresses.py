@@ -8,7 +8,6 @@ import ipaddress
 import socket
 
 from aiohappyeyeballs import AddrInfoType
-from yarl import URL
 
 _TUNNELS = tuple(
     ipaddress.ip_network(network)
@@ -19,44 +18,25 @@ _INSIDE = tuple(ipaddress.ip_network(network) for network in ("fec0::/10", "5f00
 """What Python takes for global, and networks use inside: old site-local addresses, segment routing, 6to4's relays."""
 
 
-class Refused(OSError):
-    """The address is none that may be called."""
+class AddressRefused(OSError):
+    """The address is not public, so that it may not be called."""
 
 
 def is_public(address: str) -> bool:
-    """Tell whether an address is out on the internet."""
+    """Return whether an address is out on the internet."""
     parsed = ipaddress.ip_address(address.partition("%")[0])
     if any(parsed in network for network in (*_TUNNELS, *_INSIDE)):
         return False
     return parsed.is_global and not parsed.is_multicast
 
 
-def callable_url(url: str, *, private: bool) -> URL:
-    """Read what a user wants to be called, as aiohttp does.
-
-    Args:
-        url: the address.
-        private: the operator allows private addresses, and plain http.
-
-    Raises:
-        Refused: with a sentence for the user.
-        ValueError: it is no URL.
-    """
-    read = URL(url)
-    if read.scheme not in ({"http", "https"} if private else {"https"}):
-        raise Refused("Only https addresses are called.")
-    if not read.host or read.user is not None or read.password is not None:
-        raise Refused("The address must have a host, and no credentials.")
-    return read
-
-
 def public_socket(address: AddrInfoType) -> socket.socket:
-    """Make the socket for a connection; aiohttp's `socket_factory`.
+    """Return the socket for a connection; aiohttp's `socket_factory`.
 
     Raises:
-        Refused: the address is not public. Which it is stays unsaid: a name may be one of the operator's network.
+        AddressRefused: the address is not public. Which it is stays unsaid: a name may be one of the operator's network.
     """
     family, kind, protocol, _, (host, *_) = address
     if not is_public(str(host)):
-        raise Refused("The host has no public address.")
+        raise AddressRefused("The host has no public address.")
     return socket.socket(family, kind, protocol)

@@ -1,4 +1,4 @@
-"""Room for so many things at once, of which nobody takes more than his part."""
+"""Slots for so many things at once, of which no owner takes more than a part."""
 
 import threading
 from collections import Counter
@@ -7,20 +7,20 @@ from contextlib import contextmanager
 
 
 class Slots:
-    """Slots that are taken for somebody and given back."""
+    """Slots that are taken for an owner and given back."""
 
-    def __init__(self, most: int, most_each: int) -> None:
-        """Make so many slots, of which one owner may have so many."""
-        self._most = most
-        self._most_each = most_each
+    def __init__(self, limit: int, limit_each: int) -> None:
+        """Allow `limit` slots at once, and each owner `limit_each` of them."""
+        self._limit = limit
+        self._limit_each = limit_each
         self._taken: Counter[str] = Counter()
         self._lock = threading.Lock()
 
     @contextmanager
     def slot(self, owner: str) -> Iterator[bool]:
-        """Take a slot for an owner for a while, if there is one; tells whether there is. Nobody waits."""
+        """Take a slot for an owner for a while if one is free, and yield whether it is. Nobody waits."""
         with self._lock:
-            is_taken = self._taken.total() < self._most and self._taken[owner] < self._most_each
+            is_taken = self._taken.total() < self._limit and self._taken[owner] < self._limit_each
             self._taken[owner] += is_taken
         try:
             yield is_taken

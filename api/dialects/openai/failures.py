@@ -1,4 +1,4 @@
-"""What is answered when somebody behind us has failed: the provider of an answer, or the receiver of a webhook."""
+"""What is answered when the provider of an answer has failed."""
 
 from shared.errors import ChatrelayError
 from shared.models import Job
@@ -7,13 +7,6 @@ BAD_GATEWAY = 502
 FLAGGED = "content_flagged"
 STATUSES = {FLAGGED: 400, "agent_none": 503, "cancelled": 409}
 """What the ends of a job without an answer are here; all else is 502."""
-
-
-class NotReached(ChatrelayError):
-    """The webhook's endpoint gave no answer."""
-
-    status = BAD_GATEWAY
-    code = "webhook_not_reached"
 
 
 class ProviderFailed(ChatrelayError):

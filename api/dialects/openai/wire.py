@@ -12,10 +12,11 @@ from flask import Blueprint, Response, g, jsonify, request
 from pydantic import BaseModel, ValidationError
 
 from api.context import context
-from api.dialects.openai.failures import NotReached, ProviderFailed
+from api.dialects.openai.failures import ProviderFailed
 from api.guards import principal, require_user
 from api.http import bodies
 from api.jobs.idempotency import Retry
+from api.webhooks.deliveries import WebhookNotReached
 from shared.errors import ChatrelayError, InvalidRequest, NotFound, Unauthorized
 from shared.models import Job, ObjectType
 
@@ -60,7 +61,7 @@ def refusal(error: ChatrelayError) -> Response:
     code = "invalid_api_key" if isinstance(error, Unauthorized) else error.reason
     response = jsonify({"error": {"message": error.message, "type": error.type, "param": error.param, "code": code}})
     response.status_code = error.status
-    if isinstance(error, ProviderFailed | NotReached):
+    if isinstance(error, ProviderFailed | WebhookNotReached):
         response.headers["x-should-retry"] = "false"  # it was tried, as often as that makes sense
     if isinstance(error, ProviderFailed):
         response.headers[JOB_HEADER] = error.job_id
