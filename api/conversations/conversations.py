@@ -7,16 +7,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import exists, func, or_, select, update
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
 from shared.errors import InvalidRequest, NotFound
 from shared.ids import new_id
+from shared.messages import tree
 from shared.models import Conversation, ConversationName, Job, Message, User
 from shared.models.conversation import NAME_CHARS
 
 if TYPE_CHECKING:
     from api.context import Context
+
+PATH_BATCH = 1_000
+"""How many messages of a path that is read whole are read at once."""
 
 
 @dataclass(frozen=True)
@@ -164,66 +168,10 @@ def path(context: "Context", conversation: Conversation) -> list[Message]:
     return path_to(context, conversation, conversation.leaf_id)
 
 
-def path_to(context: "Context", conversation: Conversation, here: str | None) -> list[Message]:
+def path_to(context: "Context", conversation: Conversation, message_id: str | None) -> list[Message]:
     """Read the messages from the root to one of them. An answer that is still to come is not among them."""
-    # The questions first: an answer that is written between the two looks is then known by the one or the other.
     with context.database.read() as session:
-        questions = _questions(session, conversation.id)
-    by_id = {message.id: message for message in messages(context, conversation)}
-    found = []
-    while here is not None:
-        if (message := by_id.pop(here, None)) is not None:
-            found.append(message)
-            here = message.parent_id
-        else:
-            here = questions.pop(here, None)
-    return found[::-1]
-
-
-def _questions(session: Session, conversation_id: str) -> dict[str, str | None]:
-    """Map the answers of a conversation, some of which may not be there (yet, or any more), to their questions."""
-    jobs = select(Job.answer_id, Job.user_message_id).where(Job.conversation_id == conversation_id)
-    return {answer_id: question_id for answer_id, question_id in session.execute(jobs) if answer_id is not None}
-
-
-def hang(session: Session, conversation: Conversation, turn: Sequence[dict[str, Any]], parent_id: str | None) -> str | None:
-    """Hang messages, as OpenAI's chat completions write them, one under the other, the first under a parent.
-
-    Returns:
-        the last one's id; the parent's where there are none.
-    """
-    for message in turn:
-        body = {name: part for name, part in message.items() if name != "role"}
-        row = Message(id=new_id("msg"), conversation_id=conversation.id, parent_id=parent_id, role=message["role"], body=body)
-        session.add(row)
-        parent_id = row.id
-    return parent_id
-
-
-def place_of(session: Session, conversation: Conversation, message_id: str) -> str | None:
-    """Tell under which message what follows a message is to hang: under itself, which may be an answer that is still to come.
-
-    What followed an answer that was removed hangs under its question, or where talk goes on if that was removed, too.
-
-    Raises:
-        NotFound: no message of this conversation has, or had as an answer, this id.
-    """
-    # The job first: what was over at this look has its answer written, if it is there at all, by the next.
-    answered = select(Job).where(Job.answer_id == message_id, Job.conversation_id == conversation.id)
-    job = session.scalar(answered.limit(1))
-    if _is_written(session, conversation.id, message_id):
-        return message_id
-    if job is None:
-        raise NotFound("There is no such message in this conversation.", param="parent_id")
-    if not job.status.is_terminal:
-        return message_id
-    question_id = job.user_message_id
-    return question_id if question_id and _is_written(session, conversation.id, question_id) else conversation.leaf_id
-
-
-def _is_written(session: Session, conversation_id: str, message_id: str) -> bool:
-    written = exists().where(Message.id == message_id, Message.conversation_id == conversation_id)
-    return bool(session.scalar(select(written)))
+        return list(tree.path_up(session, conversation.id, message_id, batch=PATH_BATCH))[::-1]
 
 
 def locked(session: Session, conversation_id: str, **values: Any) -> Conversation:

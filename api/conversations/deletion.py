@@ -2,10 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from api.conversations import conversations
+from shared.messages import tree
 from shared.messages.answer import text_of
 from shared.models import UNFINISHED, Conversation, Job, Message
 
@@ -45,29 +46,17 @@ def remove_message(context: "Context", conversation: Conversation, message_id: s
         message = session.get(Message, message_id, populate_existing=True)
         for job_id, answer_id in ((job.id, job.answer_id) for job in jobs):
             if message is not None:
-                _hang_higher(session, job_id, message.parent_id)
+                _answer_parent(session, job_id, message.parent_id)
             answer = session.get(Message, answer_id)
             if answer is not None and (answer.failed_turn or not (answer.body.get("tool_calls") or text_of(answer.body))):
-                _take_out(session, answer)
+                tree.remove(session, answer)
         if message is not None:
-            _take_out(session, message)
+            tree.remove(session, message)
     return True
 
 
-def _hang_higher(session: Session, job_id: str, parent_id: str | None) -> None:
+def _answer_parent(session: Session, job_id: str, parent_id: str | None) -> None:
     """Let a job's answer follow what its question followed: it may yet be written, or be looked for after it was removed."""
     job = session.get(Job, job_id, with_for_update=True)
     if job is not None:
         job.user_message_id = parent_id
-
-
-def _take_out(session: Session, message: Message) -> None:
-    behind = Message.conversation_id == message.conversation_id, Message.parent_id == message.id
-    session.execute(update(Message).where(*behind).values(parent_id=message.parent_id))
-    session.execute(
-        update(Conversation)
-        .where(Conversation.id == message.conversation_id, Conversation.leaf_id == message.id)
-        .values(leaf_id=message.parent_id)
-    )
-    session.delete(message)
-    session.flush()

@@ -4,7 +4,7 @@ import time
 
 import structlog
 from redis import Redis
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from api.conversations import conversations
@@ -15,7 +15,8 @@ from shared.database import Database
 from shared.errors import NotFound, Unavailable
 from shared.jobs import ending, lifecycle
 from shared.log import stream
-from shared.models import Conversation, Job, Message, Status
+from shared.messages import tree
+from shared.models import Job, Status
 from shared.queue import Queue
 from shared.redis_clients import RedisError
 
@@ -164,18 +165,15 @@ class Jobs:
 
 
 def _close_gap(session: Session, job_id: str) -> None:
-    """Let talk go on at the question whose answer will never come, where the job did not end in time and is deleted all the same.
+    """Let the conversation go on behind the user's message where the job did not end in time and is deleted all the same.
 
     The conversation is locked first, as everywhere: turns that are just being accepted take their turn.
     """
     job = session.get(Job, job_id)
-    if job is None or job.status.is_terminal or job.conversation_id is None:
+    if job is None or job.status.is_terminal or job.conversation_id is None or job.answer_id is None:
         return
     conversations.locked(session, job.conversation_id)
     session.refresh(job, with_for_update=True)
     if job.status.is_terminal:
         return
-    behind = update(Message).where(Message.parent_id == job.answer_id, Message.conversation_id == job.conversation_id)
-    session.execute(behind.values(parent_id=job.user_message_id))
-    here = update(Conversation).where(Conversation.id == job.conversation_id, Conversation.leaf_id == job.answer_id)
-    session.execute(here.values(leaf_id=job.user_message_id))
+    tree.reparent(session, job.conversation_id, job.answer_id, job.user_message_id)

@@ -16,6 +16,7 @@ from shared.config import Settings
 from shared.database import Database, now_ms
 from shared.errors import DatabaseUnavailable, NotFound, QueueFull, RateLimited, Unauthorized
 from shared.ids import new_id
+from shared.messages import tree
 from shared.models import Conversation, Job, Status, User
 from shared.models.base import MODEL_CHARS
 from shared.queue import Queue
@@ -160,10 +161,10 @@ def _take_turn(session: Session, job: Job, submission: Submission) -> None:
     conversation = _conversation(session, job.user_id, submission)
     parent_id = conversation.leaf_id
     if submission.parent_id is not None:
-        parent_id = conversations.place_of(session, conversation, submission.parent_id)
+        parent_id = tree.resolve_parent(session, conversation, submission.parent_id)
     turn = [*submission.leading, submission.message]
     job.conversation_id = conversation.id
-    job.user_message_id = conversations.hang(session, conversation, turn, parent_id)
+    job.user_message_id = tree.append(session, conversation.id, turn, parent_id)
     job.answer_id = conversation.leaf_id = new_id("msg")
     job.position = conversation.last_position
 

@@ -20,6 +20,7 @@ from shared.jobs import lifecycle
 from shared.log import epoch, stream
 from shared.log.opening import opening
 from shared.log.stream import Write, WriteVerdict
+from shared.messages import tree
 from shared.messages.answer import assemble, estimated_usage, text_of
 from shared.models import Conversation, Job, Message, Status, User
 from shared.webhooks import events as webhook_events
@@ -135,12 +136,11 @@ def _settle(session: Session, job: Job, log: Sequence[Event], ending: Ending, pr
     )
     webhook_events.add_deliveries(session, job, ending.status)
     if job.conversation_id and session.get(Conversation, job.conversation_id):
-        body = {name: part for name, part in message.items() if name != "role"}
         answer = Message(id=job.answer_id, conversation_id=job.conversation_id, parent_id=job.user_message_id)
-        answer.role, answer.body, answer.origin = "assistant", body, ending.origin
+        answer.origin = ending.origin
         if ending.status is Status.FAILED and not text_of(message):
             answer.failed_turn = job.request.get("turn_messages", 1)
-        session.add(answer)
+        tree.add(session, answer, message)
     if ending.usage or text_of(message):
         spent = User.used_tokens + usage["total_tokens"]
         session.execute(update(User).where(User.id == job.user_id).values(used_tokens=spent), execution_options=_QUIET)

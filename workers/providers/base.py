@@ -13,11 +13,11 @@ COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 
 @dataclass(frozen=True)
-class Thread:
-    """Where in an agent's own conversation a question stands.
+class AgentPosition:
+    """Where in an agent's own conversation a completion request belongs.
 
-    `origin` is what the agent said of the answer before (`Message.origin`), None where no agent gave it; the ids are the caller's
-    wishes, passed on as they are.
+    `origin` is what the agent said of its last answer (`Message.origin`), None where no agent gave it; the ids are what the
+    caller asked for, passed on as they are.
     """
 
     origin: dict[str, Any] | None = None
@@ -30,8 +30,8 @@ class CompletionRequest:
     """What a model is asked: OpenAI's chat messages, and the parameters of chat completions that go along.
 
     `api_key` is the user's own, None for the operator's. Of `MODERATION` the answer's text is the moderation object as JSON.
-    `unaskable` is why nobody may be asked at all. `said` is what of the messages comes from the user with this question, and is
-    judged where questions are; None: his newest message.
+    With a `refusal` no provider is called: it is raised instead. `user_messages` are those of the messages that come from the user
+    with this job, which moderation judges; None: the user's newest message.
     """
 
     model: str
@@ -39,9 +39,9 @@ class CompletionRequest:
     parameters: dict[str, Any] = field(default_factory=dict)
     kind: Kind = Kind.CHAT
     api_key: str | None = None
-    thread: Thread = field(default_factory=Thread)
-    unaskable: "ProviderError | None" = None
-    said: list[dict[str, Any]] | None = None
+    position: AgentPosition = field(default_factory=AgentPosition)
+    refusal: "ProviderError | None" = None
+    user_messages: list[dict[str, Any]] | None = None
 
 
 class Chunk(NamedTuple):

@@ -83,8 +83,8 @@ def _inputs(question: CompletionRequest, *, sees: bool) -> Iterator[Any]:
 
 
 def _said(question: CompletionRequest) -> list[dict[str, Any]]:
-    if question.said is not None:
-        return question.said
+    if question.user_messages is not None:
+        return question.user_messages
     return [message for message in question.messages if message["role"] == "user"][-1:] or question.messages[-1:]
 
 

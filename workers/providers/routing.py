@@ -21,8 +21,8 @@ class Routing:
 
     async def answer(self, question: CompletionRequest) -> AsyncGenerator[Chunk, None]:
         """Answer; see `Provider.answer`."""
-        if question.unaskable is not None:
-            raise question.unaskable
+        if question.refusal is not None:
+            raise question.refusal
         if self._moderate and question.kind is Kind.CHAT:
             async with aclosing(self._moderation.check(question)) as signs:
                 async for sign in signs:

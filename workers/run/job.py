@@ -80,7 +80,7 @@ class JobRunner:
                 self._keeper.release(hold)
 
     def _carry(self, hold: Lease) -> None:
-        question = self._surely(hold, lambda session: builder.question(session, hold.job, self._config), reads=True)
+        question = self._surely(hold, lambda session: builder.completion_request(session, hold.job, self._config), reads=True)
         if question is None:
             return None
         prompt = question.messages

@@ -20,6 +20,7 @@ from api.http.bodies import Body
 from api.schemas.jobs import Metadata
 from shared.errors import InvalidRequest, NotFound
 from shared.json_types import JsonObject
+from shared.messages import tree
 from shared.models import Conversation, Message
 
 MAX_ITEMS = 20
@@ -55,7 +56,7 @@ def create() -> Response:
     with context().database.write() as session:
         made = talks.make(session, _caller())
         made.labels = body.metadata or {}
-        made.leaf_id = talks.hang(session, made, messages, None)
+        made.leaf_id = tree.append(session, made.id, messages, None)
         session.flush()
         session.refresh(made)
     return jsonify(_view(made))
@@ -93,7 +94,7 @@ def add(conversation_id: str) -> Response:
     with context().database.write() as session:
         here = talks.locked(session, found.id)
         before = here.leaf_id
-        here.leaf_id = talks.hang(session, here, messages, before)
+        here.leaf_id = tree.append(session, here.id, messages, before)
     added = _from(talks.path(context(), _found(conversation_id)), before)
     return jsonify(paging.listed(_items(added), has_more=False))
 

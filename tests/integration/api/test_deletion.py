@@ -14,6 +14,7 @@ from shared.config import Settings
 from shared.ids import new_id
 from shared.jobs import ending
 from shared.jobs.ending import Ending
+from shared.messages import tree
 from shared.models import Conversation, Job, Message, Status
 from tests.integration.entries import begun
 from tests.integration.jobs import Jobs
@@ -96,32 +97,32 @@ def ended(jobs: Jobs, job: Job) -> None:
 def test_an_answer_is_written_while_its_conversation_is_read(
     process: Any, jobs: Jobs, talk: str, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = conversations.messages
+    read = tree.path_ids
 
-    def read_too_early(*args: Any) -> list[Message]:
-        found = read(*args)
+    def read_too_early(*args: Any, **options: Any) -> list[str]:
+        ids = read(*args, **options)
         ended(jobs, job)
-        return found
+        return ids
 
-    monkeypatch.setattr(conversations, "messages", read_too_early)
-    assert texts(process, jobs, talk) == ["I am Ann.", "Hello Ann.", "Hello"]
+    monkeypatch.setattr(tree, "path_ids", read_too_early)
+    assert texts(process, jobs, talk)[:3] == ["I am Ann.", "Hello Ann.", "Hello"]
 
 
-def test_an_answer_is_written_while_something_is_hung_under_it(
+def test_an_answer_is_written_while_its_successor_is_stored(
     jobs: Jobs, talk: str, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    look = conversations._is_written
+    look = tree._has_row
 
     def look_too_early(*args: Any) -> bool:
-        is_written = look(*args)
-        if not is_written:
+        has_row = look(*args)
+        if not has_row:
             ended(jobs, job)
-        return is_written
+        return has_row
 
-    monkeypatch.setattr(conversations, "_is_written", look_too_early)
+    monkeypatch.setattr(tree, "_has_row", look_too_early)
     assert job.answer_id
     with jobs.database.read() as session:
-        assert conversations.place_of(session, session.get_one(Conversation, talk), job.answer_id) == job.answer_id
+        assert tree.resolve_parent(session, session.get_one(Conversation, talk), job.answer_id) == job.answer_id
 
 
 def test_a_question_is_removed_twice_at_once(
@@ -147,7 +148,7 @@ def test_a_turn_is_accepted_while_the_job_before_it_is_removed(process: Any, job
         with jobs.database.write() as session:
             conversation = conversations.locked(session, talk)
             turn: list[dict[str, Any]] = [{"role": "user", "content": "And now?"}]
-            conversation.leaf_id = conversations.hang(session, conversation, turn, conversation.leaf_id)
+            conversation.leaf_id = tree.append(session, conversation.id, turn, conversation.leaf_id)
             session.flush()
             removal = threads.submit(process.jobs.remove, job.user_id, job.id)
             futures.wait([removal], 1)  # it gives up waiting for the job, and comes to the conversation

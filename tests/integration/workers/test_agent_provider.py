@@ -17,12 +17,14 @@ from shared.agents.requests import ANSWER_FIELDS, Ask, Outcome, Trouble
 from shared.config import Settings
 from workers.loop import Loop
 from workers.providers.agent.provider import AgentProvider
-from workers.providers.base import Chunk, CompletionRequest, ProviderError, Thread
+from workers.providers.base import AgentPosition, Chunk, CompletionRequest, ProviderError
 
 WORKER = "worker_1"
 QUESTION = CompletionRequest("agent", [{"role": "user", "content": "Hello"}])
 ANSWER = {**dict.fromkeys(ANSWER_FIELDS, ""), "response_id": "r", "conversation_id": "c", "content": "Hi"}
-KNOWN = CompletionRequest("agent", QUESTION.messages, thread=Thread({"agent": "a", "conversation_id": "c", "response_id": "r"}))
+KNOWN = CompletionRequest(
+    "agent", QUESTION.messages, position=AgentPosition({"agent": "a", "conversation_id": "c", "response_id": "r"})
+)
 
 Behaviour = Callable[["Office", str, Ask], None]
 

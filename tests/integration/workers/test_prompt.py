@@ -1,35 +1,39 @@
 """What the model is shown."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from sqlalchemy import event, update
+from sqlalchemy import update
 
 from dev.testing.stack import SECRET_KEY
 from shared.agents.requests import AGENT_MODEL
 from shared.config import Settings
+from shared.messages import tree
 from shared.models import Conversation, Message, User
 from shared.vault import Vault
+from tests.integration.counting import counted
 from tests.integration.jobs import Jobs
-from workers.prompt import builder
-from workers.providers.base import CompletionRequest, Thread
+from workers.prompt import builder, messages
+from workers.providers.base import AgentPosition, CompletionRequest
 
 ENDLESS = 10_000
 
 
-def shown(jobs: Jobs, job_id: str, budget: int = ENDLESS) -> list[dict[str, Any]]:
+def prompt(jobs: Jobs, job_id: str, budget: int = ENDLESS, vision_models: Sequence[str] = ("*",)) -> list[dict[str, Any]]:
+    job = jobs.row(job_id)
     with jobs.database.read() as session:
-        return builder.shown(session, jobs.row(job_id), budget)
+        path = tree.path_up(session, job.conversation_id, job.user_message_id)
+        return messages.prompt(session, job, path, budget, vision_models)
 
 
-def talk(jobs: Jobs, *said: str, system: str | None = None) -> str:
-    """A conversation of turns, question and answer by turns, and the job that asks the last; tells its id."""
+def converse(jobs: Jobs, *texts: str, system: str | None = None) -> str:
+    """A conversation of messages, the user's and the assistant's by turns, and the job of the last one; returns the job's id."""
     conversation = jobs.conversation()
     parent = None
     with jobs.database.write() as session:
         session.get_one(Conversation, conversation).system_prompt = system
-        for number, text in enumerate(said):
+        for number, text in enumerate(texts):
             role = "assistant" if number % 2 else "user"
             body = {"content": text or None}
             session.add(
@@ -50,41 +54,41 @@ def assistant(text: str) -> dict[str, Any]:
 def test_a_job_that_brings_its_context_is_shown_that(jobs: Jobs) -> None:
     messages = [{"role": "user", "content": [{"type": "text", "text": "a"}]}]
 
-    assert shown(jobs, jobs.queue(request={"messages": messages})) == messages
-    assert shown(jobs, jobs.queue(request={"messages": messages, "system": "Be kind."}), 1) == [
+    assert prompt(jobs, jobs.queue(request={"messages": messages})) == messages
+    assert prompt(jobs, jobs.queue(request={"messages": messages, "system": "Be kind."}), 1) == [
         {"role": "system", "content": "Be kind."},
         *messages,
     ]
 
 
 def test_a_turn_is_shown_what_was_said_before_it(jobs: Jobs) -> None:
-    job_id = talk(jobs, "one", "two", "three")
+    job_id = converse(jobs, "one", "two", "three")
     jobs.conversation()
 
-    assert shown(jobs, job_id) == [user("one"), assistant("two"), user("three")]
+    assert prompt(jobs, job_id) == [user("one"), assistant("two"), user("three")]
 
 
 @pytest.mark.parametrize(("own", "told"), [(None, "the conversation's"), ("the job's", "the job's")])
 def test_the_jobs_own_system_prompt_beats_the_conversations(jobs: Jobs, own: str | None, told: str) -> None:
-    job_id = talk(jobs, "one", system="the conversation's")
+    job_id = converse(jobs, "one", system="the conversation's")
     jobs.set(job_id, request={"system": own})
 
-    assert shown(jobs, job_id) == [{"role": "system", "content": told}, user("one")]
+    assert prompt(jobs, job_id) == [{"role": "system", "content": told}, user("one")]
 
 
 def test_an_answer_that_says_nothing_is_not_shown(jobs: Jobs) -> None:
-    assert shown(jobs, talk(jobs, "one", "", "three")) == [user("one"), user("three")]
+    assert prompt(jobs, converse(jobs, "one", "", "three")) == [user("one"), user("three")]
 
 
 def test_only_the_branch_that_leads_to_the_turn_is_shown(jobs: Jobs) -> None:
-    job_id = talk(jobs, "one", "two", "three")
+    job_id = converse(jobs, "one", "two", "three")
     job = jobs.row(job_id)
     with jobs.database.write() as session:
         aside = Message(id="aside", conversation_id=job.conversation_id, role="user", body={"content": "x"})
         aside.parent_id = f"{job.conversation_id}_1"
         session.add(aside)
 
-    assert shown(jobs, job_id) == [user("one"), assistant("two"), user("three")]
+    assert prompt(jobs, job_id) == [user("one"), assistant("two"), user("three")]
 
 
 @pytest.mark.parametrize(
@@ -97,54 +101,41 @@ def test_only_the_branch_that_leads_to_the_turn_is_shown(jobs: Jobs) -> None:
     ],
 )
 def test_of_the_history_the_newest_that_fits_is_shown(jobs: Jobs, budget: int, texts: list[str]) -> None:
-    job_id = talk(jobs, "aaaa", "bbbb", "cccc")
+    job_id = converse(jobs, "aaaa", "bbbb", "cccc")
 
-    assert [message["content"] for message in shown(jobs, job_id, budget)] == texts
+    assert [message["content"] for message in prompt(jobs, job_id, budget)] == texts
 
 
 def test_the_system_prompt_counts(jobs: Jobs) -> None:
-    job_id = talk(jobs, "aaaa", "bbbb", "cccc", system="ssss")
+    job_id = converse(jobs, "aaaa", "bbbb", "cccc", system="ssss")
 
-    assert [message["content"] for message in shown(jobs, job_id, 3 * 5)] == ["ssss", "bbbb", "cccc"]
+    assert [message["content"] for message in prompt(jobs, job_id, 3 * 5)] == ["ssss", "bbbb", "cccc"]
 
 
 def test_the_walk_does_not_leave_the_conversation(jobs: Jobs) -> None:
-    foreign, job_id = talk(jobs, "foreign"), talk(jobs, "one", "two", "three")
+    foreign, job_id = converse(jobs, "foreign"), converse(jobs, "one", "two", "three")
     with jobs.database.write() as session:
         session.get_one(Message, f"{jobs.row(job_id).conversation_id}_0").parent_id = f"{jobs.row(foreign).conversation_id}_0"
 
-    assert shown(jobs, job_id) == [user("one"), assistant("two"), user("three")]
+    assert prompt(jobs, job_id) == [user("one"), assistant("two"), user("three")]
 
 
-def test_a_tree_that_bites_its_tail_is_walked_once(jobs: Jobs) -> None:
-    job_id = talk(jobs, "one", "two", "three")
+def test_a_tree_that_has_a_cycle_is_walked_once(jobs: Jobs) -> None:
+    job_id = converse(jobs, "one", "two", "three")
     conversation = jobs.row(job_id).conversation_id
     with jobs.database.write() as session:
         session.get_one(Message, f"{conversation}_0").parent_id = f"{conversation}_2"
 
-    assert len(shown(jobs, job_id)) == 3
+    assert len(prompt(jobs, job_id)) == 3
 
 
-@pytest.fixture
-def read() -> Iterator[list[str]]:
-    """Which messages are read from the database."""
-    ids: list[str] = []
+def test_of_a_long_history_only_what_fits_is_read(jobs: Jobs) -> None:
+    job_id = converse(jobs, *["aaaa"] * 301)
+    with counted(jobs.database) as reads:
+        assert len(prompt(jobs, job_id, 10 * 5)) == 10
 
-    def loaded(message: Message, _: object) -> None:
-        ids.append(message.id)
-
-    event.listen(Message, "load", loaded)
-    yield ids
-    event.remove(Message, "load", loaded)
-
-
-def test_of_a_long_history_only_what_fits_is_read(jobs: Jobs, read: list[str]) -> None:
-    job_id = talk(jobs, *["aaaa"] * 301)
-    read.clear()
-
-    assert len(shown(jobs, job_id, 10 * 5)) == 10
-    assert len(read) == builder.BATCH_MESSAGES
-    assert len(shown(jobs, job_id)) == 301
+    assert len(reads.messages) == tree.BATCH_MESSAGES
+    assert len(prompt(jobs, job_id)) == 301
 
 
 CALL = {"id": "call_1", "type": "function", "function": {"name": "look_up", "arguments": '{"a": 1}'}}
@@ -158,22 +149,22 @@ def say(jobs: Jobs, job_id: str, at: int, role: str, **body: Any) -> None:
 
 
 def test_a_call_that_nobody_answered_is_not_shown(jobs: Jobs) -> None:
-    job_id = talk(jobs, "one", "two", "three", "four", "five")
+    job_id = converse(jobs, "one", "two", "three", "four", "five")
     say(jobs, job_id, 1, "assistant", content=None, tool_calls=[CALL])
     say(jobs, job_id, 3, "assistant", content="Let me see.", tool_calls=[CALL])
 
-    assert shown(jobs, job_id) == [user("one"), user("three"), assistant("Let me see."), user("five")]
+    assert prompt(jobs, job_id) == [user("one"), user("three"), assistant("Let me see."), user("five")]
 
 
 def answered_call(jobs: Jobs) -> str:
-    job_id = talk(jobs, "one", "two", "three", "four", "five")
+    job_id = converse(jobs, "one", "two", "three", "four", "five")
     say(jobs, job_id, 1, "assistant", content=None, tool_calls=[CALL])
     say(jobs, job_id, 2, "tool", content="2", tool_call_id="call_1")
     return job_id
 
 
 def test_a_call_that_was_answered_is_shown_with_its_answer(jobs: Jobs) -> None:
-    assert shown(jobs, answered_call(jobs)) == [
+    assert prompt(jobs, answered_call(jobs)) == [
         user("one"),
         {"role": "assistant", "content": None, "tool_calls": [CALL]},
         {"role": "tool", "content": "2", "tool_call_id": "call_1"},
@@ -183,16 +174,16 @@ def test_a_call_that_was_answered_is_shown_with_its_answer(jobs: Jobs) -> None:
 
 
 def test_what_a_tool_answered_is_not_shown_without_the_call(jobs: Jobs) -> None:
-    assert shown(jobs, answered_call(jobs), 3 * 5) == [assistant("four"), user("five")]
+    assert prompt(jobs, answered_call(jobs), 3 * 5) == [assistant("four"), user("five")]
 
 
 def test_a_call_counts(jobs: Jobs) -> None:
     job_id = answered_call(jobs)
     call = 4 + (len("look_up") + len('{"a": 1}') + 3) // 4
 
-    assert len(shown(jobs, job_id, 4 * 5 + call)) == 5
-    assert len(shown(jobs, job_id, 4 * 5 + call - 1)) == 4
-    assert len(shown(jobs, job_id, 3 * 5 + call - 1)) == 2
+    assert len(prompt(jobs, job_id, 4 * 5 + call)) == 5
+    assert len(prompt(jobs, job_id, 4 * 5 + call - 1)) == 4
+    assert len(prompt(jobs, job_id, 3 * 5 + call - 1)) == 2
 
 
 def fail(jobs: Jobs, talk_of: str, number: int, messages: int = 1) -> None:
@@ -202,26 +193,26 @@ def fail(jobs: Jobs, talk_of: str, number: int, messages: int = 1) -> None:
 
 
 def test_a_question_that_failed_does_not_haunt_the_conversation(jobs: Jobs) -> None:
-    job_id = talk(jobs, "one", "two", "refused", "", "five")
+    job_id = converse(jobs, "one", "two", "refused", "", "five")
     fail(jobs, job_id, 3)
 
-    assert shown(jobs, job_id) == [user("one"), assistant("two"), user("five")]
+    assert prompt(jobs, job_id) == [user("one"), assistant("two"), user("five")]
 
 
 def test_a_turn_of_several_messages_that_failed_is_left_out_whole(jobs: Jobs) -> None:
-    job_id = talk(jobs, "one", "two", "first of the turn", "x", "last of the turn", "", "seven")
+    job_id = converse(jobs, "one", "two", "first of the turn", "x", "last of the turn", "", "seven")
     say(jobs, job_id, 3, "user", content="second of the turn")
     fail(jobs, job_id, 5, messages=3)
 
-    assert shown(jobs, job_id) == [user("one"), assistant("two"), user("seven")]
+    assert prompt(jobs, job_id) == [user("one"), assistant("two"), user("seven")]
 
 
 def test_a_question_that_failed_in_the_middle_of_a_call_is_left_out_with_it(jobs: Jobs) -> None:
-    job_id = talk(jobs, "one", "two", "three")
+    job_id = converse(jobs, "one", "two", "three")
     say(jobs, job_id, 1, "assistant", content=None, tool_calls=[CALL])
     fail(jobs, job_id, 1)
 
-    assert shown(jobs, job_id) == [user("three")]
+    assert prompt(jobs, job_id) == [user("three")]
 
 
 def turn(jobs: Jobs, job_id: str, messages: int) -> None:
@@ -230,31 +221,31 @@ def turn(jobs: Jobs, job_id: str, messages: int) -> None:
 
 
 def test_a_turn_of_several_messages_is_shown_whole_whatever_the_budget(jobs: Jobs) -> None:
-    job_id = talk(jobs, "one", "two", "three", "x", "five")
+    job_id = converse(jobs, "one", "two", "three", "x", "five")
     say(jobs, job_id, 3, "user", content="four")
     turn(jobs, job_id, 3)
 
-    assert shown(jobs, job_id) == [user("one"), assistant("two"), user("three"), user("four"), user("five")]
-    assert shown(jobs, job_id, 1) == [user("three"), user("four"), user("five")]
+    assert prompt(jobs, job_id) == [user("one"), assistant("two"), user("three"), user("four"), user("five")]
+    assert prompt(jobs, job_id, 1) == [user("three"), user("four"), user("five")]
 
 
 def test_what_a_tool_answers_in_a_turn_is_shown_with_its_call_whatever_the_budget(jobs: Jobs) -> None:
-    job_id = talk(jobs, "one", "two", "three")
+    job_id = converse(jobs, "one", "two", "three")
     say(jobs, job_id, 1, "assistant", content=None, tool_calls=[CALL])
     say(jobs, job_id, 2, "tool", content="4", tool_call_id=CALL["id"])
 
     calling = {"role": "assistant", "content": None, "tool_calls": [CALL]}
     answer = {"role": "tool", "content": "4", "tool_call_id": CALL["id"]}
-    assert shown(jobs, job_id) == [user("one"), calling, answer]
-    assert shown(jobs, job_id, 1) == [calling, answer]
+    assert prompt(jobs, job_id) == [user("one"), calling, answer]
+    assert prompt(jobs, job_id, 1) == [calling, answer]
 
 
 def test_what_a_tool_answers_to_no_call_is_shown_alone(jobs: Jobs) -> None:
-    job_id = talk(jobs, "one", "two", "three")
+    job_id = converse(jobs, "one", "two", "three")
     say(jobs, job_id, 2, "tool", content="4", tool_call_id="call_unknown")
 
-    assert shown(jobs, job_id)[-1]["role"] == "tool"
-    assert shown(jobs, job_id)[:2] == [user("one"), assistant("two")]
+    assert prompt(jobs, job_id)[-1]["role"] == "tool"
+    assert prompt(jobs, job_id)[:2] == [user("one"), assistant("two")]
 
 
 LOOK: list[dict[str, Any]] = [
@@ -264,7 +255,7 @@ LOOK: list[dict[str, Any]] = [
 
 
 def looking(jobs: Jobs, at: int) -> str:
-    job_id = talk(jobs, "one", "two", "three")
+    job_id = converse(jobs, "one", "two", "three")
     with jobs.database.write() as session:
         session.get_one(Message, f"{jobs.row(job_id).conversation_id}_{at}").body = {"content": LOOK}
     return job_id
@@ -274,27 +265,23 @@ def looking(jobs: Jobs, at: int) -> str:
 def test_an_earlier_image_is_shown_to_models_that_see(jobs: Jobs, patterns: list[str], content: object) -> None:
     job_id = looking(jobs, 0)
     jobs.set(job_id, model="m?vision=0")
-    with jobs.database.read() as session:
-        told = builder.shown(session, jobs.row(job_id), ENDLESS, patterns)
 
-    assert told[0] == {"role": "user", "content": content}
+    assert prompt(jobs, job_id, vision_models=patterns)[0] == {"role": "user", "content": content}
 
 
 def test_the_image_that_is_asked_about_is_shown_to_every_model(jobs: Jobs) -> None:
     job_id = looking(jobs, 2)
-    with jobs.database.read() as session:
-        told = builder.shown(session, jobs.row(job_id), 0, [])
 
-    assert told == [{"role": "user", "content": LOOK}]
+    assert prompt(jobs, job_id, 0, ()) == [{"role": "user", "content": LOOK}]
 
 
 def test_an_image_counts(jobs: Jobs) -> None:
-    assert shown(jobs, looking(jobs, 0), 700) == [assistant("two"), user("three")]
+    assert prompt(jobs, looking(jobs, 0), 700) == [assistant("two"), user("three")]
 
 
-def asked(jobs: Jobs, job_id: str, config: Settings) -> CompletionRequest:
+def request_of(jobs: Jobs, job_id: str, config: Settings) -> CompletionRequest:
     with jobs.database.read() as session:
-        return builder.question(session, jobs.row(job_id), config)
+        return builder.completion_request(session, jobs.row(job_id), config)
 
 
 @pytest.fixture
@@ -307,10 +294,10 @@ def own_key(jobs: Jobs) -> Callable[[str], None]:
 
 
 def test_a_users_own_key_is_asked_with(jobs: Jobs, config: Settings, own_key: Callable[[str], None]) -> None:
-    job_id = talk(jobs, "one")
-    assert asked(jobs, job_id, config).api_key is None
+    job_id = converse(jobs, "one")
+    assert request_of(jobs, job_id, config).api_key is None
     own_key(Vault(config.secret_key).seal("sk-mine"))
-    assert asked(jobs, job_id, config).api_key == "sk-mine"
+    assert request_of(jobs, job_id, config).api_key == "sk-mine"
 
 
 def sealed(key: str) -> str:
@@ -330,31 +317,58 @@ UNUSABLE = {
 def test_a_key_that_cannot_be_used_is_not_asked_with(
     jobs: Jobs, config: Settings, own_key: Callable[[str], None], provider_key: str
 ) -> None:
-    job_id = talk(jobs, "one")
+    job_id = converse(jobs, "one")
     own_key(provider_key)
-    question = asked(jobs, job_id, config)
+    request = request_of(jobs, job_id, config)
 
-    assert question.unaskable is not None
-    assert (question.unaskable.reason, question.unaskable.retryable) == ("provider_key_unreadable", False)
-    assert question.api_key is None
+    assert request.refusal is not None
+    assert (request.refusal.reason, request.refusal.retryable) == ("provider_key_unreadable", False)
+    assert request.api_key is None
 
 
 @pytest.mark.parametrize("provider_key", ["rubbish", sealed("sk-mine")], ids=["unreadable", "readable"])
 def test_an_agent_needs_no_key(jobs: Jobs, config: Settings, own_key: Callable[[str], None], provider_key: str) -> None:
-    job_id = talk(jobs, "one")
+    job_id = converse(jobs, "one")
     jobs.set(job_id, model=AGENT_MODEL)
     own_key(provider_key)
-    question = asked(jobs, job_id, config)
+    request = request_of(jobs, job_id, config)
 
-    assert (question.api_key, question.unaskable) == (None, None)
+    assert (request.api_key, request.refusal) == (None, None)
 
 
-def test_a_turn_after_an_agents_answer_tells_where_the_agent_stands(jobs: Jobs, config: Settings) -> None:
-    job_id = talk(jobs, "one", "two", "three")
-    assert asked(jobs, job_id, config).thread == Thread()
-    origin = {"agent": "a", "conversation_id": "c"}
+ORIGIN = {"agent": "a", "conversation_id": "c"}
+
+
+def set_origin(jobs: Jobs, job_id: str, at: int) -> None:
     with jobs.database.write() as session:
-        session.get_one(Message, f"{jobs.row(job_id).conversation_id}_1").origin = origin
+        session.get_one(Message, f"{jobs.row(job_id).conversation_id}_{at}").origin = ORIGIN
+
+
+def test_a_turn_after_an_agents_answer_knows_where_the_agent_goes_on(jobs: Jobs, config: Settings) -> None:
+    job_id = converse(jobs, "one", "two", "three")
+    jobs.set(job_id, model=AGENT_MODEL)
+    assert request_of(jobs, job_id, config).position == AgentPosition()
+    set_origin(jobs, job_id, 1)
     jobs.set(job_id, request={"agent": {"message_id": "m", "parent_id": "p"}})
 
-    assert asked(jobs, job_id, config).thread == Thread(origin, "m", "p")
+    assert request_of(jobs, job_id, config).position == AgentPosition(ORIGIN, "m", "p")
+
+
+def test_an_agents_position_is_looked_for_in_batches(jobs: Jobs, config: Settings) -> None:
+    job_id = converse(jobs, "one", "two", *["", ""] * 50, "last")
+    jobs.set(job_id, model=AGENT_MODEL)
+    set_origin(jobs, job_id, 1)
+    with counted(jobs.database) as reads:
+        assert request_of(jobs, job_id, config).position == AgentPosition(ORIGIN)
+
+    assert len(reads.messages) == 103
+    assert len([statement for statement in reads.statements if "FROM messages" in statement]) == -(-103 // tree.BATCH_MESSAGES)
+
+
+def test_only_for_an_agent_is_its_position_looked_for(jobs: Jobs, config: Settings) -> None:
+    job_id = converse(jobs, *["x" * 4_000] * 100)
+    set_origin(jobs, job_id, 1)
+    with counted(jobs.database) as reads:
+        assert request_of(jobs, job_id, config).position == AgentPosition()
+
+    assert len(reads.messages) == tree.BATCH_MESSAGES

@@ -232,7 +232,7 @@ def test_a_wipe_while_the_model_talks_is_not_noticed(jobs: Jobs, config: Setting
 
 
 def test_a_job_that_breaks_us_ends(jobs: Jobs, config: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workers.prompt.builder.shown", broken)
+    monkeypatch.setattr("workers.prompt.messages.prompt", broken)
     job_id = jobs.queue()
     with working(config, jobs.database) as desk, desk.running():
         pass
@@ -384,7 +384,7 @@ def test_a_deadline_before_it_opens_does_not_forget_what_was_shown(
 def test_a_job_that_breaks_us_before_it_opens_is_left_to_lapse(
     jobs: Jobs, config: Settings, empty_redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.prompt.builder.shown", broken)
+    monkeypatch.setattr("workers.prompt.messages.prompt", broken)
     job = orphaned(jobs, empty_redis.client)
     with working(config, jobs.database) as desk, desk.running():
         pass

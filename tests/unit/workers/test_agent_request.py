@@ -5,7 +5,7 @@ from typing import Any
 
 from shared.agents.requests import REQUEST_FIELDS
 from workers.providers.agent import request as agent_request
-from workers.providers.base import CompletionRequest, Thread
+from workers.providers.base import AgentPosition, CompletionRequest
 
 ORIGIN = {"agent": "a", "id": "", "response_id": "r", "conversation_id": "c", "error": ""}
 TALK: list[dict[str, Any]] = [
@@ -16,8 +16,8 @@ TALK: list[dict[str, Any]] = [
 ]
 
 
-def request(messages: list[dict[str, Any]], **thread: Any) -> dict[str, str]:
-    asked = agent_request.request(CompletionRequest("agent", messages, thread=Thread(**thread)))
+def request(messages: list[dict[str, Any]], **position: Any) -> dict[str, str]:
+    asked = agent_request.request(CompletionRequest("agent", messages, position=AgentPosition(**position)))
     assert tuple(asked) == REQUEST_FIELDS
     return asked
 
@@ -34,7 +34,7 @@ def test_a_new_conversation_of_the_agents_is_told_all_there_was() -> None:
 
 def test_within_its_conversation_it_is_told_the_newest_message_alone() -> None:
     asked = request(TALK, origin=ORIGIN)
-    assert agent_request.wanted_agent(Thread(ORIGIN)) == "a"
+    assert agent_request.wanted_agent(AgentPosition(ORIGIN)) == "a"
     assert {name: asked[name] for name in REQUEST_FIELDS[1:]} == {
         "conversation_id": "c",
         "parent_id": "r",
@@ -49,7 +49,7 @@ def test_ids_of_the_callers_choice_go_before_ours() -> None:
 
 def test_an_agent_that_named_no_conversation_cannot_go_on() -> None:
     nameless = {**ORIGIN, "conversation_id": ""}
-    assert agent_request.wanted_agent(Thread(nameless)) is None
+    assert agent_request.wanted_agent(AgentPosition(nameless)) is None
     asked = request(TALK, origin=nameless)
     assert asked["conversation_id"] == ""
     assert asked["parent_id"] != "r"

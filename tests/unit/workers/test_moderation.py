@@ -111,14 +111,14 @@ def test_images_are_judged_one_a_call(content: list[dict[str, Any]], inputs: lis
 def test_all_that_comes_with_a_question_is_judged_texts_in_one_call() -> None:
     judge = Judge(judgement())
     said = [{"role": "user", "content": content} for content in ("one", "two", [TEXT, picture("a")], "three")]
-    judge.check(question(said=said))
+    judge.check(question(user_messages=said))
 
     assert [heard["input"] for heard in judge.heard] == [["one", "two"], [TEXT, picture("a")], "three"]
 
 
 def test_where_nothing_comes_from_the_user_there_is_nothing_to_judge() -> None:
     judge = Judge(judgement("hate"))
-    assert judge.check(question(said=[])) == []
+    assert judge.check(question(user_messages=[])) == []
     assert judge.heard == []
 
 

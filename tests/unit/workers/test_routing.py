@@ -87,7 +87,7 @@ def test_a_judgement_that_is_asked_for_is_not_judged() -> None:
 def test_what_must_not_be_asked_is_asked_of_nobody() -> None:
     refusal = ProviderError("No.", code="provider_key_unreadable", retryable=False)
     with pytest.raises(ProviderError) as refused:
-        said(routing(moderate=True), "flagged", unaskable=refusal)
+        said(routing(moderate=True), "flagged", refusal=refusal)
 
     assert refused.value is refusal
 

@@ -74,7 +74,7 @@ class _Asking:
         self._provider = provider
         self._redis = provider.redis
         self._config = provider.config
-        self._wanted = request.wanted_agent(question.thread)
+        self._wanted = request.wanted_agent(question.position)
         self._request = request.request(question)
         self._until = _now() + self._config.agent_wait_seconds
         self._passed_over: dict[str, float] = {}

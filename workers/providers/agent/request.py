@@ -3,27 +3,27 @@
 import uuid
 from typing import Any
 
-from workers.providers.base import CompletionRequest, Thread
+from workers.providers.base import AgentPosition, CompletionRequest
 
 IMAGE = "[image]"
 
 
-def wanted_agent(thread: Thread) -> str | None:
+def wanted_agent(position: AgentPosition) -> str | None:
     """Name the agent whose conversation this goes on; None where there is none to go on."""
-    origin = thread.origin or {}
+    origin = position.origin or {}
     agent: str | None = origin.get("agent") if origin.get("conversation_id") else None
     return agent
 
 
 def request(question: CompletionRequest) -> dict[str, str]:
     """Put the question into the agents' words (`shared.asks.REQUEST_FIELDS`); ids that nobody gave are made up."""
-    thread = question.thread
-    origin = thread.origin or {}
-    goes_on = wanted_agent(thread) is not None
+    position = question.position
+    origin = position.origin or {}
+    goes_on = wanted_agent(position) is not None
     return {
-        "message_id": thread.message_id or str(uuid.uuid4()),
+        "message_id": position.message_id or str(uuid.uuid4()),
         "conversation_id": origin["conversation_id"] if goes_on else "",
-        "parent_id": thread.parent_id or (goes_on and origin.get("response_id")) or str(uuid.uuid4()),
+        "parent_id": position.parent_id or (goes_on and origin.get("response_id")) or str(uuid.uuid4()),
         "content": readable(question.messages[-1]) if goes_on else whole(question.messages),
     }
 

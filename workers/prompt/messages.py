@@ -1,0 +1,118 @@
+"""What the model is shown: the system prompt, as much of the newest history as the budget allows, and the turn itself."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from fnmatch import fnmatchcase
+from itertools import chain, islice, takewhile
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from shared.messages.answer import text_of
+from shared.models import Conversation, Job, Message
+from workers.prompt import token_counter
+
+IMAGE = "[image]"
+"""What stands for an earlier image where it is not shown."""
+
+
+def prompt(
+    session: Session, job: Job, path: Iterator[Message], budget_tokens: int, vision_models: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Return the messages of a job's completion request.
+
+    A job that brings its whole context is shown that and nothing else. A turn of a conversation is shown the path to it, newest
+    first until the budget is spent; the turn itself is always shown, whole.
+
+    Args:
+        session: an open transaction.
+        job: whose prompt it is.
+        path: the messages from the job's own up to the root; read no further than they are needed.
+        budget_tokens: how much may be shown.
+        vision_models: patterns of the models that are shown earlier images.
+    """
+    if "messages" in job.request:
+        return _with_system(job.request.get("system"), job.request["messages"])
+    conversation = session.get(Conversation, job.conversation_id)
+    system = job.request.get("system") or (conversation.system_prompt if conversation else None)
+    turn, path = _turn(job.request.get("turn_messages", 1), path)
+    history: Iterable[dict[str, Any]] = map(_message, _without_failures(path))
+    if not any(fnmatchcase(job.model, pattern) for pattern in vision_models):
+        history = map(_without_images, history)
+    left = (
+        budget_tokens
+        - token_counter.of_text(system or "", job.model)
+        - sum(token_counter.of_message(message, job.model) for message in turn)
+    )
+    return _with_system(system, [*_complete(_fitting(history, left, job.model)), *turn])
+
+
+def _turn(count: int, path: Iterator[Message]) -> tuple[list[dict[str, Any]], Iterator[Message]]:
+    """Split a path into the turn (its newest `count` messages, and if tool results begin it, their calls as well) and the rest."""
+    rows = list(islice(path, count))
+    for row in path:
+        if rows[-1].role != "tool" or not (row.role == "tool" or row.body.get("tool_calls")):
+            path = chain([row], path)
+            break
+        rows.append(row)
+    return [_message(row) for row in reversed(rows)], path
+
+
+def _with_system(system: str | None, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{"role": "system", "content": system}, *messages] if system else messages
+
+
+def _message(row: Message) -> dict[str, Any]:
+    return {"role": row.role, **row.body}
+
+
+def _without_failures(path: Iterable[Message]) -> Iterator[Message]:
+    """Leave out earlier turns that failed without a text: what was refused once must not be sent with every later turn."""
+    skipped = 0
+    for row in path:
+        if row.failed_turn:
+            skipped = row.failed_turn
+        elif skipped:
+            skipped -= 1
+        else:
+            yield row
+
+
+def _without_images(message: dict[str, Any]) -> dict[str, Any]:
+    parts = message.get("content")
+    if not isinstance(parts, list) or all(part.get("type") == "text" for part in parts):
+        return message
+    return {**message, "content": "\n".join(part["text"] if part.get("type") == "text" else IMAGE for part in parts)}
+
+
+def _fitting(history: Iterable[dict[str, Any]], budget_tokens: int, model: str) -> list[dict[str, Any]]:
+    """Return the newest messages that fit, oldest first; `history` comes newest first."""
+    left = budget_tokens
+    chosen: list[dict[str, Any]] = []
+    for message in history:
+        left -= token_counter.of_message(message, model)
+        if left < 0:
+            break
+        chosen.append(message)
+    return chosen[::-1]
+
+
+def _complete(messages: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Leave out empty answers, tool calls that do not all have results, and tool results without a call."""
+    open_calls: set[str] = set()
+    for index, message in enumerate(messages, 1):
+        if message["role"] == "tool":
+            if message.get("tool_call_id") in open_calls:
+                yield message
+            continue
+        calls = {call["id"] for call in message.get("tool_calls") or ()}
+        open_calls = calls if calls and calls <= _results(messages, index) else set()
+        if open_calls or message["role"] != "assistant":
+            yield message
+        elif text_of(message):
+            yield {name: value for name, value in message.items() if name != "tool_calls"}
+
+
+def _results(messages: list[dict[str, Any]], start: int) -> set[str | None]:
+    """Return the ids of the calls whose results begin at this index."""
+    results = takewhile(lambda message: message["role"] == "tool", islice(messages, start, None))
+    return {result.get("tool_call_id") for result in results}
