@@ -4,7 +4,7 @@ from flask import Flask, Response, jsonify, redirect, request, url_for
 from flask_openapi import Info, OpenAPI
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from api.admin import commands
+from api import commands
 from api.admin.members import Members
 from api.agents.pool import Agents
 from api.auth import authenticator

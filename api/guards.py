@@ -46,13 +46,13 @@ def require_admin() -> None:
 
 
 def principal() -> Principal:
-    """Return who is calling; a guard has seen to it that there is somebody."""
+    """Return who is calling; a guard has set it."""
     caller: Principal = g.principal
     return caller
 
 
 def set_principal(caller: Principal) -> None:
-    """Make somebody the caller of this request."""
+    """Set who is calling, for the rest of this request."""
     g.principal = caller
 
 

@@ -63,7 +63,7 @@ class Database:
     """
 
     def __init__(self, url: str, connections: int = POOL_SIZE + POOL_OVERFLOW) -> None:
-        """Prepare to connect to an SQLAlchemy URL, with so many connections at the most; nothing is opened yet."""
+        """Keep an SQLAlchemy URL and the largest number of connections; nothing is opened yet."""
         self.engine = _engine(url, connections)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
         self._writer = self.engine.execution_options(**{_SQLITE_BEGIN: "BEGIN IMMEDIATE"})
@@ -94,7 +94,7 @@ def _translated() -> Iterator[None]:
 
 
 def _may_pass(error: DBAPIError) -> bool:
-    """Tell a database that is away or busy from a statement that is wrong, which SQLite's driver calls by the same name."""
+    """Return whether a database is away or busy; SQLite's driver has the same name for a statement that is wrong."""
     is_wrong = getattr(error.orig, "sqlite_errorname", "") == _SQLITE_WRONG_STATEMENT
     is_failing_over = getattr(error.orig, "sqlstate", "") == _POSTGRESQL_READ_ONLY
     is_away = isinstance(error, OperationalError | InterfaceError) and not is_wrong
@@ -135,5 +135,5 @@ def _prepare_sqlite(connection: Any, _: ConnectionPoolEntry) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    # A writer takes the lock at once: one that reads first and upgrades later is refused when somebody wrote in between.
+    # A writer takes the lock at once: one that reads first and upgrades later is refused when another wrote in between.
     connection.exec_driver_sql(connection.get_execution_options().get(_SQLITE_BEGIN, "BEGIN"))

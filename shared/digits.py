@@ -1,4 +1,4 @@
-"""Read whole numbers out of text that somebody else has written: a query, a header."""
+"""Read whole numbers out of text that comes from outside: a query, a header."""
 
 
 def digits(text: str, max_digits: int) -> int | None:

@@ -46,7 +46,7 @@ def live_channel(job_id: str) -> str:
 
 
 def job_of_channel(channel: str) -> str:
-    """Tell whose channel this is; the reverse of `live_channel`. Other channels give an empty string."""
+    """Return the job whose live channel this is; an empty string for other channels. The reverse of `live_channel`."""
     return channel[len(_LIVE_PREFIX) : -1] if channel.startswith(_LIVE_PREFIX) else ""
 
 

@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 
 DAY_MS = 86_400_000
 
-# Who has no account: their names hold a blank, so that nobody can register them, and no password matches.
+# Users without a password: their names hold a blank, so that they cannot be registered, and no password matches.
 OPERATOR = ("user_operator", "the operator")
 ANONYMOUS = ("user_anonymous", "an anonymous caller")
 NO_PASSWORD = ""

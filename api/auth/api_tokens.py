@@ -1,4 +1,4 @@
-"""API tokens: made, listed, revoked, recognised. The token itself is told once; what is kept is its hash, and a hint."""
+"""API tokens: made, listed, revoked, found. The token itself is shown once; what is kept is its hash, and a hint."""
 
 import hashlib
 import secrets
@@ -11,7 +11,7 @@ from shared.ids import new_id
 from shared.models import ApiToken, Use
 
 PREFIX = "cr_"
-"""By which an API token is told from an access token."""
+"""What API tokens begin with, and access tokens do not."""
 RANDOM_BYTES = 32
 SHOWN_FIRST_CHARS = 7
 SHOWN_LAST_CHARS = 4
@@ -28,7 +28,7 @@ class ApiTokens:
         """Make a token for a user.
 
         Returns:
-            its row, and the token, which cannot be told again.
+            its row, and the token, which is shown this once.
         """
         token = PREFIX + secrets.token_urlsafe(RANDOM_BYTES)
         row = ApiToken(id=new_id("token"), user_id=user_id, use=use, name=name, hash=_hash(token), hint=_hint(token))
@@ -59,7 +59,7 @@ class ApiTokens:
 
 
 def masked(token: str) -> str:
-    """Show a secret so that its owner knows it and nobody else can use it."""
+    """Return what of a secret may be shown: its user knows it by that, and it is of no use to others."""
     return _hint(token) if len(token) > 2 * (SHOWN_FIRST_CHARS + SHOWN_LAST_CHARS) else "…"
 
 
@@ -68,5 +68,5 @@ def _hint(token: str) -> str:
 
 
 def _hash(token: str) -> str:
-    """A plain hash is enough: nobody guesses 256 random bits."""
+    """A plain hash is enough: 256 random bits cannot be guessed."""
     return hashlib.sha256(token.encode(errors="surrogatepass")).hexdigest()

@@ -46,7 +46,7 @@ class Authenticator:
         """Return whose token this is: an access token, an API token, or the admin key.
 
         Raises:
-            Unauthorized: nobody's.
+            Unauthorized: it is no token of ours.
         """
         if self.is_admin_key(token):
             return Principal(self._accounts.built_in(accounts.OPERATOR), has_admin_key=True)

@@ -24,11 +24,11 @@ def hashed(password: str) -> str:
 
 
 NOBODYS_HASH = _hasher.hash("nobody's password")
-"""Verified against when there is no such user, so that the time it takes does not tell."""
+"""Verified against when there is no such user, so that the time it takes says nothing."""
 
 
 def matches(password_hash: str, password: str) -> bool:
-    """Tell whether a password is the one that was hashed."""
+    """Return whether a password is the one that was hashed."""
     return _aside(_verified, password_hash, password)
 
 

@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 
 
 class Jobs:
-    """The jobs of all users; every method is told whose."""
+    """The jobs of all users; the user is an argument of every method."""
 
     def __init__(self, config: Settings, database: Database, redis: Redis, queue: Queue, job_logs: JobLogs) -> None:
         """Keep the parts."""
@@ -47,7 +47,7 @@ class Jobs:
         """Return a user's job; `param` is what the caller calls its id.
 
         Raises:
-            NotFound: there is none, or it is somebody else's; the two answer alike.
+            NotFound: there is none, or it is another user's; the two answer alike.
         """
         with self._database.read() as session:
             # PostgreSQL would not even look for a text with a NUL, which a path can hold.

@@ -49,7 +49,7 @@ class Submitter:
             the job, newly saved, or the one that was saved for this very request before.
 
         Raises:
-            NotFound: no such conversation, or somebody else's; or no such parent in it.
+            NotFound: no such conversation, or another user's; or no such parent in it.
             Conflict: the key stands for another request.
             InvalidRequest: a text is too long.
             Unauthorized: the user is gone.

@@ -46,7 +46,7 @@ def refresh(body: RefreshRequest) -> tuple[Response, int]:
 
 @blueprint.post("/logout", responses={204: None})
 def logout(body: RefreshRequest) -> tuple[str, int]:
-    """Revoke a refresh token and all its kin."""
+    """Revoke a refresh token and all that came of the same login."""
     context().accounts.logout(body.refresh_token)
     return "", NO_CONTENT
 

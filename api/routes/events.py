@@ -50,7 +50,7 @@ def _cursor(query: EventsQuery) -> int:
     return cursor
 
 
-def _frames(told: Iterator[Event | None]) -> Iterator[bytes]:
+def _frames(events: Iterator[Event | None]) -> Iterator[bytes]:
     yield sse.OPENING
-    for event in told:
+    for event in events:
         yield sse.HEARTBEAT if event is HEARTBEAT else sse.frame(event.seq, event.type, event.data)

@@ -25,15 +25,15 @@ blueprint = APIBlueprint("health", __name__, abp_tags=[Tag(name="Health")])
 
 @blueprint.get("/healthz", responses={200: Health})
 def alive() -> Response:
-    """Tell that this process answers."""
+    """Answer: this process is alive."""
     return jsonify(Health().model_dump())
 
 
 @blueprint.get("/readyz", responses={200: Readiness, 503: Readiness})
 def ready() -> tuple[Response, int]:
-    """Tell whether database, Redis and at least one worker are there, each by name."""
+    """Return whether database, Redis and at least one worker are there, each by name."""
     checks = {"database": _outcome(_database), "redis": _outcome(_redis)}
-    # Workers are looked for in Redis: while it is away nobody knows of any, and asking again would take as long again.
+    # Workers are looked for in Redis: while it is away none can be found, and asking again would take as long again.
     checks["worker"] = _outcome(_worker) if checks["redis"] == OK else "Nobody knows while Redis is away."
     is_ready = all(outcome == OK for outcome in checks.values())
     readiness = Readiness(status="ok" if is_ready else "unavailable", checks=checks)

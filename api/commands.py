@@ -1,4 +1,4 @@
-"""What the operator does by command: `flask --app api.app make-admin USERNAME`."""
+"""The operator's commands: `flask --app api.app make-admin USERNAME`."""
 
 import click
 from flask import Flask
@@ -19,7 +19,7 @@ def install(app: Flask) -> None:
 @click.argument("username")
 @click.option("--revoke", is_flag=True, help="Make the user one like all others again.")
 def make_admin(username: str, *, revoke: bool) -> None:
-    """Let a user do what is for administrators."""
+    """Make a user an administrator, or an ordinary user again."""
     try:
         is_there = _set(context().database, username, is_admin=not revoke)
     except DatabaseUnavailable as error:
