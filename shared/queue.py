@@ -90,7 +90,7 @@ class Queue:
         try:
             self._waiting.put_nowait(job_id)
         except queue.Full:
-            log.warning("doorbell.lost", task=RUN_TASK, id=job_id, error="too many rings are waiting")
+            log.warning("doorbell.dropped", job=job_id, waiting=WAITING_RINGS)
 
     def send(self, item_id: str, task: str = RUN_TASK) -> bool:
         """Publish a message now, and return whether the broker took it.
