@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from flask import Response, jsonify
+from flask import Response, jsonify, url_for
 from flask_openapi import APIBlueprint, Tag
 from pydantic import BaseModel, Field
 
@@ -15,6 +15,7 @@ from api.jobs.submission import Submission
 from api.routes import views
 from api.schemas.answers import ErrorAnswer
 from api.schemas.jobs import JobList, JobPath, JobRequest, JobsQuery, JobView, Submitted
+from shared.models import Job
 
 ACCEPTED = 202
 NO_CONTENT = 204
@@ -52,7 +53,7 @@ def submit(header: SubmitHeaders, body: JobRequest) -> tuple[Response, int]:
     """Submit a chat job. It is saved when this answers, and from then on it will end."""
     key = idempotency.key_of(header.idempotency_key, request_digest)
     job = context().submitter.submit(principal().user_id, _submission(body), key)
-    return jsonify(views.submitted(job).model_dump()), ACCEPTED
+    return jsonify(_submitted(job).model_dump()), ACCEPTED
 
 
 def _submission(body: JobRequest) -> Submission:
@@ -66,6 +67,19 @@ def _submission(body: JobRequest) -> Submission:
         metadata=body.metadata,
         on_interrupt=body.on_interrupt,
         parameters=body.parameters(),
+    )
+
+
+def _submitted(job: Job) -> Submitted:
+    """Return where to watch a job that was just accepted."""
+    ticket = context().authenticator.ticket(job.user_id, job.id)
+    return Submitted(
+        id=job.id,
+        request_id=job.id,
+        status=job.status,
+        conversation_id=job.conversation_id,
+        status_url=url_for("jobs.show", job_id=job.id, _external=True),
+        stream_url=url_for("events.stream", job_id=job.id, ticket=ticket, _external=True),
     )
 
 

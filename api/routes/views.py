@@ -2,26 +2,11 @@
 
 from datetime import datetime
 
-from flask import url_for
-
 from api.context import context
-from api.schemas.jobs import JobError, JobView, Submitted, Timings, Usage
+from api.schemas.jobs import JobError, JobView, Timings, Usage
 from shared.messages.answer import assemble, text_of
 from shared.models import Job
 from shared.timestamps import utc
-
-
-def submitted(job: Job) -> Submitted:
-    """Return where to watch a job that was just accepted."""
-    ticket = context().authenticator.ticket(job.user_id, job.id)
-    return Submitted(
-        id=job.id,
-        request_id=job.id,
-        status=job.status,
-        conversation_id=job.conversation_id,
-        status_url=url_for("jobs.show", job_id=job.id, _external=True),
-        stream_url=url_for("events.stream", job_id=job.id, ticket=ticket, _external=True),
-    )
 
 
 def detailed(job: Job) -> JobView:
