@@ -1,6 +1,6 @@
 """The API's table of contents: what it is made of, and what answers where."""
 
-from flask import Flask, Response, jsonify, redirect, request, url_for
+from flask import Flask, Response, jsonify, redirect, url_for
 from flask_openapi import Info, OpenAPI
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -13,7 +13,7 @@ from api.auth.api_tokens import ApiTokens
 from api.auth.authenticator import Authenticator
 from api.context import EXTENSION, Context
 from api.dialects import chatgpt_api_nest, chatgpt_api_server, chatgpt_proxy, chatgpt_rest_api, openai
-from api.http import bodies, cors, errors, limits, tracing
+from api.http import bodies, cors, errors, limits, nul, tracing
 from api.http.limits import Limits
 from api.jobs.jobs import Jobs
 from api.jobs.submitter import Submitter
@@ -26,7 +26,6 @@ from api.webhooks.endpoints import WebhookEndpoints
 from shared import log_setup, redis_clients
 from shared.config import Settings, settings
 from shared.database import Database
-from shared.errors import NotFound
 from shared.queue import Queue
 
 VERSION = "0.1.0"
@@ -60,9 +59,8 @@ def create_app(config: Settings | None = None) -> Flask:
     _configure(app, config)
     app.extensions[EXTENSION] = _context(config)
     errors.install(app, DIALECTS)
-    for install in (tracing.install, limits.install, commands.install):
+    for install in (tracing.install, limits.install, commands.install, nul.install):
         install(app)
-    app.before_request(_refuse_nul)
     cors.install(app, config.cors_origins, DIALECTS)
     for blueprint in BLUEPRINTS:
         app.register_api(blueprint)
@@ -85,13 +83,6 @@ def _configure(app: Flask, config: Settings) -> None:
     authenticator.jwt.init_app(app)
     if hops := config.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops, x_prefix=hops)  # type: ignore[method-assign]
-
-
-def _refuse_nul() -> None:
-    """PostgreSQL would not even look for a text with a NUL, which a path can hold."""
-    if "\x00" in request.path:
-        named = [name for name, value in (request.view_args or {}).items() if "\x00" in str(value)]
-        raise NotFound("There is nothing under this id.", param=named[0] if named else None)
 
 
 def _context(config: Settings) -> Context:

@@ -43,8 +43,6 @@ class Members:
         """
         if user_id in BUILT_IN:
             raise InvalidRequest("This user cannot be deleted.", param="user_id")
-        if "\x00" in user_id:
-            return
         with self._database.read() as session:
             unfinished = list(session.scalars(select(Job.id).where(Job.user_id == user_id, Job.status.in_(UNFINISHED))))
         for job_id in unfinished:

@@ -35,8 +35,6 @@ class Overview:
 
 def find(session: Session, user_id: str, name: str) -> Conversation | None:
     """Find somebody's conversation by its id or one of its names; None where there is none of his."""
-    if "\x00" in name:
-        return None
     named = select(ConversationName.conversation_id).where(ConversationName.user_id == user_id, ConversationName.name == name)
     return session.scalar(
         select(Conversation)
@@ -71,7 +69,7 @@ def make(
     session.add(made)
     session.flush()
     if name is not None:
-        if not 0 < len(name) <= NAME_CHARS or "\x00" in name:
+        if not 0 < len(name) <= NAME_CHARS:
             raise InvalidRequest(f"A conversation's name has 1 to {NAME_CHARS} characters.", param="conversation_id")
         session.add(ConversationName(user_id=user_id, name=name, conversation_id=made.id))
         session.flush()
@@ -87,7 +85,7 @@ def found_or_made(context: "Context", user_id: str, name: str, *, system: str | 
 
 def add_name(context: "Context", user_id: str, conversation_id: str, name: str) -> None:
     """Give a conversation one more name; one that its owner already uses, or that is none, is left as it is."""
-    if not 0 < len(name) <= NAME_CHARS or "\x00" in name:
+    if not 0 < len(name) <= NAME_CHARS:
         return
     with context.database.write() as session:
         _one_at_a_time(session, user_id)

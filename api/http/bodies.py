@@ -8,6 +8,7 @@ from flask import request
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, model_validator
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from api.http.nul import NUL
 from shared.errors import InvalidRequest
 
 MAX_DEPTH = 100
@@ -33,9 +34,7 @@ class Body(BaseModel):
     def _check_values(cls, value: Any, info: ValidationInfo) -> Any:
         if info.mode == "json":  # flask-openapi takes a JSON string for JSON once more
             _refuse_body()
-        if _count(value) > MAX_VALUES:
-            raise InvalidRequest(f"A request may hold {MAX_VALUES} values.", param="body")
-        _check(value, ())
+        check_values(value)
         return cls._without_nulls(value) if info.context is NULL_IS_ABSENT else value
 
     @classmethod
@@ -55,6 +54,17 @@ class Query(Body):
     """A query string: numbers are read from their text."""
 
     model_config = ConfigDict(strict=False)
+
+
+def check_values(value: Any) -> None:
+    """Check that a request's body has not too many values, and none that a database or a provider could not take.
+
+    Raises:
+        InvalidRequest: it has; the place of the value is named.
+    """
+    if _count(value) > MAX_VALUES:
+        raise InvalidRequest(f"A request may hold {MAX_VALUES} values.", param="body")
+    _check(value, ())
 
 
 def refuse(error: ValidationError) -> NoReturn:
@@ -114,11 +124,6 @@ def _count(value: Any) -> int:
 
 
 def _check(value: Any, path: Path) -> None:
-    """Check a value, and all values in it, for what a database or a provider could not take.
-
-    Raises:
-        InvalidRequest: there is such a value; its place is named.
-    """
     if len(path) > MAX_DEPTH:
         raise InvalidRequest(f"Values may be nested {MAX_DEPTH} deep.", param=_dotted(path[:1]))
     if isinstance(value, str):
@@ -145,4 +150,4 @@ def _is_storable(text: str) -> bool:
         text.encode()
     except UnicodeEncodeError:
         return False
-    return "\x00" not in text
+    return NUL not in text

@@ -8,9 +8,12 @@ import json
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from api.http.nul import NUL
+
 KINDS: dict[type, str] = {dict: "object", list: "array", bool: "bool", int: "number", float: "number", str: "string"}
 ESCAPED = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 BLANKS = " \t\r\n"
+REPLACEMENT = "\ufffd"
 
 
 def strings(text: str | bytes, names: Sequence[str], *, whole: bool) -> dict[str, str]:
@@ -42,8 +45,8 @@ def strings(text: str | bytes, names: Sequence[str], *, whole: bool) -> dict[str
 
 
 def storable(text: str) -> str:
-    """Return a text with the replacement character for each half of a character, which UTF-8 has no room for."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    """Return a text with the replacement character for what cannot be stored: halves of characters in UTF-8, NUL in PostgreSQL."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace(NUL, REPLACEMENT)
 
 
 def written(value: Any) -> str:

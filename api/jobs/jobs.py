@@ -50,8 +50,7 @@ class Jobs:
             NotFound: there is none, or it is another user's; the two answer alike.
         """
         with self._database.read() as session:
-            # PostgreSQL would not even look for a text with a NUL, which a path can hold.
-            job = None if "\x00" in job_id else session.scalar(select(Job).where(Job.id == job_id, Job.user_id == user_id))
+            job = session.scalar(select(Job).where(Job.id == job_id, Job.user_id == user_id))
         if job is None:
             raise NotFound("There is no such job.", param=param)
         return job

@@ -7,7 +7,7 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 
 from api.guards import require_user
-from api.http.bodies import Body
+from api.http.bodies import check_values
 from api.http.errors import NotRouted
 from shared.errors import ChatrelayError, InvalidRequest, NotFound, Unauthorized
 
@@ -75,12 +75,8 @@ def said() -> dict[str, Any]:
         body = request.get_json(silent=True) if request.get_data() else {}
     if not isinstance(body, dict):
         raise Invalid("The request body must be a JSON object or a form")
-    _Anything.model_validate(body)
+    check_values(body)
     return body
-
-
-class _Anything(Body, extra="allow"):
-    """Any fields, so long as they can be stored."""
 
 
 def text(body: dict[str, Any]) -> str | None:

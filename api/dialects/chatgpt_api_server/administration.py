@@ -99,14 +99,13 @@ def _users() -> list[dict[str, Any]]:
 
 def _add_agent(said: dict[str, str]) -> dict[str, Any]:
     owner = context().accounts.built_in(accounts.OPERATOR)
-    name = said["name"].replace("\x00", "")[:USERNAME_CHARS]
+    name = said["name"][:USERNAME_CHARS]
     row, token = context().api_tokens.create(owner, use=Use.AGENT, name=name)
     return {"agent_token_id": row.id, "token": token}
 
 
 def _delete_agent(said: dict[str, str]) -> dict[str, Any]:
-    if "\x00" not in said["agent_token_id"]:
-        context().api_tokens.revoke(said["agent_token_id"], use=Use.AGENT)
+    context().api_tokens.revoke(said["agent_token_id"], use=Use.AGENT)
     return {"message": "Agent token deleted"}
 
 

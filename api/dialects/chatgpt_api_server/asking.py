@@ -117,7 +117,7 @@ def _place(conversation_id: str, response_id: str) -> str | None:
     """Find the answer that an agent calls by this id, so that the question follows it here too; else it follows the last one."""
     with context().database.read() as session:
         conversation = conversations.find(session, principal().user_id, conversation_id)
-        if conversation is None or not response_id or "\x00" in response_id:
+        if conversation is None or not response_id:
             return None
         is_it = Message.origin["response_id"].as_string() == response_id
         return session.scalar(select(Message.id).where(Message.conversation_id == conversation.id, is_it).limit(1))

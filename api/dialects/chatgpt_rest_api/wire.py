@@ -7,7 +7,7 @@ from flask import Blueprint, Response, request
 
 from api.context import context
 from api.guards import credentials, set_principal
-from api.http.bodies import Body
+from api.http.bodies import check_values
 from api.http.errors import NotRouted
 from shared.errors import ChatrelayError, InvalidRequest, NotFound, Unauthorized
 
@@ -57,10 +57,6 @@ def _hardened(response: Response) -> Response:
     return response
 
 
-class _Anything(Body, extra="allow"):
-    """Any fields, so long as they can be stored."""
-
-
 def said() -> dict[str, Any]:
     """Read the request's body: a form, or JSON.
 
@@ -70,7 +66,7 @@ def said() -> dict[str, Any]:
     body: Any = request.form.to_dict() if request.mimetype in FORMS else request.get_json(silent=True) if request.get_data() else {}
     if not isinstance(body, dict):
         raise InvalidRequest("the body must be a form or a JSON object", param="body")
-    _Anything.model_validate(body)
+    check_values(body)
     return body
 
 

@@ -68,14 +68,6 @@ def refusal(error: ChatrelayError) -> Response:
     return response
 
 
-@blueprint.before_request
-def _refuse_nul() -> None:
-    """PostgreSQL would not even look for a text with a NUL, which a query can hold."""
-    for name, value in request.args.items(multi=True):
-        if "\x00" in name + value:
-            raise InvalidRequest("Text must not have NUL characters.", param=name.replace("\x00", ""))
-
-
 @blueprint.after_request
 def _mark(response: Response) -> Response:
     response.headers["openai-version"] = VERSION

@@ -17,6 +17,7 @@ NAMES = ("id", "data")
         ('{"id": "a", "ID": "b"}', {"id": "b", "data": ""}),
         ('{"id": "a", "id": null}', {"id": "", "data": ""}),
         (b'{"id": "\xff"}', {"id": "\ufffd", "data": ""}),
+        ('{"id": "a\\u0000b"}', {"id": "a\ufffdb", "data": ""}),
         ('{"id": "\\ud83d\\ude00 \\ud800"}', {"id": "😀 \ufffd", "data": ""}),
     ],
 )

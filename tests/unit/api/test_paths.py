@@ -1,4 +1,4 @@
-"""No two routes can take the same request, no chat can be called what another path begins with, and no path has a NUL."""
+"""No two routes can take the same request, no chat is called what another path begins with, no path or query has a NUL."""
 
 import re
 
@@ -67,3 +67,13 @@ def test_nothing_is_looked_for_under_a_path_with_a_nul(app: Flask) -> None:
             if path != str(rule) and not rule.websocket:
                 unknown = 401 if path.startswith("/conversations") else 404  # without a token that dialect says nothing else
                 assert (client.open(path, method=method).status_code, path) == (unknown, path)
+
+
+def test_nothing_is_looked_for_by_a_query_with_a_nul(app: Flask) -> None:
+    client = app.test_client()
+    for rule in app.url_map.iter_rules():
+        path = DYNAMIC.sub("a", str(rule))
+        for method in () if rule.websocket else (rule.methods or set()) & {"GET", "POST", "DELETE"}:
+            wrong = 401 if path.startswith("/conversations") else 400
+            for query in ("x=a%00", "a%00=x"):
+                assert (client.open(f"{path}?{query}", method=method).status_code, path) == (wrong, path)
