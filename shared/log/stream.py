@@ -11,6 +11,7 @@ reads the reply. Who holds the connection, decides.
 import hashlib
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from redis import Redis
@@ -24,46 +25,10 @@ PAGE_ENTRIES = 1000
 EMPTY_TAIL = "0-0"
 """What the script answers for the id of an empty log's last entry."""
 
-WRITE_SCRIPT = """
--- KEYS[1] the log (stream: id <attempt>-<seq>, fields t = type, d = data)
--- ARGV[1] live channel   [2] expiry, ms   [3] the writer's lease in Redis' own clock, us (0: no lease)   [4] the writer's attempt
--- ARGV[5] id that the entry before must have   [6] 'append' or 'rewrite'   [7...] id, type, data of each entry
--- Answers {verdict, id of the log's last entry}
-local tail, kind = '0-0', ''
-local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
-if last[1] then tail, kind = last[1][1], last[1][2][2] end
-local attempt = tonumber(string.match(tail, '^%d+'))
-local terminal = ({TERMINAL_TYPES})[kind]
-if tonumber(ARGV[3]) > 0 then
-  local now = redis.call('TIME')
-  if now[1] * 1000000 + now[2] > tonumber(ARGV[3]) then return {'lapsed', tail} end
-end
-if attempt > tonumber(ARGV[4]) then return {'fenced', tail} end
-local first = 7
-if ARGV[6] == 'rewrite' then
-  if terminal then return {'closed', tail} end
-  redis.call('DEL', KEYS[1])
-elseif tail ~= ARGV[5] then
-  first = nil
-  for i = 7, #ARGV, 3 do
-    if ARGV[i] == tail then first = i + 3 end
-  end
-  if not first then return {terminal and 'closed' or 'hole', tail} end
-elseif terminal and #ARGV > 6 then
-  return {'closed', tail}
-end
-local lines = {}
-for i = first, #ARGV, 3 do
-  redis.call('XADD', KEYS[1], ARGV[i], 't', ARGV[i + 1], 'd', ARGV[i + 2])
-  lines[#lines + 1] = ARGV[i] .. ' ' .. ARGV[i + 1] .. ' ' .. ARGV[i + 2]
-  tail = ARGV[i]
-end
-if #lines > 0 then
-  redis.call('PEXPIRE', KEYS[1], ARGV[2])
-  redis.call('PUBLISH', ARGV[1], ARGV[6] == 'rewrite' and '' or table.concat(lines, '\\n'))
-end
-return {'ok', tail}
-""".replace("TERMINAL_TYPES", ", ".join(f"{kind} = true" for kind in sorted(TERMINAL)))
+_TERMINAL_TYPES = ", ".join(f"{kind} = true" for kind in sorted(TERMINAL))
+
+WRITE_SCRIPT = Path(__file__).with_name("write.lua").read_text(encoding="utf-8").replace("TERMINAL_TYPES", _TERMINAL_TYPES)
+"""The one script that writes logs; `write.lua` says what it takes and answers."""
 
 WRITE_SHA = hashlib.sha1(WRITE_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 """The name under which Redis keeps the script."""
