@@ -72,7 +72,7 @@ class Follower:
         if self._subscription.must_read() or (self._read_at and time.monotonic() >= self._read_at):
             self._read_at = 0.0
             yield from self._in_order(self._from_log(), from_log=True)
-        yield from self._in_order(self._subscription.heard(), from_log=False)
+        yield from self._in_order(self._subscription.received(), from_log=False)
 
     def _in_order(self, events: Iterator[Event], *, from_log: bool) -> Iterator[Event]:
         for event in events:

@@ -58,7 +58,7 @@ class JobLogs:
         until = time.monotonic() + seconds
         with self._hub.subscription(job.id) as subscription:
             while (left := until - time.monotonic()) > 0 and not (subscription.over or subscription.closing):
-                if subscription.must_read() or any(event.is_terminal or event.type != DELTA for event in subscription.heard()):
+                if subscription.must_read() or any(event.is_terminal or event.type != DELTA for event in subscription.received()):
                     with self._database.read() as session:
                         if session.scalar(select(Job.status).where(Job.id == job.id)) != job.status:
                             return

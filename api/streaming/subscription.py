@@ -1,4 +1,4 @@
-"""One reader's ear for one job: what the hub's thread heard waits here for the reader's own thread."""
+"""One reader's place at the hub, for one job: what the hub's thread has received waits here for the reader's own thread."""
 
 import threading
 from collections import deque
@@ -11,10 +11,13 @@ QUEUE_EVENTS = 2_000
 
 
 class Subscription:
-    """One reader's ear. Made by `Hub.subscription`; used by one thread."""
+    """One reader's subscription to one job. Made by `Hub.subscription`; used by one thread.
+
+    `over` says that the job is over, `closing` that this process stops, `confirmed` that nothing is missed from now on.
+    """
 
     def __init__(self) -> None:
-        """Hear nothing yet."""
+        """Begin unconfirmed, with the log still to be read."""
         self.over = False
         self.closing = False
         self.confirmed = False
@@ -28,20 +31,15 @@ class Subscription:
         self._ready.clear()
 
     def must_read(self) -> bool:
-        """Tell once whether the log must be read: the subscription was just confirmed, or something was missed."""
+        """Return once whether the log must be read: the subscription was just confirmed, or something was missed."""
         must = self.confirmed and self._stale
         if must:
             self._stale = False
             self._waiting.clear()
         return must
 
-    def doubt(self) -> None:
-        """Ask for another look at the log."""
-        self._stale = True
-        self._ready.set()
-
-    def heard(self) -> Iterator[Event]:
-        """Take what was heard, oldest first."""
+    def received(self) -> Iterator[Event]:
+        """Take the events that were received, oldest first."""
         while not self._stale:
             try:
                 yield self._waiting.popleft()
@@ -49,20 +47,21 @@ class Subscription:
                 return
 
     def confirm(self, confirmed: bool) -> None:
-        """The connection stands (or has fallen); from now on (or until then) nothing is missed."""
+        """Note that the connection stands (or has ended): from now on (or until it stands again) nothing is missed."""
         self.confirmed = confirmed
-        self.doubt()
+        self._stale = True
+        self._ready.set()
 
-    def hear(self, heard: Iterable[Event]) -> None:
-        """Take events in; too many, or none, mean: read the log."""
+    def receive(self, events: Iterable[Event]) -> None:
+        """Keep events for the reader; too many, or none, mean that it must read the log."""
         before = len(self._waiting)
-        self._waiting.extend(heard)
+        self._waiting.extend(events)
         if len(self._waiting) > QUEUE_EVENTS or len(self._waiting) == before:
             self._waiting.clear()
             self._stale = True
         self._ready.set()
 
     def end(self, *, over: bool = False, closing: bool = False) -> None:
-        """Tell the reader that the job is over, or that this process is stopping."""
+        """Let the reader know that the job is over, or that this process is stopping."""
         self.over, self.closing = self.over or over, self.closing or closing
         self._ready.set()

@@ -40,9 +40,15 @@ def reading(config: Settings, database: Database) -> Iterator[ReadingProcess]:
         jobs = Jobs(config, database, client, RecordedQueue(config), job_logs)
         yield ReadingProcess(database, hub, job_logs, jobs)
         hub.close()
-        if hub._listener is not None:
-            hub._listener.join(SOON_SECONDS)
-            assert not hub._listener.is_alive()
+        if hub._thread is not None:
+            hub._thread.join(SOON_SECONDS)
+            assert not hub._thread.is_alive()
+
+
+def readers_of(hub: Hub) -> int:
+    """Count a hub's readers."""
+    with hub._lock:
+        return sum(map(len, hub._subscriptions.values()))
 
 
 class Reader:

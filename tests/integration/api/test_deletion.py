@@ -9,7 +9,7 @@ import pytest
 
 from api.conversations import conversations, deletion
 from api.jobs import jobs as job_service
-from api.streaming import hearing
+from shared import pubsub
 from shared.config import Settings
 from shared.ids import new_id
 from shared.jobs import ending
@@ -24,7 +24,7 @@ from tests.integration.readers import reading
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits long for a worker that is dead."""
-    monkeypatch.setattr(hearing, "READ_SECONDS", 0.05)
+    monkeypatch.setattr(pubsub, "READ_SECONDS", 0.05)
     monkeypatch.setattr(job_service, "DELETE_WAIT_SECONDS", 0.2)
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import redis
 
-from api.streaming import follower, hearing
+from api.streaming import follower
 from api.streaming.endings import Endings
 from dev.testing.stack import Redis, wait_until
-from shared import events, keyspace
+from shared import events, keyspace, pubsub
 from shared.config import Settings
 from shared.errors import DatabaseUnavailable
 from shared.events import Event
@@ -21,13 +21,13 @@ from shared.log import stream
 from shared.models import Job, Status
 from tests.integration.entries import begun, completed, delta, restarted, write
 from tests.integration.jobs import Jobs
-from tests.integration.readers import Reader, ReadingProcess, reading
+from tests.integration.readers import Reader, ReadingProcess, readers_of, reading
 
 
 @pytest.fixture(autouse=True)
 def prompt(monkeypatch: pytest.MonkeyPatch) -> None:
     """A listener that soon notices that it must stop."""
-    monkeypatch.setattr(hearing, "READ_SECONDS", 0.05)
+    monkeypatch.setattr(pubsub, "READ_SECONDS", 0.05)
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def end(jobs: Jobs, job: Job, log: list[Event]) -> Event:
 
 
 def until_followed(process: ReadingProcess, readers: int = 1) -> None:
-    wait_until(lambda: process.hub.readers() == readers, "the readers to subscribe", 5)
+    wait_until(lambda: readers_of(process.hub) == readers, "the readers to subscribe", 5)
 
 
 def test_a_reader_who_is_there_first_sees_all_as_it_comes(process: ReadingProcess, job: Job, append: Append) -> None:
@@ -116,7 +116,7 @@ def test_a_job_that_is_over_is_read_from_its_row(
     terminal = end(jobs, job, begun(3))
 
     assert Reader(process, jobs.row(job.id), cursor).ended() == [*begun(3), terminal][cursor:]
-    assert process.hub.readers() == 0
+    assert readers_of(process.hub) == 0
 
 
 def test_a_cursor_beyond_the_end_waits(process: ReadingProcess, jobs: Jobs, job: Job, append: Append) -> None:

@@ -10,13 +10,14 @@ from contextlib import ExitStack
 import pytest
 import redis
 
-from api.streaming import hearing, subscription
+from api.streaming import subscription
 from api.streaming.hub import Hub
 from api.streaming.subscription import Subscription
 from dev.testing.stack import Redis, wait_until
-from shared import events, keyspace, redis_clients
+from shared import events, keyspace, pubsub, redis_clients
 from shared.events import Event
 from tests.integration.entries import begun, delta
+from tests.integration.readers import readers_of
 
 THREADS = 16
 
@@ -29,7 +30,7 @@ def client(empty_redis: Redis) -> redis.Redis:
 @pytest.fixture(autouse=True)
 def prompt(monkeypatch: pytest.MonkeyPatch) -> None:
     """A listener that soon notices that it must stop."""
-    monkeypatch.setattr(hearing, "READ_SECONDS", 0.05)
+    monkeypatch.setattr(pubsub, "READ_SECONDS", 0.05)
 
 
 @pytest.fixture
@@ -42,9 +43,9 @@ def hub(empty_redis: Redis) -> Iterator[Hub]:
 
 def close(hub: Hub) -> None:
     hub.close()
-    if hub._listener is not None:
-        hub._listener.join(5)
-        assert not hub._listener.is_alive()
+    if hub._thread is not None:
+        hub._thread.join(5)
+        assert not hub._thread.is_alive()
 
 
 def publish(client: redis.Redis, job: str, *told: Event) -> int:
@@ -62,7 +63,7 @@ def hears(reader: Subscription, count: int) -> list[Event]:
     heard: list[Event] = []
 
     def enough() -> bool:
-        heard.extend(reader.heard())
+        heard.extend(reader.received())
         return len(heard) >= count
 
     wait_until(enough, f"{count} events", 5)
@@ -104,7 +105,7 @@ def test_many_readers_of_few_jobs_share_one_connection(hub: Hub, client: redis.R
         readers = {job: [stack.enter_context(hub.subscription(job)) for _ in range(40)] for job in jobs}
         until_confirmed(*(reader for some in readers.values() for reader in some))
         assert pubsub_connections(client) == 1
-        assert (hub.readers(), sorted(hub.followed())) == (200, jobs)
+        assert (readers_of(hub), sorted(hub.followed())) == (200, jobs)
 
         for seq in range(1, 101):
             for job in jobs:
@@ -112,7 +113,7 @@ def test_many_readers_of_few_jobs_share_one_connection(hub: Hub, client: redis.R
         for some in readers.values():
             assert [[event.seq for event in hears(reader, 100)] for reader in some] == [list(range(1, 101))] * 40
 
-    assert (hub.readers(), hub.followed()) == (0, [])
+    assert (readers_of(hub), hub.followed()) == (0, [])
     wait_until(lambda: publish(client, jobs[0], delta(1, 1)) == 0, "the last to unsubscribe", 5)
 
 
@@ -133,8 +134,8 @@ def storm(hub: Hub, client: redis.Redis, rounds: int = 100) -> None:
 def test_a_storm_of_comings_and_goings_leaves_everything_as_it_was(hub: Hub, client: redis.Redis) -> None:
     storm(hub, client)
 
-    assert (hub.readers(), hub.followed()) == (0, [])
-    wait_until(lambda: set(hub._unconfirmed.values()) <= {0}, "every confirmation", 5)
+    assert (readers_of(hub), hub.followed()) == (0, [])
+    wait_until(lambda: set(hub._listener._unconfirmed.values()) <= {0}, "every confirmation", 5)
     assert pubsub_connections(client) == 1
     with hub.subscription("job_0") as reader:
         until_confirmed(reader)
@@ -206,7 +207,7 @@ def test_a_slow_reader_is_sent_to_the_log(hub: Hub, client: redis.Redis, monkeyp
         with hub.subscription("job_2") as other:
             until_confirmed(other)  # the listener has passed on all that came before
 
-        assert list(slow.heard()) == []
+        assert list(slow.received()) == []
         assert slow.must_read()
         publish(client, "job_1", delta(1, 31))
         assert hears(slow, 1) == [delta(1, 31)]
@@ -272,7 +273,7 @@ def test_a_connection_that_fails_while_the_listener_is_busy_is_noticed(hub: Hub,
             time.sleep(0.1)  # the listener now has a message in its hands, and waits for the lock
             cut_off(client)
             for _ in range(4):
-                hub._send("SUBSCRIBE", keyspace.live_channel("job_2"))
+                hub._listener.subscribe(keyspace.live_channel("job_2"))
                 time.sleep(0.02)
 
         until_confirmed(reader)
@@ -285,7 +286,7 @@ def test_nothing_is_remembered_of_jobs_that_nobody_follows(hub: Hub) -> None:
             with hub.subscription(f"job_{number}"):
                 pass
 
-    assert len(hub._unconfirmed) == 0
+    assert len(hub._listener._unconfirmed) == 0
 
 
 def test_a_queue_that_overflows_while_it_is_read_does_no_harm() -> None:
@@ -300,4 +301,4 @@ def test_a_queue_that_overflows_while_it_is_read_does_no_harm() -> None:
             return there
 
     reader._waiting = Emptied([delta(1, 1)])
-    assert len(list(reader.heard())) <= 1
+    assert len(list(reader.received())) <= 1

@@ -46,9 +46,9 @@ class Reader:
     def __init__(self, client: redis.Redis, job_id: str, cursor: int) -> None:
         self.begun_at = cursor
         self.told: list[Event] = []
-        self.ear = Subscription()
-        self.ear.confirm(True)
-        self._follower = Follower(cast("Database", None), client, self.ear, job_id, cursor, HEARTBEAT_SECONDS)
+        self.subscription = Subscription()
+        self.subscription.confirm(True)
+        self._follower = Follower(cast("Database", None), client, self.subscription, job_id, cursor, HEARTBEAT_SECONDS)
 
     @property
     def cursor(self) -> int:
@@ -176,14 +176,14 @@ class LogMachine(RuleBasedStateMachine):
         for message in self.listener.heard():
             for reader in self.readers:
                 for _ in range(data.draw(TIMES_DELIVERED)):
-                    reader.ear.hear(events.unpack(message))
+                    reader.subscription.receive(events.unpack(message))
 
     @rule(data=st.data())
     def reconnected(self, data: st.DataObject) -> None:
         reader = data.draw(st.sampled_from(self.readers))
         self.listener.heard()
-        reader.ear.confirm(False)
-        reader.ear.confirm(True)
+        reader.subscription.confirm(False)
+        reader.subscription.confirm(True)
 
     @rule(data=st.data())
     def comes(self, data: st.DataObject) -> None:
@@ -220,7 +220,7 @@ class LogMachine(RuleBasedStateMachine):
         assert logged(self.client, self.job_id) == whole
         for reader in self.readers:
             for _ in range(MAX_LOOKS):
-                reader.ear.doubt()
+                reader.subscription.confirm(True)
                 if not reader.is_done:
                     self.look(reader)
             assert reader.is_done

@@ -54,8 +54,15 @@ def codes_of_classes() -> set[str]:
 
 
 def log_events(*rooms: str) -> set[str]:
-    """Every event that is logged."""
-    return {
+    """Every event that is logged; a listener is given the names of its own as `LogEvents`."""
+    of_listeners = {
+        str(keyword.value.value)
+        for call in calls(*rooms)
+        if isinstance(call.func, ast.Name) and call.func.id == "LogEvents"
+        for keyword in call.keywords
+        if isinstance(keyword.value, ast.Constant)
+    }
+    return of_listeners | {
         str(call.args[0].value)
         for call in calls(*rooms)
         if isinstance(call.func, ast.Attribute)
