@@ -9,12 +9,12 @@
 | `chatrelay:epoch` | string | a random word that an emptied Redis has forgotten | none |
 | `chatrelay:worker:<worker>` | string | a worker is alive | three renewals |
 | `chatrelay:doorbell` | list | Celery's queue; a message is a job id | – |
-| `chatrelay:agents` | sorted set | the agents that are there, by their last use (us; 0: never used) | none |
-| `chatrelay:agent:<agent>` | string | where an agent's socket is: process, connection, last sign of life | a few seconds |
-| `chatrelay:agent-busy:<agent>` | string | the ask that an agent is at | the time an ask may take |
-| `chatrelay:agent-outcome:<ask>` | string | what came of an ask, until its worker has read it | a minute |
-| `chatrelay:agent-mail:<process>` | channel | asks for the agents whose sockets an API process holds | – |
-| `chatrelay:agent-news:<worker>` | channel | what became of a worker's asks | – |
+| `chatrelay:agents` | sorted set | the agents that are connected, by their last use (us; 0: never used) | none |
+| `chatrelay:agent:<agent>` | string | where an agent's socket is: process, connection, last good answer | a few seconds |
+| `chatrelay:agent-busy:<agent>` | string | the request that an agent works on | the time a request may take |
+| `chatrelay:agent-outcome:<request>` | string | a request's result, until its worker has read it | a minute |
+| `chatrelay:agent-mail:<process>` | channel | requests to the agents whose sockets an API process holds | – |
+| `chatrelay:agent-news:<worker>` | channel | notices of what becomes of a worker's requests to agents | – |
 | `chatrelay:models` | string | the provider's models, JSON | a day |
 | `chatrelay:models-fresh` | string | the list of models need not be read again yet | five minutes |
 | `chatrelay:limit:…` | – | rates, kept by `limits` | their window |
@@ -61,25 +61,25 @@ def worker_key(worker: str) -> str:
 
 
 def agent_key(agent_id: str) -> str:
-    """Name the key that says where an agent's socket is."""
+    """Return the key that says where an agent's socket is."""
     return AGENT_PREFIX + agent_id
 
 
 def agent_busy_key(agent_id: str) -> str:
-    """Name the key that says what an agent is at."""
+    """Return the key that holds the request that an agent works on."""
     return AGENT_BUSY_PREFIX + agent_id
 
 
-def agent_outcome_key(ask_id: str) -> str:
-    """Name the key that holds what came of an ask."""
-    return f"{PREFIX}agent-outcome:{ask_id}"
+def agent_result_key(request_id: str) -> str:
+    """Return the key that holds a request's result."""
+    return f"{PREFIX}agent-outcome:{request_id}"
 
 
-def agent_mail_channel(process: str) -> str:
-    """Name the channel on which an API process hears what its agents are asked."""
+def agent_inbox_channel(process: str) -> str:
+    """Return the channel on which an API process receives its agents' requests."""
     return f"{PREFIX}agent-mail:{process}"
 
 
-def agent_news_channel(worker: str) -> str:
-    """Name the channel on which a worker hears what became of its asks."""
+def agent_notice_channel(worker: str) -> str:
+    """Return the channel on which a worker is notified of its requests to agents."""
     return f"{PREFIX}agent-news:{worker}"

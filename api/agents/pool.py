@@ -1,4 +1,4 @@
-"""The agents of one API process: let in, listened to for as long as they stay, and asked what workers want to know."""
+"""The agents of one API process: served for as long as they stay, and sent what workers request."""
 
 import threading
 import uuid
@@ -7,9 +7,8 @@ import structlog
 from redis import Redis
 from wsproto.frame_protocol import CloseReason
 
-from api.agents.mailbox import Mailbox
 from api.agents.registry import Registry
-from api.agents.service import Service
+from api.agents.request_handler import RequestHandler
 from api.agents.session import CONNECTION_ID, MAX_ID_CHARS, Frame, Session
 from api.agents.websocket import Closed, WebSocket
 from api.streaming.hub import Hub
@@ -18,9 +17,11 @@ from shared.agents import requests
 from shared.config import Settings
 from shared.database import Database
 from shared.ids import new_id
+from shared.pubsub import LogEvents, ThreadListener
 
 FIRST_PRINTABLE = " "
 BAD_ID = f"an id has at most {MAX_ID_CHARS} characters, none of them a control character"
+LOG_EVENTS = LogEvents(redis_away="agent_inbox.redis_away", broken="agent_inbox.broken")
 
 log = structlog.get_logger(__name__)
 
@@ -29,23 +30,28 @@ class Agents:
     """All agents of this process. Its threads start with the first agent, after any fork."""
 
     def __init__(self, config: Settings, database: Database, redis: Redis, hub: Hub) -> None:
-        """Prepare; `hub` knows when this process stops."""
+        """Build the parts; `hub` knows when this process stops."""
         process = new_id("api")
-        ask_ms = requests.most_ms(config)
-        self._registry = Registry(redis, process, ask_ms, lambda: hub.is_closing)
-        service = Service(config, database, redis, self._registry)
-        channel = keyspace.agent_mail_channel(process)
-        self._mailbox = Mailbox(redis_clients.subscriber(config.redis_url), channel, service.take, lambda: hub.is_closing)
-        self._silence_seconds = ask_ms / 1000
+        max_request_ms = requests.max_request_ms(config)
+        self._registry = Registry(redis, process, max_request_ms, lambda: hub.is_closing)
+        handler = RequestHandler(config, database, redis, self._registry)
+        self._inbox = ThreadListener(
+            redis_clients.subscriber(config.redis_url),
+            LOG_EVENTS,
+            on_message=lambda _, message: handler.handle(message),
+            is_over=lambda: hub.is_closing,
+        )
+        self._inbox.subscribe(keyspace.agent_inbox_channel(process))
+        self._silence_seconds = max_request_ms / 1000
         self._lock = threading.Lock()
         self._has_started = False
 
     @property
     def silence_seconds(self) -> float:
-        """How long an agent's socket may be silent: some say nothing at all, not even pong, while they look for an answer."""
+        """How long an agent's socket may be silent: some send nothing at all, not even pong, while they look for an answer."""
         return self._silence_seconds
 
-    def attend(self, websocket: WebSocket, token_id: str | None) -> None:
+    def serve(self, websocket: WebSocket, token_id: str | None) -> None:
         """Serve an agent from its first frame to its last.
 
         Args:
@@ -54,8 +60,8 @@ class Agents:
         """
         self._start()
         try:
-            session = self._arrived(websocket, token_id)
-            self._listen(session)
+            session = self._open_session(websocket, token_id)
+            self._read(session)
         except Closed as closed:
             log.info("agent.turned_away", reason=str(closed))
         finally:
@@ -66,19 +72,19 @@ class Agents:
             if not self._has_started:
                 self._has_started = True
                 self._registry.start()
-                self._mailbox.start()
+                threading.Thread(target=self._inbox.run, name="agent-inbox", daemon=True).start()
 
-    def _arrived(self, websocket: WebSocket, token_id: str | None) -> Session:
-        """Offer an id, and hear which one it is to be: that, or the one that the agent had before.
+    def _open_session(self, websocket: WebSocket, token_id: str | None) -> Session:
+        """Offer an id, and read which one it is to be: that, or the one that the agent had before.
 
         Raises:
-            Closed: the agent is gone, too slow, or said no id.
+            Closed: the agent is gone, too slow, or sent no id.
         """
         with self._registry.arrival(websocket):
             websocket.send(Frame(str(uuid.uuid4()), CONNECTION_ID).written())
-            said = websocket.receive()
+            message = websocket.receive()
         try:
-            agent_id = Frame.read(said).id
+            agent_id = Frame.read(message).id
         except ValueError as error:
             websocket.hang_up(CloseReason.INVALID_FRAME_PAYLOAD_DATA, "no connection id")
             raise Closed(CloseReason.INVALID_FRAME_PAYLOAD_DATA, str(error)) from error
@@ -87,15 +93,16 @@ class Agents:
             raise Closed(CloseReason.POLICY_VIOLATION, BAD_ID)
         return Session(websocket, agent_id, token_id)
 
-    def _listen(self, session: Session) -> None:
+    def _read(self, session: Session) -> None:
+        """Read what an agent sends until its connection is over."""
         self._registry.add(session)
         log.info("agent.joined", agent=session.agent_id)
         closed = Closed(CloseReason.INTERNAL_ERROR)
         try:
             while True:
-                session.hear(session.websocket.receive())
-                if session.left_out_at is not None:
-                    self._registry.bring_back(session)
+                session.receive(session.websocket.receive())
+                if session.quarantined_at is not None:
+                    self._registry.end_quarantine(session)
         except Closed as error:
             closed = error
         finally:

@@ -1,7 +1,7 @@
-"""One agent's connection: its frames, the question it is at, and which replies count.
+"""One agent's connection: its frames, the request that it works on, and which replies count.
 
 The protocol (ChatGPT-API-server's): text frames, one JSON object of three strings each, `{"id", "message", "data"}`; only the `id`
-tells which reply belongs to what. Each question is a `ping`, and then a `ChatGptRequest`.
+says which reply belongs to what. Each request is a `ping`, and then a `ChatGptRequest`.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from api.agents.websocket import Closed, WebSocket
 from api.http import go_json
-from shared.agents.requests import ANSWER_FIELDS, REQUEST_FIELDS, Outcome, Trouble
+from shared.agents.requests import ANSWER_FIELDS, REQUEST_FIELDS, AgentError, AgentResult
 from shared.ids import new_id
 
 FRAME_FIELDS = ("id", "message", "data")
@@ -48,53 +48,60 @@ class Frame(NamedTuple):
         return cls(**go_json.strings(text, FRAME_FIELDS, whole=False))
 
     def written(self) -> str:
-        """Write what an agent is sent."""
+        """Return it as an agent is sent it."""
         return json.dumps(self._asdict(), ensure_ascii=False, separators=(",", ":")) + "\n"
 
 
-class Silence(Exception):
-    """The agent said nothing in time."""
+class NoReply(Exception):
+    """The agent sent nothing in time."""
 
 
 class Session:
-    """An agent that is registered. One thread reads (`hear`), another may be asking (`ask`), one at a time.
+    """An agent that is connected. One thread reads (`receive`), another may be asking (`ask`), one at a time.
 
-    `ask_id` is the ask that it is at, `accepted_id` the same once its worker was told so. `heard_us` is when it last answered well,
-    `used_us` when it was last asked (microseconds since 1970; 0: never); `left_out_at` is when it failed a ping (monotonic
-    seconds), if it is left out for that.
+    `request_id` is the request that it works on ("": none), `has_accepted` whether its worker was notified of that. `answered_us`
+    is when it last answered well, `used_us` when it was last sent a request (microseconds since 1970; 0: never). `is_registered`
+    says that workers can find it; `quarantined_at` when it failed a ping (monotonic seconds), if it is quarantined for that.
     """
 
     def __init__(self, websocket: WebSocket, agent_id: str, token_id: str | None) -> None:
-        """Begin; `token_id` is the agent token with which it came, None where it needed none."""
+        """Begin idle; `token_id` is the agent token with which it came, None where it needed none."""
         self.websocket = websocket
         self.agent_id = agent_id
         self.token_id = token_id
         self.connection = new_id("sock")
-        self.ask_id = ""
-        self.accepted_id = ""
-        self.heard_us = now_us()
+        self.request_id = ""
+        self.has_accepted = False
+        self.answered_us = now_us()
         self.used_us = 0
-        self.is_seated = False
-        self.left_out_at: float | None = None
+        self.is_registered = False
+        self.quarantined_at: float | None = None
         self._lock = threading.Lock()
         self._spent: deque[str] = deque(maxlen=SPENT_IDS)
         self._replies: queue.Queue[Frame | Exception] | None = None
 
-    def take(self, ask_id: str) -> bool:
-        """Be at an ask from now on, if there is none yet."""
+    @property
+    def accepted_id(self) -> str:
+        """The request that it works on and whose worker knows it; "" if there is none."""
         with self._lock:
-            is_free = not self.ask_id
-            self.ask_id = self.ask_id or ask_id
-        return is_free
+            return self.request_id if self.has_accepted else ""
 
-    def let_go(self, ask_id: str) -> None:
-        """Be at this ask no more."""
+    def begin(self, request_id: str) -> bool:
+        """Work on a request from now on; return False if there is one already."""
         with self._lock:
-            if self.ask_id == ask_id:
-                self.ask_id = self.accepted_id = ""
+            is_idle = not self.request_id
+            self.request_id = self.request_id or request_id
+        return is_idle
 
-    def hear(self, text: str | bytes) -> None:
-        """Take in what the agent says; what it says while nobody waits is dropped."""
+    def finish(self, request_id: str) -> None:
+        """Work on this request no more."""
+        with self._lock:
+            if self.request_id == request_id:
+                self.request_id = ""
+                self.has_accepted = False
+
+    def receive(self, text: str | bytes) -> None:
+        """Take in what the agent sends; what comes while nobody waits for it is dropped."""
         with self._lock:
             replies = self._replies
         if replies is None:
@@ -105,13 +112,13 @@ class Session:
             replies.put(error)
 
     def end(self, closed: Closed) -> None:
-        """Tell whoever waits that the agent is gone."""
+        """Wake the thread that waits for a reply: the agent is gone."""
         with self._lock:
             if self._replies is not None:
                 self._replies.put(closed)
 
-    def ask(self, request: dict[str, str], ping_seconds: float, answer_seconds: float) -> Outcome:
-        """Ask the agent, and wait for what comes of it."""
+    def ask(self, request: dict[str, str], ping_seconds: float, answer_seconds: float) -> AgentResult:
+        """Send the agent a request, and wait for the result."""
         with self._lock:
             self._replies = queue.Queue()
         try:
@@ -120,35 +127,32 @@ class Session:
             with self._lock:
                 self._replies = None
 
-    def _ping(self, seconds: float) -> Outcome | None:
-        """See whether the agent is awake; None if it is."""
+    def _ping(self, seconds: float) -> AgentResult | None:
+        """Return why the agent cannot be asked; None if it answers its ping."""
         ping = Frame(str(uuid.uuid4()), PING)
         try:
-            pong = self._exchange(ping, seconds)
-        except (Closed, Silence, ValueError) as error:
+            self.websocket.send(ping.written())
+            pong = self._reply(ping.id, seconds)
+        except (Closed, NoReply, ValueError) as error:
             return _ping_failed(str(error), has_left=isinstance(error, Closed))
         return None if pong.id == ping.id else _ping_failed("It answered something else.")
 
-    def _request(self, request: dict[str, str], seconds: float) -> Outcome:
+    def _request(self, request: dict[str, str], seconds: float) -> AgentResult:
         data = json.dumps({name: request[name] for name in REQUEST_FIELDS}, ensure_ascii=False, separators=(",", ":"))
-        question = Frame(str(uuid.uuid4()), REQUEST, data)
+        request_frame = Frame(str(uuid.uuid4()), REQUEST, data)
         try:
-            self.websocket.send(question.written())
+            self.websocket.send(request_frame.written())
         except Closed as error:
-            return Outcome(trouble=Trouble.SEND_FAILED, message=f"The question could not be sent: {error}", has_left=True)
+            return AgentResult(error=AgentError.SEND_FAILED, message=f"The question could not be sent: {error}", has_left=True)
         try:
-            reply = self._reply(question.id, seconds)
-        except (Closed, Silence, ValueError) as error:
+            reply = self._reply(request_frame.id, seconds)
+        except (Closed, NoReply, ValueError) as error:
             has_left = isinstance(error, Closed)
             message = f"The agent's answer could not be read: {error}"
-            return Outcome(trouble=Trouble.READ_FAILED, message=message, details={"err": str(error)}, has_left=has_left)
-        if reply.id != question.id:
-            return Outcome(trouble=Trouble.WRONG_REPLY, message="The agent answered something else.")
-        return _judged(reply)
-
-    def _exchange(self, frame: Frame, seconds: float) -> Frame:
-        self.websocket.send(frame.written())
-        return self._reply(frame.id, seconds)
+            return AgentResult(error=AgentError.READ_FAILED, message=message, details={"err": str(error)}, has_left=has_left)
+        if reply.id != request_frame.id:
+            return AgentResult(error=AgentError.WRONG_REPLY, message="The agent answered something else.")
+        return _read_answer(reply)
 
     def _reply(self, to: str, seconds: float) -> Frame:
         """Wait for the next frame that is no late reply to an id of ours; this id is such a one from then on, whatever came."""
@@ -162,26 +166,27 @@ class Session:
                         raise reply
                     if reply.id not in self._spent:
                         return reply
-            raise Silence(f"i/o timeout: nothing came in {seconds:g} s")
+            raise NoReply(f"i/o timeout: nothing came in {seconds:g} s")
         finally:
             self._spent.append(to)
 
 
-def _ping_failed(why: str, *, has_left: bool = False) -> Outcome:
-    return Outcome(trouble=Trouble.PING_FAILED, message=f"The agent did not answer its ping: {why}", has_left=has_left)
+def _ping_failed(why: str, *, has_left: bool = False) -> AgentResult:
+    return AgentResult(error=AgentError.PING_FAILED, message=f"The agent did not answer its ping: {why}", has_left=has_left)
 
 
-def _judged(reply: Frame) -> Outcome:
+def _read_answer(reply: Frame) -> AgentResult:
     """Read the payload; what agents send instead of it when something went wrong is plain text."""
     try:
-        return Outcome(answer=go_json.strings(reply.data, ANSWER_FIELDS, whole=True))
+        return AgentResult(answer=go_json.strings(reply.data, ANSWER_FIELDS, whole=True))
     except ValueError:
-        said = reply.data.strip()[:MAX_ERROR_CHARS]
+        error_text = reply.data.strip()[:MAX_ERROR_CHARS]
         shown = reply._replace(data=reply.data[:MAX_SHOWN_CHARS])
-        message = f"The agent reported: {said}" if reply.message == ERROR and said else "The agent's answer could not be read."
-        return Outcome(trouble=Trouble.BAD_ANSWER, message=message, details={"response": shown._asdict()})
+        is_report = reply.message == ERROR and error_text
+        message = f"The agent reported: {error_text}" if is_report else "The agent's answer could not be read."
+        return AgentResult(error=AgentError.BAD_ANSWER, message=message, details={"response": shown._asdict()})
 
 
 def now_us() -> int:
-    """Tell the time, in microseconds since 1970."""
+    """Return the time, in microseconds since 1970."""
     return time.time_ns() // 1000

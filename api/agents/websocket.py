@@ -1,8 +1,8 @@
 """The server's end of a WebSocket (RFC 6455), on the very socket that its request came by. wsproto knows the frames.
 
-Whoever serves the request reads; any thread may send or hang up. There is no library between: simple-websocket may cut a long
-message short (it sends by `send`, which on gevent takes as much as there is room for), lets a pong into the middle of a message,
-and keeps a second thread per socket, which on threads never ends if the peer is silent.
+The thread that serves the request reads; any thread may send or hang up. There is no library between: simple-websocket may cut a
+long message short (it sends by `send`, which on gevent takes as much as there is room for), lets a pong into the middle of a
+message, and keeps a second thread per socket, which on threads never ends if the peer is silent.
 """
 
 import base64
@@ -29,9 +29,9 @@ FRAMES_PER_SECOND = 10_000
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 """A longer message ends the connection."""
 PING_SECONDS = 20.0
-"""A peer that was silent for so long is pinged: that keeps proxies from cutting the line, and shows whether there is anybody. It is
-also as long as sending a message may take."""
-GOODBYE_SECONDS = 1.0
+"""A peer that was silent for so long is pinged: that keeps proxies from cutting the connection, and shows whether the peer
+is alive. It is also as long as sending a message may take."""
+CLOSE_SECONDS = 1.0
 
 _ACCEPTED = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n"
 _WORDS = {
@@ -46,10 +46,10 @@ class NotWebSocket(Exception):
 
 
 class Closed(Exception):
-    """The connection is over; said in the words of Go's WebSocket library."""
+    """The connection is over; the message is worded as by Go's WebSocket library."""
 
     def __init__(self, code: int, reason: str = "") -> None:
-        """Say why."""
+        """Keep the close code, and word the reason."""
         self.code = code
         words = next((words for known, words in _WORDS.items() if known == code), "")
         super().__init__(f"websocket: close {int(code)}{words}" + (f": {reason}" if reason else ""))
@@ -59,7 +59,7 @@ class WebSocket:
     """One connection. Silence of the peer beyond `silence_seconds` ends it."""
 
     def __init__(self, sock: Any, silence_seconds: float) -> None:
-        """Begin, after the handshake."""
+        """Begin, after the handshake, on a connected socket; `silence_seconds` bounds how long the peer may send nothing."""
         self._socket = sock
         self._socket.settimeout(PING_SECONDS)
         self._silence_seconds = silence_seconds
@@ -69,17 +69,17 @@ class WebSocket:
         self._text = StringIO()
         self._bytes = BytesIO()
         self._size = 0
-        self._heard = time.monotonic()
+        self._received_at = time.monotonic()
         self._leaving: Closed | None = None
         self._over: Closed | None = None
 
     @classmethod
     def accept(cls, environ: Mapping[str, Any], silence_seconds: float) -> Self:
-        """Shake hands with who sent this request, on gunicorn's own socket.
+        """Accept the WebSocket that a request asks for, on gunicorn's own socket.
 
         Raises:
             NotWebSocket: it is another request.
-            OSError: he has hung up.
+            OSError: the peer has hung up.
         """
         key = environ.get("HTTP_SEC_WEBSOCKET_KEY", "")
         is_asked = environ["REQUEST_METHOD"] == "GET" and environ.get("HTTP_SEC_WEBSOCKET_VERSION") == VERSION
@@ -90,7 +90,7 @@ class WebSocket:
         return cls(sock, silence_seconds)
 
     def receive(self) -> str | bytes:
-        """Wait for a message. For the one thread that reads. What was said before a goodbye, or before what is no frame, counts.
+        """Wait for a message. For the one thread that reads. What came before a close, or before what is no frame, counts.
 
         Raises:
             Closed: there will be no more.
@@ -113,18 +113,18 @@ class WebSocket:
         self._send(TextMessage(data=text))
 
     def hang_up(self, code: int, reason: str = "") -> None:
-        """Let the reader end; from any thread, and at once."""
+        """Let the reader end, which then closes with this code; from any thread, and at once."""
         self._leaving = self._leaving or Closed(code, reason)
         with contextlib.suppress(OSError):  # it is over already
             self._socket.shutdown(socket.SHUT_RD)
 
     def close(self, code: int = CloseReason.NORMAL_CLOSURE) -> None:
-        """Say goodbye, if that is still to be done, and end. For the thread that reads, when it is done."""
+        """Send a close frame, if none was sent, and end. For the thread that reads, when it is done."""
         if self._leaving is not None:
             code = self._leaving.code
-        if self._sending.acquire(timeout=GOODBYE_SECONDS):
-            with contextlib.suppress(LocalProtocolError, OSError):  # goodbye is said already, or there is nobody to say it to
-                self._socket.settimeout(GOODBYE_SECONDS)
+        if self._sending.acquire(timeout=CLOSE_SECONDS):
+            with contextlib.suppress(LocalProtocolError, OSError):  # it was sent already, or there is nobody to send it to
+                self._socket.settimeout(CLOSE_SECONDS)
                 self._socket.sendall(self._frames.send(CloseConnection(code)))
             self._sending.release()
         with contextlib.suppress(OSError):
@@ -134,32 +134,32 @@ class WebSocket:
         try:
             data = self._socket.recv(READ_BYTES)
         except TimeoutError:
-            return self._wonder()
+            return self._ping_or_give_up()
         except OSError as error:
             raise self._leaving or Closed(CloseReason.ABNORMAL_CLOSURE, str(error)) from error
         if self._leaving is not None:
             raise self._leaving
         if not data:
             raise Closed(CloseReason.ABNORMAL_CLOSURE, "unexpected EOF")
-        self._heard = time.monotonic()
+        self._received_at = time.monotonic()
         self._frames.receive_data(data)
         frames = 0
         for event in self._frames.events():
-            self._take(event)
+            self._handle(event)
             frames += 1
         time.sleep(max(frames - 1, 0) / FRAMES_PER_SECOND)  # also of 0 s: then it is only the others' turn
         return None
 
-    def _wonder(self) -> None:
-        """Ask a silent peer whether he is there."""
-        silent_seconds = time.monotonic() - self._heard
+    def _ping_or_give_up(self) -> None:
+        """Ping a silent peer; give it up when it was silent for too long."""
+        silent_seconds = time.monotonic() - self._received_at
         if silent_seconds > self._silence_seconds:
             raise Closed(CloseReason.ABNORMAL_CLOSURE, f"i/o timeout: silent for {silent_seconds:.0f} s")
         self._send(Ping())
 
-    def _take(self, event: Event) -> None:
+    def _handle(self, event: Event) -> None:
         if isinstance(event, TextMessage | BytesMessage):
-            self._take_part(event)
+            self._add_part(event)
         elif isinstance(event, Ping):
             self._send(event.response())
         elif isinstance(event, CloseConnection):
@@ -167,7 +167,7 @@ class WebSocket:
                 self._send(event.response())
             raise Closed(event.code, event.reason or "")
 
-    def _take_part(self, event: TextMessage | BytesMessage) -> None:
+    def _add_part(self, event: TextMessage | BytesMessage) -> None:
         self._size += len(event.data) + 1  # an empty part costs something too
         if self._size > MAX_MESSAGE_BYTES:
             self._leaving = Closed(CloseReason.MESSAGE_TOO_BIG, "read limit exceeded")

@@ -81,7 +81,7 @@ class Desk:
         self.flusher = Flusher(self._client, "worker_1", self.config.renew_seconds)
         self.keeper = LeaseKeeper(self.config, self._database, self._database, self.loop, self.flusher, self.holds, "worker_1")
         self.keeper.steady_since = 0.0  # it has renewed for long, and may say who is dead
-        routing = Routing(self.provider, cast("Moderation", None), None, moderate=False)
+        routing = Routing(self.provider, cast("Moderation", None), self.provider, moderate=False)
         streaming = AttemptRunner(self.config, self._client, self.flusher, routing)
         self.chat = JobRunner(self.config, self._database, self.queue, self.loop, self.flusher, self.keeper, streaming)
 

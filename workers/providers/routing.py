@@ -5,14 +5,14 @@ from contextlib import aclosing
 
 from shared.agents.requests import AGENT_MODEL
 from shared.models import Kind
-from workers.providers.base import Chunk, CompletionRequest, Provider, ProviderError
+from workers.providers.base import Chunk, CompletionRequest, Provider
 from workers.providers.moderation import Moderation
 
 
 class Routing:
     """A provider that passes each question on to the right one."""
 
-    def __init__(self, model: Provider, moderation: Moderation, agent: Provider | None, *, moderate: bool) -> None:
+    def __init__(self, model: Provider, moderation: Moderation, agent: Provider, *, moderate: bool) -> None:
         """Prepare; `moderate`: judge every question before it is asked."""
         self._model = model
         self._moderation = moderation
@@ -36,6 +36,4 @@ class Routing:
             return self._moderation
         if question.model != AGENT_MODEL:
             return self._model
-        if self._agent is None:
-            raise ProviderError("No available clients", code="agent_none", retryable=False)
         return self._agent

@@ -16,8 +16,8 @@ from api.guards import credentials, principal, set_principal
 from api.http import go_json
 from api.jobs.submission import Submission
 from shared.agents import presence
-from shared.agents.presence import Member
-from shared.agents.requests import AGENT_MODEL, ANSWER_FIELDS, Trouble
+from shared.agents.presence import ConnectedAgent
+from shared.agents.requests import AGENT_MODEL, ANSWER_FIELDS, AgentError
 from shared.errors import DatabaseUnavailable, NotFound, Unauthorized, Unavailable
 from shared.messages.answer import text_of
 from shared.models import Job, Message, Status
@@ -32,13 +32,13 @@ AGAIN_SECONDS = 0.5
 FLAGGED = "content_flagged"
 
 TROUBLES: dict[str, tuple[int, str]] = {
-    Trouble.NONE: (wire.UNAVAILABLE, "No available clients"),
-    Trouble.PING_FAILED: (wire.UNAVAILABLE, "Ping failed"),
-    Trouble.GONE: (wire.INTERNAL_ERROR, "Connection no longer exists"),
-    Trouble.SEND_FAILED: (wire.INTERNAL_ERROR, "Failed to send request to the client"),
-    Trouble.READ_FAILED: (wire.INTERNAL_ERROR, "Failed to read response from the client"),
-    Trouble.WRONG_REPLY: (wire.INTERNAL_ERROR, "Failed to find response from the client"),
-    Trouble.BAD_ANSWER: (wire.INTERNAL_ERROR, "Failed to convert response to ChatGptResponse"),
+    AgentError.NONE: (wire.UNAVAILABLE, "No available clients"),
+    AgentError.PING_FAILED: (wire.UNAVAILABLE, "Ping failed"),
+    AgentError.GONE: (wire.INTERNAL_ERROR, "Connection no longer exists"),
+    AgentError.SEND_FAILED: (wire.INTERNAL_ERROR, "Failed to send request to the client"),
+    AgentError.READ_FAILED: (wire.INTERNAL_ERROR, "Failed to read response from the client"),
+    AgentError.WRONG_REPLY: (wire.INTERNAL_ERROR, "Failed to find response from the client"),
+    AgentError.BAD_ANSWER: (wire.INTERNAL_ERROR, "Failed to convert response to ChatGptResponse"),
     FLAGGED: (wire.BAD_REQUEST, "The content was flagged by moderation"),
 }
 """What each error code of a job is here. Others are told in the job's own words."""
@@ -72,11 +72,11 @@ def ask() -> Response:
 def connections() -> Response:
     """List the agents that are there. Their ids, under which they can be replaced, are for those who may ask them."""
     try:
-        members = presence.members(context().redis)
+        agents = presence.connected_agents(context().redis)
     except RedisError as error:
         raise Unavailable from error
     may_see = _is_known()
-    return wire.answer({"connections": [_connection(member, may_see=may_see) for member in members] or None})
+    return wire.answer({"connections": [_connection(agent, may_see=may_see) for agent in agents] or None})
 
 
 def _let_in() -> Response | None:
@@ -168,12 +168,12 @@ def _trouble(job: Job) -> Response:
     return wire.answer(dict(sorted(told.items())), status)
 
 
-def _connection(member: Member, *, may_see: bool) -> dict[str, Any]:
+def _connection(agent: ConnectedAgent, *, may_see: bool) -> dict[str, Any]:
     return {
         "Ws": {},
-        "Id": member.agent_id if may_see else api_tokens.masked(member.agent_id),
-        "Heartbeat": _moment(member.seat.heard_us),
-        "LastMessageTime": _moment(member.used_us) if member.used_us else NEVER,
+        "Id": agent.agent_id if may_see else api_tokens.masked(agent.agent_id),
+        "Heartbeat": _moment(agent.location.answered_us),
+        "LastMessageTime": _moment(agent.used_us) if agent.used_us else NEVER,
     }
 
 

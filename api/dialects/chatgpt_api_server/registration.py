@@ -36,7 +36,7 @@ def register(token: str | None = None) -> Response:
         socket = WebSocket.accept(request.environ, agents.silence_seconds)
     except NotWebSocket:
         return refuse_others()
-    agents.attend(socket, token_id)
+    agents.serve(socket, token_id)
     return Over(status=SWITCHING)
 
 

@@ -1,4 +1,4 @@
-"""A worker's way to an agent, where the process that holds it hears nothing, says nothing, or dies; and where news are lost."""
+"""A worker's way to an agent, where its process receives nothing, sends nothing, or dies; and where notices are lost."""
 
 import asyncio
 import threading
@@ -11,9 +11,10 @@ import pytest
 from dev.paths import ROOT
 from dev.testing.stack import Redis, free_port, wait_until
 from shared import keyspace, redis_clients
-from shared.agents import presence, requests
-from shared.agents.presence import Member, News, Seat
-from shared.agents.requests import ANSWER_FIELDS, Ask, Outcome, Trouble
+from shared.agents import claims, presence, requests
+from shared.agents.claims import RequestStatus
+from shared.agents.presence import AgentLocation, ConnectedAgent
+from shared.agents.requests import ANSWER_FIELDS, AgentError, AgentRequest, AgentResult
 from shared.config import Settings
 from workers.loop import Loop
 from workers.providers.agent.provider import AgentProvider
@@ -26,44 +27,44 @@ KNOWN = CompletionRequest(
     "agent", QUESTION.messages, position=AgentPosition({"agent": "a", "conversation_id": "c", "response_id": "r"})
 )
 
-Behaviour = Callable[["Office", str, Ask], None]
+Behaviour = Callable[["AgentProcess", str, AgentRequest], None]
 
 
-class Office:
-    """Stands for an API process: seats agents, takes mail, and does with each ask what it is told."""
+class AgentProcess:
+    """Stands for an API process: registers agents, and does with each request what its agent's behaviour says."""
 
     def __init__(self, redis: Redis, **agents_by_id: Behaviour | None) -> None:
-        """Seat agents; None: nobody listens for that agent."""
+        """Register agents; None: nobody listens for that agent."""
         self.client = redis.client
-        self.asked: list[tuple[str, Ask]] = []
+        self.requests: list[tuple[str, AgentRequest]] = []
         self._threads: list[threading.Thread] = []
         self._pubsub = self.client.pubsub(ignore_subscribe_messages=True)
         self._behaviours = agents_by_id
         for agent_id, behaviour in agents_by_id.items():
-            seat = Seat(f"api_{agent_id}", agent_id, 0)
-            self.client.execute_command(*presence.join_command(Member(agent_id, seat, 0)))
+            location = AgentLocation(f"api_{agent_id}", agent_id, 0)
+            self.client.execute_command(*presence.join_command(ConnectedAgent(agent_id, location, 0)))
             self.client.persist(keyspace.agent_key(agent_id))
             if behaviour is not None:
-                channel = keyspace.agent_mail_channel(seat.process)
-                self._pubsub.subscribe(**{channel: self._take})
+                channel = keyspace.agent_inbox_channel(location.process)
+                self._pubsub.subscribe(**{channel: self._receive})
                 self._pubsub.get_message(timeout=5)
         if any(agents_by_id.values()):
             self._threads.append(self._pubsub.run_in_thread(sleep_time=0.01, daemon=True))
 
-    def _take(self, message: dict[str, Any]) -> None:
-        ask = requests.letter(message["data"])
-        assert isinstance(ask, Ask)
-        agent_id = ask.connection
-        self.asked.append((agent_id, ask))
+    def _receive(self, message: dict[str, Any]) -> None:
+        request = requests.read_message(message["data"])
+        assert isinstance(request, AgentRequest)
+        agent_id = request.connection
+        self.requests.append((agent_id, request))
         behaviour = self._behaviours[agent_id]
         assert behaviour is not None
-        behaviour(self, agent_id, ask)
+        behaviour(self, agent_id, request)
 
-    def accept(self, agent_id: str, ask: Ask) -> None:
-        self.client.execute_command(*presence.accept_command(agent_id, ask.id, ask.worker, 60_000))
+    def accept(self, agent_id: str, request: AgentRequest) -> None:
+        self.client.execute_command(*claims.accept_command(agent_id, request.id, request.worker, 60_000))
 
-    def settle(self, agent_id: str, ask: Ask, outcome: Outcome) -> None:
-        self.client.execute_command(*presence.settle_command(agent_id, ask.id, ask.worker, outcome.packed()))
+    def finish(self, agent_id: str, request: AgentRequest, result: AgentResult) -> None:
+        self.client.execute_command(*claims.finish_command(agent_id, request.id, request.worker, result.packed()))
 
     def leave(self, agent_id: str) -> None:
         self.client.execute_command(*presence.leave_command(agent_id, agent_id))
@@ -78,40 +79,40 @@ class Office:
         self._pubsub.close()
 
 
-def answering(office: Office, agent_id: str, ask: Ask) -> None:
-    office.accept(agent_id, ask)
-    office.settle(agent_id, ask, Outcome(answer=ANSWER))
+def answering(process: AgentProcess, agent_id: str, request: AgentRequest) -> None:
+    process.accept(agent_id, request)
+    process.finish(agent_id, request, AgentResult(answer=ANSWER))
 
 
 def ignoring(*_: Any) -> None:
-    """Hear an ask, and do nothing."""
+    """Receive a request, and do nothing."""
 
 
-def accepting(office: Office, agent_id: str, ask: Ask) -> None:
-    office.accept(agent_id, ask)
+def accepting(process: AgentProcess, agent_id: str, request: AgentRequest) -> None:
+    process.accept(agent_id, request)
 
 
-def refusing(office: Office, agent_id: str, ask: Ask) -> None:
-    office.client.publish(keyspace.agent_news_channel(ask.worker), presence.news(News.REFUSED, ask.id))
+def refusing(process: AgentProcess, agent_id: str, request: AgentRequest) -> None:
+    process.client.publish(keyspace.agent_notice_channel(request.worker), claims.write_status(RequestStatus.REFUSED, request.id))
 
 
-def dying(office: Office, agent_id: str, ask: Ask) -> None:
-    office.accept(agent_id, ask)
-    office.leave(agent_id)
+def dying(process: AgentProcess, agent_id: str, request: AgentRequest) -> None:
+    process.accept(agent_id, request)
+    process.leave(agent_id)
 
 
-def failing(trouble: Trouble, *, has_left: bool = False) -> Behaviour:
-    def fail(office: Office, agent_id: str, ask: Ask) -> None:
-        office.accept(agent_id, ask)
-        if trouble is Trouble.PING_FAILED:
-            office.leave(agent_id)
-        details = {"err": "why"} if trouble is Trouble.READ_FAILED else {}
-        office.settle(agent_id, ask, Outcome(trouble=trouble, message="It failed.", details=details, has_left=has_left))
+def failing(error: AgentError, *, has_left: bool = False) -> Behaviour:
+    def fail(process: AgentProcess, agent_id: str, request: AgentRequest) -> None:
+        process.accept(agent_id, request)
+        if error is AgentError.PING_FAILED:
+            process.leave(agent_id)
+        details = {"err": "why"} if error is AgentError.READ_FAILED else {}
+        process.finish(agent_id, request, AgentResult(error=error, message="It failed.", details=details, has_left=has_left))
 
     return fail
 
 
-class Desk:
+class Caller:
     """A worker's loop with the provider on it."""
 
     def __init__(self, config: Settings) -> None:
@@ -124,17 +125,17 @@ class Desk:
 
     def listen(self, redis: Redis) -> None:
         self.loop.start(self.provider.listen())
-        channel = keyspace.agent_news_channel(WORKER)
+        channel = keyspace.agent_notice_channel(WORKER)
         wait_until(lambda: redis.client.pubsub_numsub(channel)[0][1], "the provider to listen")
 
     def answer(self, question: CompletionRequest = QUESTION) -> list[Chunk]:
         return self.loop.run(self._answer(question))
 
     async def _answer(self, question: CompletionRequest) -> list[Chunk]:
-        async with aclosing(self.provider.answer(question)) as pieces:
-            return [piece async for piece in pieces]
+        async with aclosing(self.provider.answer(question)) as chunks:
+            return [chunk async for chunk in chunks]
 
-    def trouble(self, question: CompletionRequest = QUESTION) -> ProviderError:
+    def error(self, question: CompletionRequest = QUESTION) -> ProviderError:
         with pytest.raises(ProviderError) as raised:
             self.answer(question)
         return raised.value
@@ -154,190 +155,190 @@ def settings(config: Settings) -> Settings:
 
 
 @pytest.fixture
-def desk(settings: Settings, empty_redis: Redis) -> Iterator[Desk]:
-    made = Desk(settings)
+def caller(settings: Settings, empty_redis: Redis) -> Iterator[Caller]:
+    made = Caller(settings)
     made.listen(empty_redis)
     yield made
-    assert made.provider.news._waiting == {}
+    assert made.provider.notices._notices == {}
     made.close()
 
 
 @contextmanager
-def office(redis: Redis, **behaviours: Behaviour | None) -> Iterator[Office]:
-    opened = Office(redis, **behaviours)
+def agent_process(redis: Redis, **behaviours: Behaviour | None) -> Iterator[AgentProcess]:
+    opened = AgentProcess(redis, **behaviours)
     try:
         yield opened
     finally:
         opened.close()
 
 
-def test_an_answer(desk: Desk, empty_redis: Redis) -> None:
-    with office(empty_redis, a=answering) as opened:
-        (piece,) = desk.answer()
+def test_an_answer(caller: Caller, empty_redis: Redis) -> None:
+    with agent_process(empty_redis, a=answering) as opened:
+        (chunk,) = caller.answer()
     origin = {"agent": "a", "id": "", "response_id": "r", "conversation_id": "c", "error": ""}
-    assert piece == Chunk({"content": "Hi"}, "stop", None, origin)
-    (_, ask) = opened.asked[0]
-    assert ask.opens
-    assert ask.request["content"] == "Hello"
+    assert chunk == Chunk({"content": "Hi"}, "stop", None, origin)
+    (_, request) = opened.requests[0]
+    assert request.opens
+    assert request.request["content"] == "Hello"
     assert not opened.busy("a")
 
 
-def test_nobody_is_there(desk: Desk) -> None:
-    assert (desk.trouble().reason, desk.trouble(KNOWN).reason) == (Trouble.NONE, Trouble.GONE)
+def test_nobody_is_there(caller: Caller) -> None:
+    assert (caller.error().reason, caller.error(KNOWN).reason) == (AgentError.NONE, AgentError.GONE)
 
 
 @pytest.mark.parametrize("unreachable", [None, ignoring, refusing], ids=["nobody hears", "nobody accepts", "refused"])
-def test_an_agent_that_cannot_be_reached_is_passed_over(desk: Desk, empty_redis: Redis, unreachable: Behaviour | None) -> None:
-    with office(empty_redis, a=unreachable, b=answering) as opened:
-        assert desk.answer()[-1].origin["agent"] == "b"  # type: ignore[index]  # it is there
+def test_an_agent_that_cannot_be_reached_is_passed_over(caller: Caller, empty_redis: Redis, unreachable: Behaviour | None) -> None:
+    with agent_process(empty_redis, a=unreachable, b=answering) as opened:
+        assert caller.answer()[-1].origin["agent"] == "b"  # type: ignore[index]  # it is there
         assert not opened.busy("a")
 
 
 @pytest.mark.parametrize("unreachable", [None, refusing], ids=["nobody hears", "refused"])
-def test_an_agent_that_cannot_be_reached_at_all(desk: Desk, empty_redis: Redis, unreachable: Behaviour | None) -> None:
-    with office(empty_redis, a=unreachable):
-        for question, code in ((QUESTION, Trouble.NONE), (KNOWN, Trouble.PING_FAILED)):
-            error = desk.trouble(question)
+def test_an_agent_that_cannot_be_reached_at_all(caller: Caller, empty_redis: Redis, unreachable: Behaviour | None) -> None:
+    with agent_process(empty_redis, a=unreachable):
+        for question, code in ((QUESTION, AgentError.NONE), (KNOWN, AgentError.PING_FAILED)):
+            error = caller.error(question)
             assert (error.reason, error.retryable) == (code, False)
 
 
-def test_an_agent_that_is_reached_later_is_waited_for(desk: Desk, empty_redis: Redis) -> None:
+def test_an_agent_that_is_reached_later_is_waited_for(caller: Caller, empty_redis: Redis) -> None:
     times = iter([refusing, refusing, answering])
 
     def at_last(*how: Any) -> None:
         next(times)(*how)
 
-    with office(empty_redis, a=at_last) as opened:
-        assert desk.answer(KNOWN)[-1].finish_reason == "stop"
-    assert len(opened.asked) == 3
-    assert not opened.asked[0][1].opens
+    with agent_process(empty_redis, a=at_last) as opened:
+        assert caller.answer(KNOWN)[-1].finish_reason == "stop"
+    assert len(opened.requests) == 3
+    assert not opened.requests[0][1].opens
 
 
-def test_lost_news(settings: Settings, empty_redis: Redis) -> None:
-    # Given a provider that hears nothing, its ask is put once, and its outcome found
-    desk = Desk(settings)
-    with office(empty_redis, a=answering) as opened:
-        assert desk.answer()[-1].delta == {"content": "Hi"}
-        assert len(opened.asked) == 1
+def test_lost_notices(settings: Settings, empty_redis: Redis) -> None:
+    # Given a provider that gets no notice, its request is sent once, and its result found
+    caller = Caller(settings)
+    with agent_process(empty_redis, a=answering) as opened:
+        assert caller.answer()[-1].delta == {"content": "Hi"}
+        assert len(opened.requests) == 1
 
-    def slowly(office: Office, agent_id: str, ask: Ask) -> None:
-        office.accept(agent_id, ask)
-        threading.Timer(2.5, office.settle, (agent_id, ask, Outcome(answer=ANSWER))).start()
+    def slowly(process: AgentProcess, agent_id: str, request: AgentRequest) -> None:
+        process.accept(agent_id, request)
+        threading.Timer(2.5, process.finish, (agent_id, request, AgentResult(answer=ANSWER))).start()
 
-    with office(empty_redis, a=slowly) as opened:
-        assert desk.answer()[-1].delta == {"content": "Hi"}
-        assert len(opened.asked) == 1
-    desk.close()
+    with agent_process(empty_redis, a=slowly) as opened:
+        assert caller.answer()[-1].delta == {"content": "Hi"}
+        assert len(opened.requests) == 1
+    caller.close()
 
 
-def test_a_process_that_dies_with_an_ask(desk: Desk, empty_redis: Redis) -> None:
-    with office(empty_redis, a=dying, b=answering):
-        assert desk.answer()[-1].origin["agent"] == "b"  # type: ignore[index]  # it is there
+def test_a_process_that_dies_with_a_request(caller: Caller, empty_redis: Redis) -> None:
+    with agent_process(empty_redis, a=dying, b=answering):
+        assert caller.answer()[-1].origin["agent"] == "b"  # type: ignore[index]  # it is there
     for question in (QUESTION, KNOWN):
         empty_redis.client.flushall()
-        with office(empty_redis, a=dying):
-            error = desk.trouble(question)
-            assert error.reason == Trouble.READ_FAILED
+        with agent_process(empty_redis, a=dying):
+            error = caller.error(question)
+            assert error.reason == AgentError.READ_FAILED
             assert error.details == {"err": "the connection of the agent is gone"}
 
 
-def test_a_process_that_never_tells(desk: Desk, empty_redis: Redis) -> None:
-    with office(empty_redis, a=accepting):
-        error = desk.trouble()
-    assert error.reason == Trouble.READ_FAILED
+def test_a_process_that_never_finishes(caller: Caller, empty_redis: Redis) -> None:
+    with agent_process(empty_redis, a=accepting):
+        error = caller.error()
+    assert error.reason == AgentError.READ_FAILED
     assert error.details["err"].startswith("i/o timeout")
 
 
-@pytest.mark.parametrize("trouble", [Trouble.PING_FAILED, Trouble.READ_FAILED])
-def test_another_is_asked_in_place_of_one_that_fails(desk: Desk, empty_redis: Redis, trouble: Trouble) -> None:
-    with office(empty_redis, a=failing(trouble, has_left=trouble is Trouble.READ_FAILED), b=answering):
-        assert desk.answer()[-1].origin["agent"] == "b"  # type: ignore[index]  # it is there
+@pytest.mark.parametrize("code", [AgentError.PING_FAILED, AgentError.READ_FAILED])
+def test_another_is_asked_in_place_of_one_that_fails(caller: Caller, empty_redis: Redis, code: AgentError) -> None:
+    with agent_process(empty_redis, a=failing(code, has_left=code is AgentError.READ_FAILED), b=answering):
+        assert caller.answer()[-1].origin["agent"] == "b"  # type: ignore[index]  # it is there
 
 
-@pytest.mark.parametrize("trouble", [Trouble.READ_FAILED, Trouble.WRONG_REPLY, Trouble.BAD_ANSWER])
-def test_an_agent_that_fails_and_stays_has_answered(desk: Desk, empty_redis: Redis, trouble: Trouble) -> None:
-    with office(empty_redis, a=failing(trouble), b=answering) as opened:
-        error = desk.trouble()
-    assert (error.reason, error.message, error.retryable) == (trouble, "It failed.", False)
-    assert error.fields() == {"code": trouble, "message": "It failed.", **error.details}
-    assert len(opened.asked) == 1
+@pytest.mark.parametrize("code", [AgentError.READ_FAILED, AgentError.WRONG_REPLY, AgentError.BAD_ANSWER])
+def test_an_agent_that_fails_and_stays_has_answered(caller: Caller, empty_redis: Redis, code: AgentError) -> None:
+    with agent_process(empty_redis, a=failing(code), b=answering) as opened:
+        error = caller.error()
+    assert (error.reason, error.message, error.retryable) == (code, "It failed.", False)
+    assert error.fields() == {"code": code, "message": "It failed.", **error.details}
+    assert len(opened.requests) == 1
 
 
-@pytest.mark.parametrize("trouble", [Trouble.PING_FAILED, Trouble.READ_FAILED])
-def test_nobody_else_is_asked_in_a_known_conversation(desk: Desk, empty_redis: Redis, trouble: Trouble) -> None:
-    with office(empty_redis, a=failing(trouble, has_left=True), b=answering) as opened:
-        assert desk.trouble(KNOWN).reason == trouble
-    assert [agent_id for agent_id, _ in opened.asked] == ["a"]
+@pytest.mark.parametrize("code", [AgentError.PING_FAILED, AgentError.READ_FAILED])
+def test_nobody_else_is_asked_in_a_known_conversation(caller: Caller, empty_redis: Redis, code: AgentError) -> None:
+    with agent_process(empty_redis, a=failing(code, has_left=True), b=answering) as opened:
+        assert caller.error(KNOWN).reason == code
+    assert [agent_id for agent_id, _ in opened.requests] == ["a"]
 
 
-def test_three_pings_are_enough(desk: Desk, empty_redis: Redis) -> None:
-    deaf = failing(Trouble.PING_FAILED)
-    with office(empty_redis, a=deaf, b=deaf, c=deaf, d=answering) as opened:
-        assert desk.trouble().reason == Trouble.PING_FAILED
-        assert desk.answer()[-1].finish_reason == "stop"
-    assert [agent_id for agent_id, _ in opened.asked] == ["a", "b", "c", "d"]
+def test_three_pings_are_enough(caller: Caller, empty_redis: Redis) -> None:
+    unanswering = failing(AgentError.PING_FAILED)
+    with agent_process(empty_redis, a=unanswering, b=unanswering, c=unanswering, d=answering) as opened:
+        assert caller.error().reason == AgentError.PING_FAILED
+        assert caller.answer()[-1].finish_reason == "stop"
+    assert [agent_id for agent_id, _ in opened.requests] == ["a", "b", "c", "d"]
 
 
-def test_while_there_is_nothing_to_say_there_are_signs_of_life(desk: Desk, empty_redis: Redis) -> None:
-    with office(empty_redis, a=accepting) as opened:
-        opened.client.set(keyspace.agent_busy_key("a"), "another ask", px=2_500)
-        threading.Timer(3.5, lambda: opened.settle("a", opened.asked[0][1], Outcome(answer=ANSWER))).start()
-        *signs, answer = desk.answer()
+def test_while_an_agent_works_there_are_signs_of_life(caller: Caller, empty_redis: Redis) -> None:
+    with agent_process(empty_redis, a=accepting) as opened:
+        opened.client.set(keyspace.agent_busy_key("a"), "another request", px=2_500)
+        threading.Timer(3.5, lambda: opened.finish("a", opened.requests[0][1], AgentResult(answer=ANSWER))).start()
+        *signs, answer = caller.answer()
     assert set(signs) == {Chunk()}
     assert len(signs) >= 3
     assert answer.finish_reason == "stop"
 
 
-def test_who_hangs_up_leaves_nothing_behind(desk: Desk, empty_redis: Redis) -> None:
+def test_who_hangs_up_leaves_nothing_behind(caller: Caller, empty_redis: Redis) -> None:
     async def hang_up() -> None:
-        async with aclosing(desk.provider.answer(QUESTION)) as pieces:
-            await anext(pieces)
+        async with aclosing(caller.provider.answer(QUESTION)) as chunks:
+            await anext(chunks)
 
-    before = desk.loop.run(desk.tasks())
+    before = caller.loop.run(caller.tasks())
     # While no agent is idle
-    with office(empty_redis, a=accepting) as opened:
-        opened.client.set(keyspace.agent_busy_key("a"), "another ask")
-        desk.loop.run(hang_up())
-        assert desk.loop.run(desk.tasks()) == before
+    with agent_process(empty_redis, a=accepting) as opened:
+        opened.client.set(keyspace.agent_busy_key("a"), "another request")
+        caller.loop.run(hang_up())
+        assert caller.loop.run(caller.tasks()) == before
         opened.client.delete(keyspace.agent_busy_key("a"))
 
         # While an agent is at it: it is free when it is done, and its answer is nobody's
-        desk.loop.run(hang_up())
-        assert desk.loop.run(desk.tasks()) == before
+        caller.loop.run(hang_up())
+        assert caller.loop.run(caller.tasks()) == before
         assert opened.busy("a")
-        opened.settle("a", opened.asked[0][1], Outcome(answer={**ANSWER, "content": "old"}))
-    with office(empty_redis, a=answering):
-        assert desk.answer()[-1].delta == {"content": "Hi"}
+        opened.finish("a", opened.requests[0][1], AgentResult(answer={**ANSWER, "content": "old"}))
+    with agent_process(empty_redis, a=answering):
+        assert caller.answer()[-1].delta == {"content": "Hi"}
 
 
-def test_first_come_first_served(desk: Desk, empty_redis: Redis) -> None:
+def test_first_come_first_served(caller: Caller, empty_redis: Redis) -> None:
     served: list[str] = []
 
-    def serve(office: Office, agent_id: str, ask: Ask) -> None:
-        served.append(ask.request["content"])
-        office.accept(agent_id, ask)
-        threading.Timer(0.1, office.settle, (agent_id, ask, Outcome(answer=ANSWER))).start()
+    def serve(process: AgentProcess, agent_id: str, request: AgentRequest) -> None:
+        served.append(request.request["content"])
+        process.accept(agent_id, request)
+        threading.Timer(0.1, process.finish, (agent_id, request, AgentResult(answer=ANSWER))).start()
 
     async def ask_all() -> None:
         async def one(number: int) -> None:
             question = CompletionRequest("agent", [{"role": "user", "content": str(number)}])
-            async with aclosing(desk.provider.answer(question)) as pieces:
-                assert [piece async for piece in pieces][-1].finish_reason == "stop"
+            async with aclosing(caller.provider.answer(question)) as chunks:
+                assert [chunk async for chunk in chunks][-1].finish_reason == "stop"
 
         await asyncio.gather(*map(one, range(8)))
 
-    with office(empty_redis, a=serve):
-        desk.loop.run(ask_all())
+    with agent_process(empty_redis, a=serve):
+        caller.loop.run(ask_all())
     assert served == [str(number) for number in range(8)]
 
 
 def test_redis_is_away(settings: Settings) -> None:
-    desk = Desk(settings.model_copy(update={"redis_url": f"redis://127.0.0.1:{free_port()}/0"}))
-    error = desk.trouble()
-    assert (error.reason, error.retryable) == (Trouble.UNREACHABLE, True)
-    desk.close()
+    caller = Caller(settings.model_copy(update={"redis_url": f"redis://127.0.0.1:{free_port()}/0"}))
+    error = caller.error()
+    assert (error.reason, error.retryable) == (AgentError.UNREACHABLE, True)
+    caller.close()
 
 
-def test_every_trouble_is_in_the_protocol() -> None:
+def test_every_error_is_in_the_protocol() -> None:
     protocol = (ROOT / "docs" / "protocol.md").read_text()
-    assert [trouble.value for trouble in Trouble if f"`{trouble.value}`" not in protocol] == []
+    assert [error.value for error in AgentError if f"`{error.value}`" not in protocol] == []

@@ -26,9 +26,9 @@ def test_every_name_is_ours_and_no_two_are_alike() -> None:
         keyspace.AGENTS_KEY,
         keyspace.agent_key("x"),
         keyspace.agent_busy_key("x"),
-        keyspace.agent_outcome_key("x"),
-        keyspace.agent_mail_channel("x"),
-        keyspace.agent_news_channel("x"),
+        keyspace.agent_result_key("x"),
+        keyspace.agent_inbox_channel("x"),
+        keyspace.agent_notice_channel("x"),
     ]
 
     assert len(set(names)) == len(names)

@@ -34,7 +34,7 @@ def test_a_new_conversation_of_the_agents_is_told_all_there_was() -> None:
 
 def test_within_its_conversation_it_is_told_the_newest_message_alone() -> None:
     asked = request(TALK, origin=ORIGIN)
-    assert agent_request.wanted_agent(AgentPosition(ORIGIN)) == "a"
+    assert agent_request.bound_agent(AgentPosition(ORIGIN)) == "a"
     assert {name: asked[name] for name in REQUEST_FIELDS[1:]} == {
         "conversation_id": "c",
         "parent_id": "r",
@@ -49,7 +49,7 @@ def test_ids_of_the_callers_choice_go_before_ours() -> None:
 
 def test_an_agent_that_named_no_conversation_cannot_go_on() -> None:
     nameless = {**ORIGIN, "conversation_id": ""}
-    assert agent_request.wanted_agent(AgentPosition(nameless)) is None
+    assert agent_request.bound_agent(AgentPosition(nameless)) is None
     asked = request(TALK, origin=nameless)
     assert asked["conversation_id"] == ""
     assert asked["parent_id"] != "r"

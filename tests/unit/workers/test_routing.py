@@ -41,7 +41,9 @@ class Judge(Somebody):
 
 
 def routing(*, agent: Provider | None = None, moderate: bool = False, model: Provider | None = None) -> Routing:
-    return Routing(model or Somebody("model"), cast("Moderation", Judge("moderation")), agent, moderate=moderate)
+    return Routing(
+        model or Somebody("model"), cast("Moderation", Judge("moderation")), agent or Somebody("agent"), moderate=moderate
+    )
 
 
 def said(to: Routing, model: str = "m", **fields: Any) -> list[Chunk]:
@@ -58,13 +60,6 @@ def test_each_question_goes_to_the_right_one() -> None:
     assert said(routing(agent=agent), "agent")[0] == Chunk({"content": "agent"})
     assert said(routing(agent=agent), "agent-2")[0] == Chunk({"content": "model"})
     assert said(routing(agent=agent), kind=Kind.MODERATION)[0] == Chunk({"content": "moderation"})
-
-
-def test_without_agents_there_is_none() -> None:
-    with pytest.raises(ProviderError) as nobody:
-        said(routing(), "agent")
-
-    assert (nobody.value.reason, nobody.value.retryable) == ("agent_none", False)
 
 
 def test_where_it_is_wanted_everything_is_judged_first() -> None:

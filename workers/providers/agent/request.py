@@ -1,4 +1,4 @@
-"""What an agent is asked: it remembers its own conversation, so within one it is sent the newest message alone."""
+"""What an agent is sent: it remembers its own conversation, so within one it is sent the newest message alone."""
 
 import uuid
 from typing import Any
@@ -8,35 +8,35 @@ from workers.providers.base import AgentPosition, CompletionRequest
 IMAGE = "[image]"
 
 
-def wanted_agent(position: AgentPosition) -> str | None:
-    """Name the agent whose conversation this goes on; None where there is none to go on."""
+def bound_agent(position: AgentPosition) -> str | None:
+    """Return the id of the agent whose conversation this continues; None where it begins one."""
     origin = position.origin or {}
     agent: str | None = origin.get("agent") if origin.get("conversation_id") else None
     return agent
 
 
 def request(question: CompletionRequest) -> dict[str, str]:
-    """Put the question into the agents' words (`shared.asks.REQUEST_FIELDS`); ids that nobody gave are made up."""
+    """Return what an agent is sent (`shared.agents.requests.REQUEST_FIELDS`); ids that the caller did not choose are made up."""
     position = question.position
     origin = position.origin or {}
-    goes_on = wanted_agent(position) is not None
+    continues = bound_agent(position) is not None
     return {
         "message_id": position.message_id or str(uuid.uuid4()),
-        "conversation_id": origin["conversation_id"] if goes_on else "",
-        "parent_id": position.parent_id or (goes_on and origin.get("response_id")) or str(uuid.uuid4()),
-        "content": readable(question.messages[-1]) if goes_on else whole(question.messages),
+        "conversation_id": origin["conversation_id"] if continues else "",
+        "parent_id": position.parent_id or (continues and origin.get("response_id")) or str(uuid.uuid4()),
+        "content": readable(question.messages[-1]) if continues else whole(question.messages),
     }
 
 
 def whole(messages: list[dict[str, Any]]) -> str:
-    """Write a conversation as one text. A message that is alone is its own text; else each is told by its role."""
+    """Return a conversation as one text. A message that is alone is its own text; else its role stands before each."""
     if len(messages) == 1:
         return readable(messages[0])
     return "\n\n".join(f"{message['role'].capitalize()}: {readable(message)}" for message in messages)
 
 
 def readable(message: dict[str, Any]) -> str:
-    """Write a message as text; an agent sees no images."""
+    """Return a message as text; an agent sees no images."""
     content = message.get("content") or ""
     if isinstance(content, str):
         return content
