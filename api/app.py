@@ -12,6 +12,7 @@ from api.auth.accounts import Accounts
 from api.auth.api_tokens import ApiTokens
 from api.auth.authenticator import Authenticator
 from api.context import EXTENSION, Context
+from api.conversations.conversations import Conversations
 from api.dialects import chatgpt_api_nest, chatgpt_api_server, chatgpt_proxy, chatgpt_rest_api, openai
 from api.http import bodies, cors, errors, limits, nul, tracing
 from api.http.limits import Limits
@@ -105,6 +106,7 @@ def _context(config: Settings) -> Context:
         authenticator=Authenticator(config, accounts, api_tokens),
         job_logs=job_logs,
         jobs=jobs,
+        conversations=Conversations(database, jobs.stop),
         submitter=Submitter(config, database, queue, limits),
         members=Members(database, api_tokens, jobs),
         webhook_endpoints=WebhookEndpoints(config, database),

@@ -14,6 +14,7 @@ from api.agents.pool import Agents
 from api.auth.accounts import Accounts
 from api.auth.api_tokens import ApiTokens
 from api.auth.authenticator import Authenticator
+from api.conversations.conversations import Conversations
 from api.http.limits import Limits
 from api.jobs.jobs import Jobs
 from api.jobs.submitter import Submitter
@@ -45,6 +46,7 @@ class Context:
     job_logs: JobLogs
     jobs: Jobs
     submitter: Submitter
+    conversations: Conversations
     members: Members
     webhook_endpoints: WebhookEndpoints
     webhook_deliveries: WebhookDeliveries

@@ -7,7 +7,7 @@ from redis import Redis
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from api.conversations import conversations
+from api.conversations import rows
 from api.streaming.job_logs import JobLogs
 from shared import keyspace
 from shared.config import Settings
@@ -171,7 +171,7 @@ def _close_gap(session: Session, job_id: str) -> None:
     job = session.get(Job, job_id)
     if job is None or job.status.is_terminal or job.conversation_id is None or job.answer_id is None:
         return
-    conversations.locked(session, job.conversation_id)
+    rows.lock(session, job.conversation_id)
     session.refresh(job, with_for_update=True)
     if job.status.is_terminal:
         return

@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from api.conversations import conversations
+from api.conversations import rows
 from api.http.limits import Limits
 from api.jobs import idempotency
 from api.jobs.idempotency import Key
@@ -171,13 +171,13 @@ def _take_turn(session: Session, job: Job, submission: Submission) -> None:
 
 def _conversation(session: Session, user_id: str, submission: Submission) -> Conversation:
     """Make a conversation, or lock one; either way its next position is taken."""
-    known = submission.conversation_id and conversations.find(session, user_id, submission.conversation_id)
+    known = submission.conversation_id and rows.find(session, user_id, submission.conversation_id)
     if not known:
         if submission.conversation_id is not None and not submission.opens:
             raise NotFound("There is no such conversation.", param="conversation_id")
         system = submission.opens_with or (submission.system if submission.keeps_system else None)
-        made = conversations.make(session, user_id, name=submission.conversation_id, system=system, title=submission.title)
+        made = rows.create(session, user_id, name=submission.conversation_id, system=system, title=submission.title)
         made.last_position = 1
         return made
     # The row is locked by this, and read again behind the lock.
-    return conversations.locked(session, known.id, last_position=Conversation.last_position + 1)
+    return rows.lock(session, known.id, last_position=Conversation.last_position + 1)

@@ -8,7 +8,6 @@ import orjson
 from flask import Response, jsonify, request
 
 from api.context import Context, context
-from api.conversations import conversations
 from api.dialects.chatgpt_api_nest.wire import CREATED, Invalid, blueprint, is_uuid, said, shown_id, text
 from api.guards import principal
 from api.http import sse
@@ -173,10 +172,7 @@ def _new_id(user_id: str, key: str | None) -> str:
 
 
 def _can_open(user_id: str, session_id: str) -> bool:
-    if is_uuid(session_id):
-        return True
-    with context().database.read() as session:
-        return conversations.find(session, user_id, session_id) is not None
+    return is_uuid(session_id) or context().conversations.find(user_id, session_id) is not None
 
 
 def _wants_stream(body: dict[str, Any]) -> bool:

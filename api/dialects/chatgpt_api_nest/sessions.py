@@ -7,8 +7,7 @@ from flask import Response, jsonify, request
 from sqlalchemy import select
 
 from api.context import context
-from api.conversations import conversations, deletion
-from api.conversations.conversations import Overview
+from api.conversations.overviews import Overview
 from api.dialects.chatgpt_api_nest.wire import CREATED, Invalid, blueprint, is_uuid, said, shown_id, stored_id, text
 from api.guards import principal
 from shared.errors import NotFound
@@ -27,9 +26,9 @@ def listed() -> Response:
     """List the caller's sessions; with `page` or `take` in the older form, a page of them."""
     user_id = principal().user_id
     if not request.args.keys() & {"page", "take"}:
-        return jsonify(_rows(conversations.page(context(), user_id)))
+        return jsonify(_rows(context().conversations.page(user_id)))
     take = min(_number("take", TAKE), MOST_TAKEN)
-    rows = _rows(conversations.page(context(), user_id, limit=take, offset=(_number("page", 1) - 1) * take))
+    rows = _rows(context().conversations.page(user_id, limit=take, offset=(_number("page", 1) - 1) * take))
     return jsonify(session_ids=[{"id": row["id"], "chat_name": row["chat_name"]} for row in rows])
 
 
@@ -49,7 +48,7 @@ def removed(session_id: str) -> Response:
     """Delete a session, and tell what it was."""
     found = _found(session_id)
     whole = _whole(found)
-    deletion.remove(context(), found)
+    context().conversations.remove(found)
     return jsonify({**whole, "user_id": found.user_id})
 
 
@@ -58,9 +57,9 @@ def message_removed(session_id: str, message_id: str) -> Response:
     """Take a message, or the system prompt, out of a session; one that is not there is none to take."""
     found = _found(session_id)
     if message_id == SYSTEM:
-        conversations.set_prompt(context(), found, None)
+        context().conversations.set_prompt(found, None)
     else:
-        deletion.remove_message(context(), found, stored_id(message_id))
+        context().conversations.remove_message(found, stored_id(message_id))
     return jsonify(_named(found))
 
 
@@ -82,22 +81,22 @@ def instructed() -> tuple[Response, int]:
         raise Invalid("session_id must be a UUID") from None
     if len(prompt or "") > context().config.max_message_chars:
         raise Invalid(f"message is longer than {context().config.max_message_chars} characters")
-    conversations.set_prompt(context(), found, prompt)
+    context().conversations.set_prompt(found, prompt)
     return jsonify(_named(found)), CREATED
 
 
 def _found(session_id: str) -> Conversation:
-    return conversations.get(context(), principal().user_id, session_id)
+    return context().conversations.get(principal().user_id, session_id)
 
 
 def _named(found: Conversation) -> dict[str, Any]:
-    row = _rows([conversations.overview(context(), found)])[0]
+    row = _rows([context().conversations.overview(found)])[0]
     return {"id": row["id"], "chat_name": row["chat_name"]}
 
 
 def _whole(found: Conversation) -> dict[str, Any]:
-    row = _rows([conversations.overview(context(), found)])[0]
-    messages = [_message(message) for message in conversations.path(context(), found)]
+    row = _rows([context().conversations.overview(found)])[0]
+    messages = [_message(message) for message in context().conversations.path(found)]
     if found.system_prompt:
         messages.insert(0, {"id": SYSTEM, "role": "system", "content": found.system_prompt})
     return {"id": row["id"], "chat_name": row["chat_name"], "messages": messages, "token": row["token"]}

@@ -9,7 +9,6 @@ from sqlalchemy import select
 
 from api.auth import api_tokens
 from api.context import context
-from api.conversations import conversations
 from api.dialects.chatgpt_api_server import wire
 from api.dialects.chatgpt_api_server.wire import blueprint
 from api.guards import credentials, principal, set_principal
@@ -115,10 +114,10 @@ def _ask(asked: dict[str, str]) -> Submission:
 
 def _place(conversation_id: str, response_id: str) -> str | None:
     """Find the answer that an agent calls by this id, so that the question follows it here too; else it follows the last one."""
+    conversation = context().conversations.find(principal().user_id, conversation_id)
+    if conversation is None or not response_id:
+        return None
     with context().database.read() as session:
-        conversation = conversations.find(session, principal().user_id, conversation_id)
-        if conversation is None or not response_id:
-            return None
         is_it = Message.origin["response_id"].as_string() == response_id
         return session.scalar(select(Message.id).where(Message.conversation_id == conversation.id, is_it).limit(1))
 
@@ -148,9 +147,8 @@ def _told(job: Job) -> Response:
 
 def _name(user_id: str, conversation_id: str, agents_name: str) -> str:
     """Name a conversation as its agent does; by its id where that cannot be a name, or another conversation is called so."""
-    conversations.add_name(context(), user_id, conversation_id, agents_name)
-    with context().database.read() as session:
-        known = conversations.find(session, user_id, agents_name)
+    context().conversations.add_name(user_id, conversation_id, agents_name)
+    known = context().conversations.find(user_id, agents_name)
     return agents_name if known is not None and known.id == conversation_id else conversation_id
 
 

@@ -5,7 +5,6 @@ from typing import Any
 from flask import Response
 
 from api.context import context
-from api.conversations import conversations, deletion
 from api.dialects.chatgpt_proxy import wire
 from api.dialects.chatgpt_proxy.wire import blueprint
 from api.dialects.unanswered import NotAnswered
@@ -43,7 +42,7 @@ def history(chat_id: str) -> Response:
     """Tell what was said in a chat, its prompt first. Questions that had no answer are left out."""
     wire.let_in()
     chat = found(chat_id)
-    path = conversations.path(context(), chat)
+    path = context().conversations.path(chat)
     empty = {message.parent_id for message in path if message.role == "assistant" and not text_of(message.body)}
     told = [
         {"role": message.role, "content": message.body.get("content")}
@@ -57,10 +56,9 @@ def history(chat_id: str) -> Response:
 def clear(chat_id: str) -> Response:
     """Forget a chat with its prompt; one that is not there is forgotten already."""
     wire.let_in()
-    with context().database.read() as session:
-        chat = conversations.find(session, principal().user_id, chat_id)
+    chat = context().conversations.find(principal().user_id, chat_id)
     if chat is not None:
-        deletion.remove(context(), chat)
+        context().conversations.remove(chat)
     return wire.answer({})
 
 
@@ -98,6 +96,6 @@ def found(chat_id: str) -> Conversation:
         NotFound: there is none, or it is somebody else's; in this wire's words.
     """
     try:
-        return conversations.get(context(), principal().user_id, chat_id)
+        return context().conversations.get(principal().user_id, chat_id)
     except NotFound:
         raise NotFound(f"user {chat_id} has no messages") from None

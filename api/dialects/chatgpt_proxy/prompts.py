@@ -8,7 +8,6 @@ from flask import Response, redirect, request
 from sqlalchemy.exc import IntegrityError
 
 from api.context import context
-from api.conversations import conversations
 from api.dialects.chatgpt_proxy import wire
 from api.dialects.chatgpt_proxy.chats import found, global_prompt, outcome
 from api.dialects.chatgpt_proxy.wire import blueprint
@@ -82,8 +81,8 @@ def change_of_chat(chat_id: str) -> Response:
     content = _prompt()
     user_id = principal().user_id
     context().limits.check_submission(user_id)
-    chat = conversations.found_or_made(context(), user_id, chat_id)
-    conversations.set_prompt(context(), chat, content or global_prompt())
+    chat = context().conversations.get_or_create(user_id, chat_id)
+    context().conversations.set_prompt(chat, content or global_prompt())
     return wire.answer({})
 
 

@@ -6,7 +6,6 @@ import structlog
 from flask import Response
 
 from api.context import context
-from api.conversations import conversations
 from api.dialects.chatgpt_rest_api import wire
 from api.dialects.chatgpt_rest_api.wire import blueprint
 from api.dialects.unanswered import NotAnswered
@@ -38,7 +37,7 @@ def ask(name: str) -> Response:
     """Go on with a conversation: behind `parent_id`, else behind its last answer."""
     body = wire.said()
     try:
-        conversations.get(context(), principal().user_id, name)
+        context().conversations.get(principal().user_id, name)
     except NotFound:
         raise wire.unknown(name) from None
     asked = _ask(body, conversation_id=name, parent_id=wire.text(body, "parent_id") or None)

@@ -4,19 +4,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 from flask import Response, request
-from sqlalchemy import select
 from werkzeug.exceptions import MethodNotAllowed
 
 from api.context import context
-from api.conversations import conversations, deletion
-from api.conversations.conversations import Overview
+from api.conversations.overviews import Overview
 from api.dialects.chatgpt_rest_api import wire
 from api.dialects.chatgpt_rest_api.asking import answer_object, author
 from api.dialects.chatgpt_rest_api.wire import blueprint
 from api.guards import principal
 from shared.errors import NotFound
 from shared.messages.answer import text_of
-from shared.models import Conversation, Job, Message
+from shared.models import Conversation, Message
 
 DEFAULT_LIMIT = 10
 MOST = 100
@@ -33,7 +31,7 @@ MS_PER_SECOND = 1000
 def index() -> Response:
     """List the caller's conversations, the one that changed last first."""
     limit, offset = wire.whole_number("limit", DEFAULT_LIMIT, 1, MOST), wire.whole_number("offset", 0, 0, MOST_OFFSET)
-    return wire.answer([_item(each) for each in conversations.page(context(), _caller(), limit=limit, offset=offset)])
+    return wire.answer([_item(each) for each in context().conversations.page(_caller(), limit=limit, offset=offset)])
 
 
 @blueprint.get("/conversations/<name>/messages")
@@ -48,8 +46,8 @@ def messages(name: str) -> Response:
 @blueprint.delete("/conversations/all")
 def remove_all() -> tuple[str, int]:
     """Delete all of the caller's conversations."""
-    for each in conversations.page(context(), _caller()):
-        deletion.remove(context(), each.conversation)
+    for each in context().conversations.page(_caller()):
+        context().conversations.remove(each.conversation)
     return "", NO_CONTENT
 
 
@@ -58,7 +56,7 @@ def remove(name: str) -> tuple[str, int]:
     """Delete a conversation; what runs in it is cancelled first."""
     if name == NEW:
         raise MethodNotAllowed(["POST", "OPTIONS"])
-    deletion.remove(context(), _found(name))
+    context().conversations.remove(_found(name))
     return "", NO_CONTENT
 
 
@@ -68,7 +66,7 @@ def _caller() -> str:
 
 def _found(name: str) -> Conversation:
     try:
-        return conversations.get(context(), _caller(), name)
+        return context().conversations.get(_caller(), name)
     except NotFound:
         raise wire.unknown(name) from None
 
@@ -85,8 +83,7 @@ def _item(each: Overview) -> dict[str, Any]:
 
 
 def _tree(conversation: Conversation) -> dict[str, Any]:
-    rows = conversations.messages(context(), conversation)
-    path = conversations.path(context(), conversation)
+    rows, current_id = context().conversations.messages(conversation)
     root = f"root_{conversation.id}"
     nodes: dict[str, dict[str, Any]] = {root: {"id": root, "message": None, "parent": None, "children": []}}
     nodes |= {row.id: {"id": row.id, "message": _message(row), "parent": row.parent_id, "children": []} for row in rows}
@@ -100,7 +97,7 @@ def _tree(conversation: Conversation) -> dict[str, Any]:
         "update_time": max([conversation.created_ms, *(row.created_ms for row in rows)]) / MS_PER_SECOND,
         "mapping": nodes,
         "moderation_results": [],
-        "current_node": path[-1].id if path else root,
+        "current_node": current_id or root,
     }
 
 
@@ -118,10 +115,7 @@ def _message(row: Message) -> dict[str, Any]:
 
 
 def _answers(conversation: Conversation, name: str) -> list[dict[str, Any]]:
-    path = conversations.path(context(), conversation)
-    with context().database.read() as session:
-        jobs = {job.answer_id: job for job in session.scalars(select(Job).where(Job.conversation_id == conversation.id))}
-    return [answer_object(jobs[row.id], text_of(row.body), name) for row in path if row.id in jobs]
+    return [answer_object(job, text_of(row.body), name) for row, job in context().conversations.answers(conversation)]
 
 
 def _iso(ms: int) -> str:

@@ -8,11 +8,8 @@ from typing import Annotated
 
 from flask import Blueprint, Response, jsonify
 from pydantic import Field
-from sqlalchemy import update
 
 from api.context import context
-from api.conversations import conversations as talks
-from api.conversations import deletion
 from api.dialects.openai import items, paging, wire
 from api.dialects.openai.items import Item
 from api.guards import principal
@@ -20,7 +17,6 @@ from api.http.bodies import Body
 from api.schemas.jobs import Metadata
 from shared.errors import InvalidRequest, NotFound
 from shared.json_types import JsonObject
-from shared.messages import tree
 from shared.models import Conversation, Message
 
 MAX_ITEMS = 20
@@ -53,13 +49,7 @@ def create() -> Response:
     """Begin a conversation."""
     body = wire.read(NewConversation)
     messages = _messages(body.items or [])
-    with context().database.write() as session:
-        made = talks.make(session, _caller())
-        made.labels = body.metadata or {}
-        made.leaf_id = tree.append(session, made.id, messages, None)
-        session.flush()
-        session.refresh(made)
-    return jsonify(_view(made))
+    return jsonify(_view(context().conversations.create(_caller(), messages, body.metadata or {})))
 
 
 @blueprint.get("/<conversation_id>")
@@ -72,16 +62,14 @@ def show(conversation_id: str) -> Response:
 def change(conversation_id: str) -> Response:
     """Change a conversation's metadata."""
     body = wire.read(Change)
-    found = _found(conversation_id)
-    with context().database.write() as session:
-        session.execute(update(Conversation).where(Conversation.id == found.id).values(labels=body.metadata or {}))
+    context().conversations.set_labels(_found(conversation_id), body.metadata or {})
     return jsonify(_view(_found(conversation_id)))
 
 
 @blueprint.delete("/<conversation_id>")
 def remove(conversation_id: str) -> Response:
     """Delete a conversation with all that was said in it; what runs is cancelled first."""
-    deletion.remove(context(), _found(conversation_id))
+    context().conversations.remove(_found(conversation_id))
     return jsonify({"id": conversation_id, "object": "conversation.deleted", "deleted": True})
 
 
@@ -90,47 +78,35 @@ def add(conversation_id: str) -> Response:
     """Put items at a conversation's end; behind an answer that is still to come, where one is."""
     body = wire.read(NewItems)
     messages = _messages(body.items)
-    found = _found(conversation_id)
-    with context().database.write() as session:
-        here = talks.locked(session, found.id)
-        before = here.leaf_id
-        here.leaf_id = tree.append(session, here.id, messages, before)
-    added = _from(talks.path(context(), _found(conversation_id)), before)
+    added = context().conversations.append(_found(conversation_id), messages)
     return jsonify(paging.listed(_items(added), has_more=False))
-
-
-def _from(path: list[Message], before: str | None) -> list[Message]:
-    """Tell what of a path comes behind a message."""
-    places = [place for place, message in enumerate(path) if message.parent_id == before]
-    return path[places[0] :] if places else []
 
 
 @blueprint.get("/<conversation_id>/items")
 def index(conversation_id: str) -> Response:
     """List a conversation's items, the newest first unless asked otherwise."""
-    return jsonify(paging.page(_items(talks.path(context(), _found(conversation_id)))))
+    return jsonify(paging.page(_items(context().conversations.path(_found(conversation_id)))))
 
 
 @blueprint.get("/<conversation_id>/items/<item_id>")
 def show_item(conversation_id: str, item_id: str) -> Response:
     """Show one item."""
-    _, place, told = _item(talks.path(context(), _found(conversation_id)), item_id)
-    return jsonify(told[place])
+    _, place, items_of_message = _item(context().conversations.path(_found(conversation_id)), item_id)
+    return jsonify(items_of_message[place])
 
 
 @blueprint.delete("/<conversation_id>/items/<item_id>")
 def remove_item(conversation_id: str, item_id: str) -> Response:
     """Take one item out of a conversation; answers with the conversation."""
     found = _found(conversation_id)
-    message, _, _ = _item(talks.path(context(), found), item_id)
-    with context().database.write() as session:
-        talks.locked(session, found.id)
-        row = session.get(Message, message.id)
-        _, place, told = _item([row] if row else [], item_id)
-        if row is not None and len(told) > 1:
-            row.body = _without(row.body, place, len(told))
-    if len(told) == 1:
-        deletion.remove_message(context(), found, message.id)
+    message, _, _ = _item(context().conversations.path(found), item_id)
+
+    def edit(row: Message | None) -> JsonObject | None:
+        current, place, items_of_message = _item([row] if row else [], item_id)
+        return _without(current.body, place, len(items_of_message)) if len(items_of_message) > 1 else None
+
+    if not context().conversations.edit_message(found, message.id, edit):
+        context().conversations.remove_message(found, message.id)
     return jsonify(_view(_found(conversation_id)))
 
 
@@ -174,7 +150,7 @@ def _caller() -> str:
 
 
 def _found(conversation_id: str) -> Conversation:
-    return talks.get(context(), _caller(), conversation_id)
+    return context().conversations.get(_caller(), conversation_id)
 
 
 def _view(found: Conversation) -> JsonObject:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from api.conversations import conversations, deletion
+from api.conversations import rows
+from api.conversations.conversations import Conversations
 from api.jobs import jobs as job_service
 from shared import pubsub
 from shared.config import Settings
@@ -66,7 +67,7 @@ def job(jobs: Jobs, talk: str) -> Job:
 def texts(process: Any, jobs: Jobs, conversation_id: str) -> list[str]:
     with jobs.database.read() as session:
         conversation = session.get_one(Conversation, conversation_id)
-    return [message.body["content"] for message in conversations.path(process, conversation)]
+    return [message.body["content"] for message in Conversations(jobs.database, process.jobs.stop).path(conversation)]
 
 
 def test_a_question_is_removed_whose_answer_does_not_end_in_time(process: Any, jobs: Jobs, talk: str, job: Job) -> None:
@@ -74,7 +75,7 @@ def test_a_question_is_removed_whose_answer_does_not_end_in_time(process: Any, j
     with jobs.database.read() as session:
         conversation = session.get_one(Conversation, talk)
     assert job.user_message_id
-    assert deletion.remove_message(process, conversation, job.user_message_id)
+    assert Conversations(jobs.database, process.jobs.stop).remove_message(conversation, job.user_message_id)
     assert texts(process, jobs, talk) == ["I am Ann.", "Hello Ann."]
     with jobs.database.write() as session:
         assert ending.end_held(session, job.id, job.attempt, begun(1), Ending(Status.COMPLETED, "stop"), [])
@@ -125,28 +126,24 @@ def test_an_answer_is_written_while_its_successor_is_stored(
         assert tree.resolve_parent(session, session.get_one(Conversation, talk), job.answer_id) == job.answer_id
 
 
-def test_a_question_is_removed_twice_at_once(
-    process: Any, jobs: Jobs, talk: str, job: Job, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_question_is_removed_twice_at_once(process: Any, jobs: Jobs, talk: str, job: Job) -> None:
     with jobs.database.read() as session:
         conversation = session.get_one(Conversation, talk)
     assert job.user_message_id
-    question_id, stop = job.user_message_id, process.jobs.stop
+    question_id = job.user_message_id
 
-    def stop_and_be_overtaken(*args: Any) -> Any:
-        monkeypatch.setattr(process.jobs, "stop", stop)
-        assert deletion.remove_message(process, conversation, question_id)
-        return stop(*args)
+    def stop_and_be_overtaken(user_id: str, job_id: str) -> object:
+        assert Conversations(jobs.database, process.jobs.stop).remove_message(conversation, question_id)
+        return process.jobs.stop(user_id, job_id)
 
-    monkeypatch.setattr(process.jobs, "stop", stop_and_be_overtaken)
-    assert deletion.remove_message(process, conversation, question_id)
+    assert Conversations(jobs.database, stop_and_be_overtaken).remove_message(conversation, question_id)
     assert texts(process, jobs, talk) == ["I am Ann.", "Hello Ann."]
 
 
 def test_a_turn_is_accepted_while_the_job_before_it_is_removed(process: Any, jobs: Jobs, talk: str, job: Job) -> None:
     with ThreadPoolExecutor(1) as threads:
         with jobs.database.write() as session:
-            conversation = conversations.locked(session, talk)
+            conversation = rows.lock(session, talk)
             turn: list[dict[str, Any]] = [{"role": "user", "content": "And now?"}]
             conversation.leaf_id = tree.append(session, conversation.id, turn, conversation.leaf_id)
             session.flush()

@@ -6,7 +6,6 @@ import orjson
 from flask import Blueprint, Response, jsonify, request
 
 from api.context import context
-from api.conversations import conversations
 from api.dialects.openai import items, paging, wire
 from api.dialects.openai.failures import ProviderFailed
 from api.dialects.openai.responses import events, object
@@ -57,7 +56,7 @@ def _place(body: ResponseRequest) -> tuple[list[JsonObject], JsonObject]:
         NotFound: there is no such conversation.
     """
     if body.conversation_name is not None:
-        found = conversations.get(context(), principal().user_id, body.conversation_name, param="conversation")
+        found = context().conversations.get(principal().user_id, body.conversation_name, param="conversation")
         return [], {"conversation_id": found.id}
     if body.previous_response_id is None:
         return [], {}
@@ -87,8 +86,8 @@ def _previous(response_id: str) -> Job:
 
 def _said_before(previous: Job) -> list[JsonObject]:
     """Tell what was said up to a response, with it, as chat messages."""
-    conversation = conversations.get(context(), previous.user_id, previous.conversation_id or "")
-    return _said(conversations.path_to(context(), conversation, previous.answer_id))
+    conversation = context().conversations.get(previous.user_id, previous.conversation_id or "")
+    return _said(context().conversations.path_to(conversation, previous.answer_id))
 
 
 def _said(rows: Iterable[Message]) -> list[JsonObject]:
@@ -143,8 +142,8 @@ def input_tokens() -> Response:
 
 def _before(body: Question) -> list[JsonObject]:
     if body.conversation_name is not None:
-        found = conversations.get(context(), principal().user_id, body.conversation_name, param="conversation")
-        return _said(conversations.path(context(), found))
+        found = context().conversations.get(principal().user_id, body.conversation_name, param="conversation")
+        return _said(context().conversations.path(found))
     return [] if body.previous_response_id is None else _said_before(_previous(body.previous_response_id))
 
 
