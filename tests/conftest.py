@@ -1,18 +1,15 @@
-"""What every ring shares: a real Redis, a real PostgreSQL, a fresh database for each test that wants one."""
+"""What tests of every kind share: a real Redis, a real PostgreSQL, and a fresh database for each test that wants one."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from alembic import command
-from alembic.config import Config
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
-from dev.paths import ROOT
 from dev.testing.stack import SECRET_KEY, Redis
-from shared.config import Settings, settings
+from shared.config import Settings
 
 # Importing more of the product reads its settings, once; what developers have set for themselves must not leak into the tests.
 for _name in Settings.model_fields:
@@ -20,7 +17,6 @@ for _name in Settings.model_fields:
 os.environ["SECRET_KEY"] = SECRET_KEY
 
 from dev.servers.postgres_server import PostgresServer  # noqa: E402 - after the environment is clean
-from shared.database import Database  # noqa: E402
 
 # A machine that stands still for a moment is no counterexample. Every run looks for new cases, except in CI: there a change must
 # not fail for what it has nothing to do with. A failure prints the line that makes another run try the same case.
@@ -36,7 +32,7 @@ hypothesis_settings.load_profile("chatrelay")
 
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
-    """One Redis for all tests that do not hurt it."""
+    """One Redis for all tests of this process that do not stop or damage it."""
     server = Redis(tmp_path_factory.mktemp("redis"))
     yield server
     server.close()
@@ -44,40 +40,22 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
 
 @pytest.fixture
 def empty_redis(redis_server: Redis) -> Redis:
-    """That Redis, emptied."""
+    """The shared Redis, emptied."""
     redis_server.client.flushall()
     return redis_server
 
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
-    """One PostgreSQL for all tests that do not hurt it."""
+    """One PostgreSQL for all tests of this process that do not stop or damage it."""
     with PostgresServer() as server:
         yield server
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A fresh database, once of each kind."""
+    """The URL of a fresh database without tables, once of each kind."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'chatrelay.db'}"
     server: PostgresServer = request.getfixturevalue("postgres_server")
     return server.create_database()
-
-
-@pytest.fixture
-def database(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
-    """A fresh database with our tables, made by the migrations."""
-    migrate(database_url, monkeypatch)
-    made = Database(database_url)
-    yield made
-    made.engine.dispose()
-
-
-def migrate(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run the migrations on a database."""
-    monkeypatch.setenv("DATABASE_URL", url)
-    settings.cache_clear()
-    command.upgrade(Config(ROOT / "alembic.ini"), "head")
-    monkeypatch.delenv("DATABASE_URL")
-    settings.cache_clear()

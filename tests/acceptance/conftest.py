@@ -11,7 +11,7 @@ from dev.testing.stack import Redis, Stack, running
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory, redis_server: Redis, postgres_server: PostgresServer) -> Iterator[Stack]:
-    """Two API processes and two workers on one Redis and one PostgreSQL."""
+    """Two API processes and two workers on one Redis and one PostgreSQL; a file with other needs overrides it."""
     redis_server.client.flushall()
     folder = tmp_path_factory.mktemp("stack")
     with running(Stack(folder, redis_server.url, postgres_server.create_database()), webs=2, workers=2) as started:
@@ -20,7 +20,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, redis_server: Redis, postgre
 
 @pytest.fixture
 def client(stack: Stack) -> Iterator[Client]:
-    """A new user."""
+    """A new user of the stack."""
     made = Client(stack.url)
     yield made
     made.close()

@@ -22,13 +22,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory, redis_server: Redis) -> Iter
         yield started
 
 
-@pytest.fixture
-def client(stack: Stack) -> Iterator[Client]:
-    made = Client(stack.url)
-    yield made
-    made.close()
-
-
 def ask(client: Client, model: str, **body: Any) -> tuple[dict[str, Any], Reading, str]:
     """Submit and read to the end: the job, what was read, and the words by which the model's counts are found."""
     words = f"asked {secrets.token_hex(8)}"

@@ -118,12 +118,12 @@ def test_its_client_works_here(user: ProxyClient, chat_id: str) -> None:
 def test_who_sends_no_token_shares_the_anonymous_users_chats_and_the_operator_sets_the_prompt(
     open_url: str, user: ProxyClient, chat_id: str
 ) -> None:
-    with ProxyClient(open_url, ADMIN_KEY) as operator, ProxyClient(open_url) as anybody, ProxyClient(open_url) as another:
+    with ProxyClient(open_url, ADMIN_KEY) as operator, ProxyClient(open_url) as anonymous, ProxyClient(open_url) as another:
         operator.set_system("Speak up.")
-        assert "shown 2 messages" in anybody.chat(chat_id, "Hello")["content"]
-        assert another.system(chat_id) == anybody.system() == "Speak up."
+        assert "shown 2 messages" in anonymous.chat(chat_id, "Hello")["content"]
+        assert another.system(chat_id) == anonymous.system() == "Speak up."
         assert user.http.get(f"/{chat_id}/chat").status_code == 404
-        assert anybody.http.post("/system", json={"content": "Mine."}).status_code == 403
+        assert anonymous.http.post("/system", json={"content": "Mine."}).status_code == 403
         operator.set_system("")
         assert operator.system() is None
 

@@ -32,13 +32,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory, redis_server: Redis, postgre
         yield started
 
 
-@pytest.fixture
-def client(stack: Stack) -> Iterator[Client]:
-    made = Client(stack.url)
-    yield made
-    made.close()
-
-
 def test_a_worker_that_is_told_to_go_gives_back_what_it_cannot_finish(stack: Stack, client: Client) -> None:
     # Given a long job on one worker, and a second worker that idles
     stack.start_worker()

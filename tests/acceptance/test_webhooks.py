@@ -14,7 +14,7 @@ from openai.types.webhooks import WebhookEndpointWithSecret
 from dev.servers.postgres_server import PostgresServer
 from dev.testing.client import counted
 from dev.testing.stack import SHORT_LEASES, wait_until
-from tests.api.site import Site, site
+from tests.api.deployment import Deployment, deployed
 from tests.openai_reader import sdk
 from tests.receiver import Received, Receiver
 
@@ -32,16 +32,16 @@ AT_HOME = (
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer) -> Iterator[Site]:
+def deployment(tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer) -> Iterator[Deployment]:
     """A stack whose operator lets webhooks go to private addresses: the receiver is on this machine."""
     folder = tmp_path_factory.mktemp("webhooks")
-    with site(folder, postgres_server.create_database(), {**SHORT_LEASES, "WEBHOOK_PRIVATE": "on"}) as started:
+    with deployed(folder, postgres_server.create_database(), {**SHORT_LEASES, "WEBHOOK_PRIVATE": "on"}) as started:
         yield started
 
 
 @pytest.fixture
-def api(place: Site) -> Iterator[OpenAI]:
-    with sdk_of(place) as made:
+def api(deployment: Deployment) -> Iterator[OpenAI]:
+    with sdk_of(deployment) as made:
         yield made
 
 
@@ -74,9 +74,9 @@ def has_failed(api: OpenAI, endpoint_id: str, response_id: str) -> bool:
     return any(each["last_error"] for each in deliveries(api, endpoint_id) if each["response_id"] == response_id)
 
 
-def sdk_of(place: Site) -> OpenAI:
+def sdk_of(deployment: Deployment) -> OpenAI:
     """A new user's SDK."""
-    return sdk(place.url, place.user().token)
+    return sdk(deployment.url, deployment.user().token)
 
 
 def test_every_end_is_told_once_and_signed(api: OpenAI, receiver: Receiver) -> None:
@@ -168,7 +168,9 @@ def test_a_redirect_is_a_failure_and_not_followed(api: OpenAI, receiver: Receive
     assert len(receiver.of(response_id)) == 1
 
 
-def test_a_worker_that_dies_over_a_delivery_costs_a_minute_and_no_event(place: Site, api: OpenAI, receiver: Receiver) -> None:
+def test_a_worker_that_dies_over_a_delivery_costs_a_minute_and_no_event(
+    deployment: Deployment, api: OpenAI, receiver: Receiver
+) -> None:
     # Given a delivery that is under way
     here = endpoint(api, receiver)
     receiver.hold.clear()
@@ -176,10 +178,10 @@ def test_a_worker_that_dies_over_a_delivery_costs_a_minute_and_no_event(place: S
     waited(receiver, response_id)
 
     # When its worker is killed
-    for worker in place.stack.workers:
+    for worker in deployment.stack.workers:
         worker.kill()
     receiver.hold.set()
-    place.stack.start_worker()
+    deployment.stack.start_worker()
 
     # Then the try is still ours for a minute, and is then made again (the minute is not waited for here)
     (told,) = deliveries(api, here.id)
@@ -190,9 +192,9 @@ def test_a_worker_that_dies_over_a_delivery_costs_a_minute_and_no_event(place: S
     assert first.headers["webhook-id"] == second.headers["webhook-id"]
 
 
-def test_endpoints_are_their_owners(place: Site, api: OpenAI, receiver: Receiver) -> None:
+def test_endpoints_are_their_owners(deployment: Deployment, api: OpenAI, receiver: Receiver) -> None:
     here = endpoint(api, receiver)
-    with sdk(place.url, place.user().token) as stranger:
+    with sdk(deployment.url, deployment.user().token) as stranger:
         for reach in (
             lambda: stranger.webhooks.retrieve(here.id),
             lambda: stranger.webhooks.update(here.id, event_types=ALL),
@@ -260,7 +262,7 @@ def test_private_addresses_are_not_called_unless_the_operator_allows_it(
     tmp_path_factory: pytest.TempPathFactory, receiver: Receiver
 ) -> None:
     folder = tmp_path_factory.mktemp("webhooks-public")
-    with site(folder, f"sqlite:///{folder / 'chatrelay.db'}", {"SWEEP_SECONDS": "0.5"}) as public, sdk_of(public) as api:
+    with deployed(folder, f"sqlite:///{folder / 'chatrelay.db'}", {"SWEEP_SECONDS": "0.5"}) as public, sdk_of(public) as api:
         with pytest.raises(openai.BadRequestError):
             endpoint(api, receiver)  # plain http
         for url in AT_HOME:

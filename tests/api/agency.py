@@ -9,7 +9,7 @@ import httpx2
 
 from dev.testing.stack import wait_until
 from tests.agent import Agent
-from tests.api.site import Site
+from tests.api.deployment import Deployment
 
 PING_SECONDS = 1.5
 ANSWER_SECONDS = 3.0
@@ -26,14 +26,14 @@ ANSWER_FIELDS = ["id", "response_id", "conversation_id", "content", "error"]
 class Agency:
     """A site, a user who asks there, and the agents that a test connects; they leave when it is over."""
 
-    site: Site
+    deployment: Deployment
     user: httpx2.Client
     ends: ExitStack
 
     @property
     def url(self) -> str:
         """The API's address."""
-        return self.site.url
+        return self.deployment.url
 
     def agent(self, **how: Any) -> Agent:
         """Connect an agent, as `Agent` is told, and wait until it can be asked."""
@@ -75,18 +75,18 @@ def post(client: httpx2.Client, path: str, **body: Any) -> httpx2.Response:
     return client.post(path, json=body)
 
 
-def admin(site: Site, **options: Any) -> httpx2.Client:
+def admin(deployment: Deployment, **options: Any) -> httpx2.Client:
     """Somebody with the admin key, which is a token too."""
-    return httpx2.Client(base_url=site.url, headers={"Authorization": ADMIN_KEY}, timeout=30, verify=False, **options)
+    return httpx2.Client(base_url=deployment.url, headers={"Authorization": ADMIN_KEY}, timeout=30, verify=False, **options)
 
 
-def meet(site: Site) -> Iterator[Agency]:
+def meet(deployment: Deployment) -> Iterator[Agency]:
     """Meet at a site; for a fixture."""
     with ExitStack() as ends:
-        user = ends.enter_context(admin(site))
+        user = ends.enter_context(admin(deployment))
         made = user.post("/admin/users/add", json={"admin_key": ADMIN_KEY}).json()
         user.headers["Authorization"] = made["token"]
-        here = Agency(site, user, ends)
+        here = Agency(deployment, user, ends)
         yield here
-    with admin(site) as left:
+    with admin(deployment) as left:
         wait_until(lambda: left.get("/api/connections").json()["connections"] is None, "the agents to be gone")

@@ -1,4 +1,4 @@
-"""Our own wire against real processes: one site that works, and one without workers, where everything stays as it was submitted."""
+"""Deployments of real processes: one with a worker, and one without, where every job stays as it was submitted."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -10,16 +10,16 @@ import pytest
 from dev.servers.postgres_server import PostgresServer
 from dev.testing.client import Client
 from tests.api.agency import ADMIN_KEY, ANSWER_SECONDS, PING_SECONDS, WAIT_SECONDS, Agency, meet, post
-from tests.api.site import Site, site
+from tests.api.deployment import Deployment, deployed
 
 MOST_CHARS = 10_000
 MOST_WAITING = 20
 MOST = 3
 """What `strict` allows in a minute."""
 BOTH = ["sqlite", "postgresql"]
-ON_SQLITE = pytest.mark.parametrize("works", ["sqlite"], indirect=True)
+ON_SQLITE = pytest.mark.parametrize("deployment", ["sqlite"], indirect=True)
 """For what has nothing to do with the database."""
-ON_POSTGRESQL = pytest.mark.parametrize("works", ["postgresql"], indirect=True)
+ON_POSTGRESQL = pytest.mark.parametrize("deployment", ["postgresql"], indirect=True)
 
 SETTINGS = {
     "LOGIN_LIMIT": "1000 per minute",  # all tests share one address
@@ -36,97 +36,97 @@ AGENT_SETTINGS = {
 """What makes an agent's failures fast enough for a test."""
 
 
-class Sites:
-    """The sites of one kind, each started when a test first asks for it: a parameter that comes and goes does not start it anew."""
+class Deployments:
+    """Deployments with the same settings, one for each kind of database, each started when a test first needs it and kept."""
 
-    def __init__(self, folders: pytest.TempPathFactory, postgres: Callable[[], PostgresServer], **how: Any) -> None:
-        """Prepare; `how` is what `site` is told."""
+    def __init__(self, folders: pytest.TempPathFactory, postgres: Callable[[], PostgresServer], **options: Any) -> None:
+        """Keep what to start; `options` are those of `deployed`."""
         self._folders = folders
         self._postgres = postgres
-        self._how = how
-        self._started: dict[str, Site] = {}
-        self._ends = ExitStack()
+        self._options = options
+        self._started: dict[str, Deployment] = {}
+        self._stack = ExitStack()
 
-    def on(self, database: str) -> Site:
-        """Give the site on that kind of database."""
+    def on(self, database: str) -> Deployment:
+        """Return the deployment on that kind of database."""
         if database not in self._started:
-            folder = self._folders.mktemp("site")
+            folder = self._folders.mktemp("deployment")
             url = f"sqlite:///{folder / 'chatrelay.db'}" if database == "sqlite" else self._postgres().create_database()
-            self._started[database] = self._ends.enter_context(site(folder, url, **self._how))
+            self._started[database] = self._stack.enter_context(deployed(folder, url, **self._options))
         return self._started[database]
 
     def end(self) -> None:
         """End them all."""
-        self._ends.close()
+        self._stack.close()
 
 
-def _sites(request: pytest.FixtureRequest, **how: Any) -> Iterator[Sites]:
-    sites = Sites(request.getfixturevalue("tmp_path_factory"), lambda: request.getfixturevalue("postgres_server"), **how)
-    yield sites
-    sites.end()
+def _deployments(request: pytest.FixtureRequest, **options: Any) -> Iterator[Deployments]:
+    made = Deployments(request.getfixturevalue("tmp_path_factory"), lambda: request.getfixturevalue("postgres_server"), **options)
+    yield made
+    made.end()
 
 
 @pytest.fixture(scope="session")
-def working_sites(request: pytest.FixtureRequest) -> Iterator[Sites]:
+def deployments(request: pytest.FixtureRequest) -> Iterator[Deployments]:
     """API processes with a worker each."""
-    yield from _sites(request, settings={"HEARTBEAT_SECONDS": "1", **SETTINGS})
+    yield from _deployments(request, settings={"HEARTBEAT_SECONDS": "1", **SETTINGS})
 
 
 @pytest.fixture(scope="session")
-def idle_sites(request: pytest.FixtureRequest) -> Iterator[Sites]:
-    """API processes without workers. Their hearts beat slowly, so that what is heard soon was not heard by them."""
-    yield from _sites(request, settings=SETTINGS, workers=0)
+def idle_deployments(request: pytest.FixtureRequest) -> Iterator[Deployments]:
+    """API processes without workers. Heartbeats are rare, so that what a reader soon receives was not found at a heartbeat."""
+    yield from _deployments(request, settings=SETTINGS, workers=0)
 
 
 @pytest.fixture(scope="session")
-def agency_sites(request: pytest.FixtureRequest) -> Iterator[Sites]:
-    """API processes with a worker each, for agents that are not waited for long."""
-    yield from _sites(request, settings={"HEARTBEAT_SECONDS": "1", **AGENT_SETTINGS})
+def agent_deployments(request: pytest.FixtureRequest) -> Iterator[Deployments]:
+    """API processes with a worker each, which wait for agents for seconds only."""
+    yield from _deployments(request, settings={"HEARTBEAT_SECONDS": "1", **AGENT_SETTINGS})
 
 
 @pytest.fixture(scope="package", params=BOTH)
-def works(request: pytest.FixtureRequest, working_sites: Sites) -> Site:
+def deployment(request: pytest.FixtureRequest, deployments: Deployments) -> Deployment:
     """An API process and a worker."""
-    return working_sites.on(request.param)
+    return deployments.on(request.param)
 
 
 @pytest.fixture(scope="package", params=BOTH)
-def idle(request: pytest.FixtureRequest, idle_sites: Sites) -> Site:
+def idle_deployment(request: pytest.FixtureRequest, idle_deployments: Deployments) -> Deployment:
     """An API process and no worker."""
-    return idle_sites.on(request.param)
+    return idle_deployments.on(request.param)
 
 
 @pytest.fixture(scope="package")
-def strict(works: Site) -> str:
-    """The address of an API process that allows little, behind a proxy that tells it who calls and what he called."""
+def strict_url(deployment: Deployment) -> str:
+    """The address of an API process with low limits, behind a proxy that says who calls which address."""
     limit = f"{MOST} per minute"
-    works.stack.start_web(LOGIN_LIMIT=limit, SUBMIT_LIMIT=limit, TRUSTED_PROXIES="1")
-    return works.stack.urls[-1]
+    deployment.stack.start_web(LOGIN_LIMIT=limit, SUBMIT_LIMIT=limit, TRUSTED_PROXIES="1")
+    return deployment.stack.urls[-1]
 
 
 @pytest.fixture
-def client(works: Site) -> Client:
-    """A new user where jobs are done."""
-    return works.user()
+def client(deployment: Deployment) -> Client:
+    """A new user where jobs are run."""
+    return deployment.user()
 
 
 @pytest.fixture
-def waiter(idle: Site) -> Client:
-    """A new user where jobs only wait."""
-    return idle.user()
+def idle_client(idle_deployment: Deployment) -> Client:
+    """A new user where jobs stay queued."""
+    return idle_deployment.user()
 
 
 @pytest.fixture
-def anybody(works: Site) -> Iterator[httpx2.Client]:
-    """Somebody without an account."""
-    with httpx2.Client(base_url=works.url, timeout=30, verify=False) as http:
+def anonymous(deployment: Deployment) -> Iterator[httpx2.Client]:
+    """An HTTP client without credentials."""
+    with httpx2.Client(base_url=deployment.url, timeout=30, verify=False) as http:
         yield http
 
 
 @pytest.fixture(params=BOTH)
-def agency(request: pytest.FixtureRequest, agency_sites: Sites) -> Iterator[Agency]:
+def agency(request: pytest.FixtureRequest, agent_deployments: Deployments) -> Iterator[Agency]:
     """A user who asks agents, and the agents that a test connects."""
-    yield from meet(agency_sites.on(request.param))
+    yield from meet(agent_deployments.on(request.param))
 
 
 @pytest.fixture

@@ -10,14 +10,8 @@ from dev.testing.stack import SECRET_KEY, Redis
 from shared.config import Settings
 from shared.database import Database
 from shared.models import Base
-from tests.conftest import migrate
+from tests.databases import migrated
 from tests.integration.jobs import Jobs
-
-
-def _migrated(url: str) -> Database:
-    with pytest.MonkeyPatch.context() as environment:
-        migrate(url, environment)
-    return Database(url)
 
 
 def _empty(database: Database) -> None:
@@ -29,17 +23,17 @@ def _empty(database: Database) -> None:
 @pytest.fixture(scope="session")
 def sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     """One SQLite database with our tables."""
-    database = _migrated(f"sqlite:///{tmp_path_factory.mktemp('sqlite') / 'chatrelay.db'}")
-    yield database
-    database.engine.dispose()
+    made = migrated(f"sqlite:///{tmp_path_factory.mktemp('sqlite') / 'chatrelay.db'}")
+    yield made
+    made.engine.dispose()
 
 
 @pytest.fixture(scope="session")
 def postgresql(postgres_server: PostgresServer) -> Iterator[Database]:
     """One PostgreSQL database with our tables."""
-    database = _migrated(postgres_server.create_database())
-    yield database
-    database.engine.dispose()
+    made = migrated(postgres_server.create_database())
+    yield made
+    made.engine.dispose()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

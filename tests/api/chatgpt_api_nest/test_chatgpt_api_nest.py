@@ -13,7 +13,7 @@ from dev.testing.stack import SECRET_KEY
 from shared.models import User
 from shared.vault import Vault
 from tests.api.conftest import MOST_CHARS, ON_SQLITE
-from tests.api.site import Site
+from tests.api.deployment import Deployment
 
 pytestmark = ON_SQLITE
 
@@ -90,8 +90,8 @@ def test_a_stream_has_the_documented_headers(client: Client) -> None:
     assert (headers["pragma"], headers["expire"], headers["x-accel-buffering"]) == ("no-cache", "0", "no")
 
 
-def test_unknown_and_foreign_request_ids_answer_alike(works: Site, client: Client) -> None:
-    foreign = _ask(works.user(), stream=True)["request_id"]
+def test_unknown_and_foreign_request_ids_answer_alike(deployment: Deployment, client: Client) -> None:
+    foreign = _ask(deployment.user(), stream=True)["request_id"]
     for request_id in ("nothing", foreign):
         assert _told(client, request_id) == [(1, {"error": "No such request id"})]
 
@@ -145,9 +145,9 @@ def test_a_special_token_in_the_prompt_is_text(client: Client) -> None:
     assert _ask(client, "<|endoftext|>")["finish_reason"] == "stop"
 
 
-def test_nobody_is_let_in_without_a_token(anybody: httpx2.Client) -> None:
+def test_nobody_is_let_in_without_a_token(anonymous: httpx2.Client) -> None:
     for path in ("/chat/sessions", "/user/config", "/user/usage", "/chat/process/x"):
-        refused = anybody.get(path, headers={"Authorization": "Bearer x"})
+        refused = anonymous.get(path, headers={"Authorization": "Bearer x"})
         assert (refused.status_code, refused.json()) == (401, {"statusCode": 401, "message": "Unauthorized"})
 
 
@@ -239,9 +239,9 @@ def test_a_session_that_is_not_there(client: Client) -> None:
     _assert_refused(client.http.post("/chat/system_message", json={"session_id": "x"}), 400, complaints, "Bad Request")
 
 
-def test_another_users_session_is_out_of_reach(works: Site, client: Client) -> None:
+def test_another_users_session_is_out_of_reach(deployment: Deployment, client: Client) -> None:
     session_id = _ask(client, "a secret")["session_id"]
-    other = works.user()
+    other = deployment.user()
     assert other.http.get(f"/chat/session/{session_id}").content == b""
     assert other.http.delete(f"/chat/session/{session_id}").status_code == 404
     assert _ask(other, "mine", session_id=session_id)["session_id"] == session_id
@@ -249,7 +249,7 @@ def test_another_users_session_is_out_of_reach(works: Site, client: Client) -> N
     assert len(client.http.get(f"/chat/session/{session_id}").json()["messages"]) == 2
 
 
-def test_a_users_key_is_his_own_sealed_and_masked(works: Site, client: Client) -> None:
+def test_a_users_key_is_his_own_sealed_and_masked(deployment: Deployment, client: Client) -> None:
     # The operator has a key; nobody is shown it.
     assert client.http.get("/user/config").json() == {"model": "demo", "openai_key": ""}
     shown = _post(client, "/user/config", openai_key=KEY)
@@ -257,7 +257,7 @@ def test_a_users_key_is_his_own_sealed_and_masked(works: Site, client: Client) -
     assert client.http.get("/user/config").json() == shown
     assert _post(client, "/user/config") == shown
     assert _post(client, "/user/config", **shown)["openai_key"] == shown["openai_key"]
-    with works.database.read() as session:
+    with deployment.database.read() as session:
         user = session.get(User, client.http.get("/user/usage").json()["id"])
     assert user
     assert user.provider_key
@@ -276,20 +276,20 @@ def test_a_wrong_config_is_refused(client: Client) -> None:
         _assert_refused(client.http.post("/user/config", json=body), 400, [complaint], "Bad Request")
 
 
-def test_accounts_are_made_and_used_by_form_and_by_json(anybody: httpx2.Client) -> None:
+def test_accounts_are_made_and_used_by_form_and_by_json(anonymous: httpx2.Client) -> None:
     credentials = {"username": f"user-{secrets.token_hex(8)}", "password": PASSWORD}
-    made = anybody.post("/auth/register", data=credentials)
+    made = anonymous.post("/auth/register", data=credentials)
     assert made.status_code == 201
     assert made.json()["sub"] == made.json()["id"]
     for how in ({"data": credentials}, {"json": credentials}):
-        login = anybody.post("/auth/login", **how)  # type: ignore[arg-type]  # one name at a time
+        login = anonymous.post("/auth/login", **how)  # type: ignore[arg-type]  # one name at a time
         assert login.status_code == 201, login.text
         assert login.json()["access_token"]
 
 
-def test_a_missing_password_is_refused(anybody: httpx2.Client) -> None:
+def test_a_missing_password_is_refused(anonymous: httpx2.Client) -> None:
     for body in ({"json": {"username": "ann"}}, {"data": {"username": "ann"}}):
-        assert anybody.post("/auth/register", **body).status_code == 400  # type: ignore[arg-type]  # one name at a time
+        assert anonymous.post("/auth/register", **body).status_code == 400  # type: ignore[arg-type]  # one name at a time
 
 
 def test_a_conversation_goes_on_from_door_to_door(client: Client) -> None:

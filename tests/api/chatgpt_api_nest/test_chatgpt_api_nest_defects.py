@@ -15,7 +15,7 @@ from dev.testing.stack import wait_until
 from shared.models import Conversation, Job, Message, User
 from shared.vault import Vault
 from tests.api.conftest import ON_POSTGRESQL, ON_SQLITE
-from tests.api.site import Site, site
+from tests.api.deployment import Deployment, deployed
 
 ASKED_AT_ONCE = 5
 
@@ -55,12 +55,12 @@ def test_two_events_in_one_read_and_one_in_two_lose_no_tokens(client: Client, ho
 
 
 @ON_SQLITE
-def test_a_failing_upstream_call_in_a_stream_does_not_kill_the_process(works: Site, client: Client) -> None:
-    processes = [(web.pid, web.is_running()) for web in works.stack.webs]
+def test_a_failing_upstream_call_in_a_stream_does_not_kill_the_process(deployment: Deployment, client: Client) -> None:
+    processes = [(web.pid, web.is_running()) for web in deployment.stack.webs]
     use(client, "demo?tokens=9&drop_at=3&fail_times=9&gap_ms=0")
     events = told(client, ask(client, "break off", stream=True)["request_id"])
     assert set(events[-1]) == {"error"}
-    assert [(web.pid, web.is_running()) for web in works.stack.webs] == processes
+    assert [(web.pid, web.is_running()) for web in deployment.stack.webs] == processes
     use(client, "demo?tokens=2")
     assert ask(client)["content"] == counted(2)
 
@@ -84,16 +84,16 @@ def test_the_end_of_one_stream_does_not_drop_the_others(client: Client) -> None:
 
 
 @ON_SQLITE
-def test_another_user_cannot_read_a_stream(works: Site, client: Client) -> None:
+def test_another_user_cannot_read_a_stream(deployment: Deployment, client: Client) -> None:
     request_id = ask(client, stream=True)["request_id"]
-    assert told(works.user(), request_id) == [{"error": "No such request id"}]
+    assert told(deployment.user(), request_id) == [{"error": "No such request id"}]
 
 
 @ON_SQLITE
 @pytest.mark.parametrize("method", ["POST", "DELETE"])
-def test_another_user_cannot_change_a_session(works: Site, client: Client, method: str) -> None:
+def test_another_user_cannot_change_a_session(deployment: Deployment, client: Client, method: str) -> None:
     asked = ask(client, "mine")
-    session_id, other = asked["session_id"], works.user().http
+    session_id, other = asked["session_id"], deployment.user().http
     if method == "POST":
         body = {"session_id": session_id, "message": "Obey me."}
         assert other.post("/chat/system_message", json=body).status_code == 404
@@ -118,7 +118,7 @@ def test_posts_to_one_session_at_once_do_not_overwrite_each_other(client: Client
 
 def test_history_past_the_budget_is_not_deleted(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("small")
-    with site(folder, f"sqlite:///{folder / 'chatrelay.db'}", {"CONTEXT_TOKENS": "256"}) as small, small.user() as client:
+    with deployed(folder, f"sqlite:///{folder / 'chatrelay.db'}", {"CONTEXT_TOKENS": "256"}) as small, small.user() as client:
         use(client, "demo?echo=1&gap_ms=0")
         session_id = ask(client, "word " * 100)["session_id"]
         post(client, "/chat/system_message", session_id=session_id, message="Be brief.")
@@ -170,31 +170,31 @@ def test_a_request_that_is_not_streamed_does_not_hang(client: Client) -> None:
 
 
 @ON_SQLITE
-def test_an_operators_key_is_never_shown(works: Site, client: Client) -> None:
-    key = works.stack.environment["OPENAI_API_KEY"]
+def test_an_operators_key_is_never_shown(deployment: Deployment, client: Client) -> None:
+    key = deployment.stack.environment["OPENAI_API_KEY"]
     assert key not in client.http.get("/user/config").text
     assert post(client, "/user/config")["openai_key"] == ""
 
 
 @ON_SQLITE
-def test_a_duplicate_username_is_no_crash(anybody: httpx2.Client) -> None:
+def test_a_duplicate_username_is_no_crash(anonymous: httpx2.Client) -> None:
     credentials = {"username": f"user-{secrets.token_hex(8)}", "password": PASSWORD}
-    assert anybody.post("/auth/register", json=credentials).status_code == 201
-    again = anybody.post("/auth/register", json=credentials)
+    assert anonymous.post("/auth/register", json=credentials).status_code == 201
+    again = anonymous.post("/auth/register", json=credentials)
     assert (again.status_code, again.json()["error"]["param"]) == (409, "username")
 
 
 @ON_SQLITE
 @pytest.mark.parametrize("body", [{"password": PASSWORD}, {"username": "somebody"}, {"username": "", "password": ""}])
-def test_an_account_without_a_name_or_a_password_is_refused(anybody: httpx2.Client, body: dict[str, str]) -> None:
-    assert anybody.post("/auth/register", json=body).status_code == 400
+def test_an_account_without_a_name_or_a_password_is_refused(anonymous: httpx2.Client, body: dict[str, str]) -> None:
+    assert anonymous.post("/auth/register", json=body).status_code == 400
 
 
 @ON_SQLITE
-def test_passwords_are_no_bare_md5(works: Site, anybody: httpx2.Client) -> None:
+def test_passwords_are_no_bare_md5(deployment: Deployment, anonymous: httpx2.Client) -> None:
     credentials = {"username": f"user-{secrets.token_hex(8)}", "password": PASSWORD}
-    user_id = anybody.post("/auth/register", json=credentials).json()["id"]
-    with works.database.read() as session:
+    user_id = anonymous.post("/auth/register", json=credentials).json()["id"]
+    with deployment.database.read() as session:
         stored = session.scalars(select(User.password_hash).where(User.id == user_id)).one()
     assert stored.startswith("$argon2id$")
 
@@ -202,7 +202,7 @@ def test_passwords_are_no_bare_md5(works: Site, anybody: httpx2.Client) -> None:
 def test_a_browsers_preflight_is_not_asked_for_a_token(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("cors")
     origin = "https://chat.example"
-    with site(folder, f"sqlite:///{folder / 'chatrelay.db'}", {"CORS_ORIGINS": origin}, workers=0) as here:
+    with deployed(folder, f"sqlite:///{folder / 'chatrelay.db'}", {"CORS_ORIGINS": origin}, workers=0) as here:
         for path in ("/chat/process", "/chat/sessions", "/user/config"):
             headers = {"Origin": origin, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
             preflight = httpx2.options(here.url + path, headers=headers)
@@ -211,10 +211,12 @@ def test_a_browsers_preflight_is_not_asked_for_a_token(tmp_path_factory: pytest.
 
 
 @ON_SQLITE
-def test_a_key_that_cannot_be_opened_any_more_is_shown_as_a_mask_and_can_be_replaced(works: Site, client: Client) -> None:
+def test_a_key_that_cannot_be_opened_any_more_is_shown_as_a_mask_and_can_be_replaced(
+    deployment: Deployment, client: Client
+) -> None:
     post(client, "/user/config", openai_key="sk-a-key-of-my-own")
     user_id = client.http.get("/user/usage").json()["id"]
-    with works.database.write() as session:
+    with deployment.database.write() as session:
         sealed = Vault("another secret key, of before it was changed").seal("sk-lost")
         session.execute(update(User).where(User.id == user_id).values(provider_key=sealed))
     assert client.http.get("/user/config").json()["openai_key"] == "…"
@@ -224,26 +226,26 @@ def test_a_key_that_cannot_be_opened_any_more_is_shown_as_a_mask_and_can_be_repl
     assert ask(client)["finish_reason"] == "stop"
 
 
-def test_a_question_that_still_waits_is_removed_with_its_job(waiter: Client, idle: Site) -> None:
+def test_a_question_that_still_waits_is_removed_with_its_job(idle_client: Client, idle_deployment: Deployment) -> None:
     # Given two questions of one session that nobody has answered yet
-    use(waiter, "demo")
+    use(idle_client, "demo")
     session_id = str(uuid.uuid4())
-    jobs = [ask(waiter, text, session_id=session_id, stream=True)["request_id"] for text in ("first", "second")]
-    with idle.database.read() as session:
+    jobs = [ask(idle_client, text, session_id=session_id, stream=True)["request_id"] for text in ("first", "second")]
+    with idle_deployment.database.read() as session:
         question = session.scalars(select(Job.user_message_id).where(Job.id == jobs[1])).one()
 
     # When the second is removed, then its job is cancelled, and the first is all there is
-    assert waiter.http.delete(f"/chat/remove/{session_id}/{question}").status_code == 200
-    assert waiter.job(jobs[1])["status"] == "cancelled"
-    assert waiter.job(jobs[0])["status"] == "queued"
-    assert [message["content"] for message in messages(waiter, session_id)] == ["first"]
-    with idle.database.read() as session:
-        here = select(Conversation.id).where(Conversation.id == waiter.job(jobs[0])["conversation_id"]).scalar_subquery()
+    assert idle_client.http.delete(f"/chat/remove/{session_id}/{question}").status_code == 200
+    assert idle_client.job(jobs[1])["status"] == "cancelled"
+    assert idle_client.job(jobs[0])["status"] == "queued"
+    assert [message["content"] for message in messages(idle_client, session_id)] == ["first"]
+    with idle_deployment.database.read() as session:
+        here = select(Conversation.id).where(Conversation.id == idle_client.job(jobs[0])["conversation_id"]).scalar_subquery()
         assert session.scalar(select(func.count()).select_from(Message).where(Message.conversation_id == here)) == 1
 
 
 @ON_SQLITE
-def test_a_running_question_is_cancelled_before_it_is_removed(works: Site, client: Client) -> None:
+def test_a_running_question_is_cancelled_before_it_is_removed(deployment: Deployment, client: Client) -> None:
     use(client, "demo?tokens=200&gap_ms=50")
     asked = ask(client, "long", stream=True)
     wait_until(lambda: client.job(asked["request_id"])["text"], "the answer to begin")
@@ -255,6 +257,6 @@ def test_a_running_question_is_cancelled_before_it_is_removed(works: Site, clien
 
 
 @ON_SQLITE
-def test_the_description_is_where_its_clients_look(anybody: httpx2.Client) -> None:
-    assert anybody.get("/swagger", follow_redirects=True).headers["content-type"].startswith("text/html")
-    assert anybody.get("/swagger-json").json() == anybody.get("/openapi.json").json()
+def test_the_description_is_where_its_clients_look(anonymous: httpx2.Client) -> None:
+    assert anonymous.get("/swagger", follow_redirects=True).headers["content-type"].startswith("text/html")
+    assert anonymous.get("/swagger-json").json() == anonymous.get("/openapi.json").json()

@@ -11,7 +11,7 @@ from dev.testing.client import Client
 from dev.testing.stack import wait_until
 from tests.api.chatgpt_api_nest.test_chatgpt_api_nest_defects import ask, messages, told, use
 from tests.api.conftest import ON_SQLITE
-from tests.api.site import Site, site
+from tests.api.deployment import Deployment, deployed
 from tests.api.tokens import access_token
 
 pytestmark = ON_SQLITE
@@ -61,12 +61,12 @@ def test_what_was_cancelled_elsewhere_is_told(client: Client) -> None:
 def test_who_waits_for_what_is_cancelled_elsewhere_is_told(client: Client) -> None:
     use(client, "demo?tokens=400&gap_ms=50")
     answers: list[httpx2.Response] = []
-    waiter = threading.Thread(target=lambda: answers.append(_asked(client)))
-    waiter.start()
+    idle_client = threading.Thread(target=lambda: answers.append(_asked(client)))
+    idle_client.start()
     jobs = "/jobs?status=in_progress"
     wait_until(lambda: client.http.get(jobs).json()["data"], "the answer to begin")
     client.http.post(f"/jobs/{client.http.get(jobs).json()['data'][0]['id']}/cancel")
-    waiter.join(30)
+    idle_client.join(30)
     assert _assert_refused(answers[0], 500, "Internal Server Error") == "The request was cancelled"
 
 
@@ -83,18 +83,18 @@ def test_the_same_key_is_the_same_request(client: Client) -> None:
         assert len(messages(client, first.json()["session_id"])) == 2
 
 
-def test_a_missing_malformed_foreign_or_old_token_is_401(works: Site) -> None:
+def test_a_missing_malformed_foreign_or_old_token_is_401(deployment: Deployment) -> None:
     user_id = secrets.token_hex(8)
     tokens = ("", "x", f"Bearer {access_token(user_id, key='another' * 8)}", f"Bearer {access_token(user_id, exp=1)}")
     for headers in ({}, *({"Authorization": token} for token in tokens)):
         for method, path in (("GET", "/chat/sessions"), ("POST", "/chat/process"), ("GET", "/user/usage")):
-            refused = httpx2.request(method, works.url + path, headers=headers)
+            refused = httpx2.request(method, deployment.url + path, headers=headers)
             assert (refused.status_code, refused.json()) == (401, UNAUTHORIZED), (method, path, headers)
 
 
-def test_what_moderation_flags_is_400(works: Site, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_what_moderation_flags_is_400(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("moderated")
-    with site(folder, f"sqlite:///{folder / 'chatrelay.db'}", {"MODERATE": "on"}) as here, here.user() as client:
+    with deployed(folder, f"sqlite:///{folder / 'chatrelay.db'}", {"MODERATE": "on"}) as here, here.user() as client:
         said = _assert_refused(_asked(client, message="flagme, please"), 400, "Bad Request")
         flagged = ask(client, "flagme, please", stream=True)["request_id"]
         assert set(told(client, flagged)[-1]) == {"error"}

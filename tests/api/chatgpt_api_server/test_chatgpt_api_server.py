@@ -294,11 +294,11 @@ def test_an_agent_token_opens_nothing_else(nobody: httpx2.Client, agent_token: s
 
 
 def test_registration_can_be_open(agency: Agency) -> None:
-    agency.site.stack.start_web(AGENT_REGISTRATION="open")
-    agent = agency.agent(url=agency.site.stack.urls[-1], token=None)
+    agency.deployment.stack.start_web(AGENT_REGISTRATION="open")
+    agent = agency.agent(url=agency.deployment.stack.urls[-1], token=None)
     assert agency.told()["content"] == f"{agent.id} heard Hello"
     # A token does no harm there
-    agency.agent(url=agency.site.stack.urls[-1], token="anything", path="/agents/anything/client/register?token=anything")
+    agency.agent(url=agency.deployment.stack.urls[-1], token="anything", path="/agents/anything/client/register?token=anything")
 
 
 # What is away
@@ -307,10 +307,10 @@ def test_registration_can_be_open(agency: Agency) -> None:
 @pytest.fixture
 def away(agency: Agency) -> Iterator[httpx2.Client]:
     """An operator at an API process whose database is away."""
-    web = agency.site.stack.start_web(DATABASE_URL=f"postgresql://nobody@127.0.0.1:{free_port()}/none")
-    with httpx2.Client(base_url=agency.site.stack.urls.pop(), timeout=30, verify=False) as http:
+    web = agency.deployment.stack.start_web(DATABASE_URL=f"postgresql://nobody@127.0.0.1:{free_port()}/none")
+    with httpx2.Client(base_url=agency.deployment.stack.urls.pop(), timeout=30, verify=False) as http:
         yield http
-    agency.site.stack.webs.remove(web)
+    agency.deployment.stack.webs.remove(web)
     web.stop()
 
 
@@ -339,10 +339,10 @@ def test_a_database_that_is_away(agency: Agency, away: httpx2.Client) -> None:
 
 
 def test_a_redis_that_is_away(agency: Agency) -> None:
-    web = agency.site.stack.start_web(REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
-    with httpx2.Client(base_url=agency.site.stack.urls.pop(), timeout=30, verify=False) as http:
+    web = agency.deployment.stack.start_web(REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
+    with httpx2.Client(base_url=agency.deployment.stack.urls.pop(), timeout=30, verify=False) as http:
         assert list(said(http.get("/api/connections"), 503)) == ["error"]
-    agency.site.stack.webs.remove(web)
+    agency.deployment.stack.webs.remove(web)
     web.stop()
 
 
@@ -354,10 +354,10 @@ def test_a_body_or_a_question_that_is_too_large(agency: Agency) -> None:
     assert list(said(agency.ask("a" * 5_000_000), 400)) == ["error"]
 
 
-def test_more_questions_than_a_user_may_have_waiting(waiter: Client) -> None:
+def test_more_questions_than_a_user_may_have_waiting(idle_client: Client) -> None:
     for _ in range(MOST_WAITING):
-        waiter.submit()
-    refused = waiter.http.post("/api/ask", json={"content": "One too many"})
+        idle_client.submit()
+    refused = idle_client.http.post("/api/ask", json={"content": "One too many"})
     assert said(refused, 429) == {"error": f"{MOST_WAITING} of your jobs are waiting already."}
     assert int(refused.headers["retry-after"]) > 0
 
@@ -400,6 +400,6 @@ def test_an_earlier_answer_can_be_gone_on_from(agency: Agency) -> None:
 
 def test_the_admin_is_a_user_too(agency: Agency) -> None:
     agency.agent()
-    with admin(agency.site) as operator:
+    with admin(agency.deployment) as operator:
         conversation = operator.post("/api/ask", json={}).json()["conversation_id"]
         assert operator.post("/api/ask", json={"conversation_id": conversation}).status_code == 200

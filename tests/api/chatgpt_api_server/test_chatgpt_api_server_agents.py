@@ -287,7 +287,7 @@ def test_another_agent_takes_over_when_one_dies_in_the_middle(agency: Agency) ->
 
 def test_agents_on_threads_instead_of_greenlets(agency: Agency) -> None:
     # Given an API process on gunicorn's threads
-    stack, port = agency.site.stack, free_port()
+    stack, port = agency.deployment.stack, free_port()
     command = [str(BIN / "gunicorn"), "-c", "gunicorn.conf.py", "-k", "gthread", "--threads", "8", "api.app:create_app()"]
     process = stack.start("web-gthread", command, PORT=str(port))
     url = f"http://127.0.0.1:{port}"

@@ -71,7 +71,7 @@ def test_admin_key_and_tokens_in_the_log(agency: Agency, nobody: httpx2.Client, 
     nobody.get(f"/agents/{agent_token}/client/other")
     nobody.get(f"//agents//{agent_token}/client/other")
     agency.ask()
-    processes = [*agency.site.stack.webs, *agency.site.stack.workers]
+    processes = [*agency.deployment.stack.webs, *agency.deployment.stack.workers]
     wait_until(lambda: "/agents/\\u2026/client/register" in processes[0].log(), "the request to be logged")
     told = [line for process in processes for line in process.log().splitlines()]
     assert [line for line in told if ADMIN_KEY in line or agent_token in line or user_token in line] == []
@@ -82,7 +82,7 @@ def test_questions_in_the_log(agency: Agency) -> None:
     secret = secrets.token_hex(16)
     for content in (secret, f"no json {secret}", f"bad data {secret}", f"wrong id {secret}"):
         agency.ask(content)
-    processes = [*agency.site.stack.webs, *agency.site.stack.workers]
+    processes = [*agency.deployment.stack.webs, *agency.deployment.stack.workers]
     assert not [process.name for process in processes if secret in process.log()]
 
 
@@ -91,7 +91,7 @@ def test_tokens_in_clear(agency: Agency, nobody: httpx2.Client) -> None:
     response = nobody.get("/admin/users", params={"admin_key": ADMIN_KEY})
     assert token not in response.text
     assert f'"{token[:7]}…{token[-4:]}"' in response.text
-    with agency.site.database.read() as session:
+    with agency.deployment.database.read() as session:
         for row in session.scalars(select(ApiToken)):
             assert token not in str(vars(row))
 

@@ -399,13 +399,13 @@ def test_questions_that_no_database_likes(agency: Agency, odd: str) -> None:
 def test_an_answer_that_comes_while_the_database_is_too_busy(
     agency: Agency, raw: Callable[..., RawAgent], threads: ThreadPoolExecutor
 ) -> None:
-    if agency.site.database.is_sqlite:
+    if agency.deployment.database.is_sqlite:
         pytest.skip("a reader of SQLite waits for nobody")
     agent = raw()
     asked = threads.submit(agency.told)
     question = agent.asked()
     # Given that nobody can be asked how conversations are called, for longer than a statement may take
-    address = agency.site.database.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    address = agency.deployment.database.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
     with psycopg.connect(address) as connection:
         connection.execute("LOCK TABLE conversation_names")
         agent.answer(question, content="patience", conversation_id="patience")

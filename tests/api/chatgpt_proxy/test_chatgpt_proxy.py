@@ -13,7 +13,7 @@ from sqlalchemy import update
 from api.dialects.chatgpt_proxy.reserved import RESERVED
 from dev.testing.client import Client, counted
 from shared.models import User
-from tests.api.site import Site, site
+from tests.api.deployment import Deployment, deployed
 
 ADMIN_KEY = "an-admin-key-for-tests"
 ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
@@ -22,7 +22,7 @@ ECHO = "demo?echo=1&first_ms=0&gap_ms=0"
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     folder = tmp_path_factory.mktemp("proxy")
     settings = {
         "ADMIN_KEY": ADMIN_KEY,
@@ -30,21 +30,22 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         "MAX_TRIES": "1",
         "VISION_MODELS": "none",
     }
-    with site(folder, f"sqlite:///{folder / 'chatrelay.db'}", settings) as started:
+    with deployed(folder, f"sqlite:///{folder / 'chatrelay.db'}", settings) as started:
         started.stack.start_web(ANONYMOUS_ACCESS="on", TRUSTED_PROXIES="1")
         yield started
 
 
 @pytest.fixture
-def client(place: Site) -> Iterator[Client]:
-    yield place.user()
-    with Client(place.url, "x") as operator:
+def client(client: Client) -> Iterator[Client]:
+    """A new user; afterwards the system prompt that all share is removed."""
+    yield client
+    with Client(client.url, "x") as operator:
         assert operator.http.post("/system", json={"content": ""}, headers=ADMIN).status_code == 200
 
 
-def use(place: Site, client: Client, model: str) -> None:
+def use(deployment: Deployment, client: Client, model: str) -> None:
     user_id = jwt.decode(client.token, options={"verify_signature": False})["sub"]
-    with place.database.write() as session:
+    with deployment.database.write() as session:
         session.execute(update(User).where(User.id == user_id).values(model=model))
 
 
@@ -71,9 +72,9 @@ def test_a_client_is_greeted_and_a_browser_is_shown_the_documentation(client: Cl
     assert (shown.status_code, shown.headers["location"]) == (302, "/docs")
 
 
-def test_a_browser_behind_a_proxy_is_shown_the_documentation_under_its_prefix(place: Site) -> None:
+def test_a_browser_behind_a_proxy_is_shown_the_documentation_under_its_prefix(deployment: Deployment) -> None:
     headers = {"Accept": "text/html", "X-Forwarded-Prefix": "/relay"}
-    assert httpx2.get(f"{place.stack.urls[-1]}/", headers=headers).headers["location"] == "/relay/docs"
+    assert httpx2.get(f"{deployment.stack.urls[-1]}/", headers=headers).headers["location"] == "/relay/docs"
 
 
 def test_an_answer_has_the_documented_shape_sorted_and_with_a_newline(client: Client) -> None:
@@ -90,8 +91,8 @@ def test_the_first_message_works_without_a_global_prompt(client: Client) -> None
     assert [message["role"] for message in client.http.get("/first/chat").json()] == ["user", "assistant"]
 
 
-def test_a_new_chat_copies_the_global_prompt(place: Site, client: Client) -> None:
-    use(place, client, ECHO)
+def test_a_new_chat_copies_the_global_prompt(deployment: Deployment, client: Client) -> None:
+    use(deployment, client, ECHO)
     assert client.http.post("/system", json={"content": "Be kind."}, headers=ADMIN).json() == {}
     assert client.http.get("/system").json() == {"content": "Be kind."}
     assert json.loads(said(client, "copy")["content"])[0] == {"role": "system", "content": "Be kind."}
@@ -104,40 +105,40 @@ def test_a_new_chat_copies_the_global_prompt(place: Site, client: Client) -> Non
     assert client.http.get("/copy/chat").json()[0] == {"content": "Be brief.", "role": "system"}
 
 
-def test_the_global_prompt_is_the_operators(client: Client, place: Site) -> None:
+def test_the_global_prompt_is_the_operators(client: Client, deployment: Deployment) -> None:
     refused(client.http.post("/system", json={"content": "Mine."}), 403)
-    refused(httpx2.get(f"{place.url}/system"), 401)
+    refused(httpx2.get(f"{deployment.url}/system"), 401)
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/a/chat"), ("POST", "/a/chat"), ("POST", "/mod"), ("POST", "/a/clear")])
-def test_a_caller_needs_a_token(place: Site, method: str, path: str) -> None:
+def test_a_caller_needs_a_token(deployment: Deployment, method: str, path: str) -> None:
     for headers in ({}, {"Authorization": "rubbish"}):
-        refused(httpx2.request(method, place.url + path, headers=headers), 401)
+        refused(httpx2.request(method, deployment.url + path, headers=headers), 401)
 
 
-def test_the_anonymous_share_one_user_where_the_operator_allows_it(place: Site) -> None:
-    url = place.stack.urls[-1]
+def test_the_anonymous_share_one_user_where_the_operator_allows_it(deployment: Deployment) -> None:
+    url = deployment.stack.urls[-1]
     assert httpx2.post(f"{url}/shared/chat", json={"content": "Hello"}, timeout=30).status_code == 200
     assert len(httpx2.get(f"{url}/shared/chat").json()) == 2
     refused(httpx2.get(f"{url}/shared/chat", headers={"Authorization": "rubbish"}), 401)
-    assert httpx2.get(f"{url}/shared/chat", headers={"Authorization": place.user().token}).status_code == 404
+    assert httpx2.get(f"{url}/shared/chat", headers={"Authorization": deployment.user().token}).status_code == 404
 
 
-def test_chats_belong_to_their_callers(place: Site, client: Client) -> None:
+def test_chats_belong_to_their_callers(deployment: Deployment, client: Client) -> None:
     said(client, "mine", "a secret")
-    other = place.user()
+    other = deployment.user()
     assert refused(other.http.get("/mine/chat"), 404) == "user mine has no messages"
     assert refused(other.http.get("/mine/system"), 404) == "user mine has no messages"
     assert other.http.post("/mine/clear").json() == {}
     assert len(client.http.get("/mine/chat").json()) == 2
 
 
-def test_an_image_turn_does_not_break_later_text_turns(place: Site, client: Client) -> None:
+def test_an_image_turn_does_not_break_later_text_turns(deployment: Deployment, client: Client) -> None:
     image = client.http.post("/i/img", json={"content": "What is it?", "url": "https://chat.example/a.png"})
     assert image.json()["content"] == counted(3)
     parts = client.http.get("/i/chat").json()[0]["content"]
     assert parts[1] == {"image_url": {"detail": "low", "url": "https://chat.example/a.png"}, "type": "image_url"}
-    use(place, client, "demo?vision=0&tokens=2")
+    use(deployment, client, "demo?vision=0&tokens=2")
     assert said(client, "i")["content"] == counted(2)
     assert refused(client.http.post("/i/img", json={"content": "x"}), 400) == "content not in request"
     assert refused(client.http.post("/i/img", json={"content": "x", "url": ""}), 400) == "url is empty"
@@ -152,8 +153,8 @@ def test_bodies_that_make_no_sense_are_refused(client: Client, path: str) -> Non
     refused(client.http.post(path, data={"content": "x"}, headers=headers), 415)
 
 
-def test_a_number_is_taken_as_its_digits(place: Site, client: Client) -> None:
-    use(place, client, ECHO)
+def test_a_number_is_taken_as_its_digits(deployment: Deployment, client: Client) -> None:
+    use(deployment, client, ECHO)
     assert json.loads(said(client, "n", 42)["content"])[-1]["content"] == "42"
 
 
@@ -166,8 +167,8 @@ def test_a_judgement_is_passed_on_unchanged(client: Client) -> None:
 
 
 @pytest.mark.parametrize(("fault", "status"), [("fail=400", 502), ("fail=429", 429), ("fail=500", 502)])
-def test_an_upstream_error_is_no_crash_page(place: Site, client: Client, fault: str, status: int) -> None:
-    use(place, client, f"demo?{fault}&fail_times=9")
+def test_an_upstream_error_is_no_crash_page(deployment: Deployment, client: Client, fault: str, status: int) -> None:
+    use(deployment, client, f"demo?{fault}&fail_times=9")
     assert "ordered to fail" in refused(client.http.post("/e/chat", json={"content": fault}), status)
     assert client.http.get("/e/chat").json() == []
 

@@ -16,7 +16,7 @@ import pytest
 from dev.paths import ROOT
 from dev.servers.postgres_server import PostgresServer
 from dev.testing.client import Client
-from tests.api.site import Site, site
+from tests.api.deployment import Deployment, deployed
 
 ADMIN_KEY = "an-admin-key-for-tests"
 ECHO = "demo?echo=1&first_ms=0&gap_ms=0"
@@ -26,16 +26,11 @@ AT_ONCE = 4
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer) -> Iterator[Site]:
+def deployment(tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer) -> Iterator[Deployment]:
     folder = tmp_path_factory.mktemp("proxy-defects")
     settings = {"ADMIN_KEY": ADMIN_KEY, "DEFAULT_MODEL": ECHO, "MAX_TRIES": "1", "MAX_MESSAGE_CHARS": str(MOST_CHARS)}
-    with site(folder, postgres_server.create_database(), settings) as started:
+    with deployed(folder, postgres_server.create_database(), settings) as started:
         yield started
-
-
-@pytest.fixture
-def client(place: Site) -> Client:
-    return place.user()
 
 
 def said(client: Client, chat: str, content: str = "Hello") -> list[dict[str, Any]]:
@@ -110,19 +105,19 @@ def test_turns_at_once_do_not_interleave_on_a_real_database(client: Client) -> N
         thread.join(60)
     kept = client.http.get("/many/chat").json()
     assert [message["role"] for message in kept] == ["user", "assistant"] * AT_ONCE
-    for place, message in enumerate(kept):
+    for deployment, message in enumerate(kept):
         if message["role"] == "assistant":  # each was shown all that stood before it, and nothing else
-            assert len(json.loads(message["content"])) == place
+            assert len(json.loads(message["content"])) == deployment
 
 
-def test_a_failed_turn_is_not_stored(place: Site, client: Client) -> None:
+def test_a_failed_turn_is_not_stored(deployment: Deployment, client: Client) -> None:
     said(client, "f", "first")
     client.http.post("/user/config", json={"model": "demo?fail=500&fail_times=9"})
     failed = client.http.post("/f/chat", json={"content": "fails"})
     assert (failed.status_code, failed.headers["content-type"]) == (502, "application/json")
     client.http.post("/user/config", json={"model": ECHO})
     assert "fails" not in json.dumps(said(client, "f", "second"))
-    assert place.stack.webs[0].is_running()
+    assert deployment.stack.webs[0].is_running()
 
 
 @pytest.mark.parametrize("path", ["/robots.txt", "/favicon.ico", "/a/b/chat", "/nothing"])
@@ -139,16 +134,16 @@ def test_an_odd_body_is_400_on_every_route(client: Client, body: str) -> None:
         assert (answer.status_code, list(answer.json())) == (400, ["error"])
 
 
-def test_nobody_without_a_token_reads_or_writes_anything(place: Site) -> None:
+def test_nobody_without_a_token_reads_or_writes_anything(deployment: Deployment) -> None:
     for method, path in (("GET", "/a/chat"), ("POST", "/a/chat"), ("GET", "/system"), ("POST", "/system"), ("POST", "/mod")):
-        assert httpx2.request(method, place.url + path, json={"content": "x"}).status_code == 401
+        assert httpx2.request(method, deployment.url + path, json={"content": "x"}).status_code == 401
 
 
-def test_blank_settings_do_not_crash_at_the_start(place: Site) -> None:
+def test_blank_settings_do_not_crash_at_the_start(deployment: Deployment) -> None:
     """Every setting may be there and empty, as in a copied `.env.example`: then it has its default."""
     names = [line.partition("=")[0].lstrip("# ") for line in (ROOT / ".env.example").read_text().splitlines() if "=" in line]
     blank = {name: "" for name in names if name.isupper() and name not in {"SECRET_KEY", "DATABASE_URL", "REDIS_URL"}}
     program = "from shared.config import load; load()"
-    environment = {**place.stack.environment, **blank}
+    environment = {**deployment.stack.environment, **blank}
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

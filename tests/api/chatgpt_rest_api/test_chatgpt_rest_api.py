@@ -9,7 +9,7 @@ import pytest
 
 from dev.testing.client import Client, counted
 from tests.api.conftest import ON_SQLITE
-from tests.api.site import Site
+from tests.api.deployment import Deployment
 
 pytestmark = ON_SQLITE
 
@@ -78,12 +78,12 @@ def test_a_raw_token_and_bearer_are_the_same(client: Client, prefix: str) -> Non
 
 
 @pytest.mark.parametrize("path", ["/conversations", "/conversations/x/messages", "/conversations/no/such", "/conversations/new"])
-def test_without_a_token_nothing_else_is_told(anybody: httpx2.Client, path: str) -> None:
-    assert refused(anybody.get(path), 401) == "access_token is required"
+def test_without_a_token_nothing_else_is_told(anonymous: httpx2.Client, path: str) -> None:
+    assert refused(anonymous.get(path), 401) == "access_token is required"
 
 
-def test_a_bad_token_is_401_and_not_500(anybody: httpx2.Client) -> None:
-    assert refused(anybody.get("/conversations", headers={"Authorization": "rubbish"}), 401)["detail"]
+def test_a_bad_token_is_401_and_not_500(anonymous: httpx2.Client) -> None:
+    assert refused(anonymous.get("/conversations", headers={"Authorization": "rubbish"}), 401)["detail"]
 
 
 @pytest.mark.parametrize("body", [{}, {"model": QUICK}])
@@ -143,9 +143,9 @@ def test_two_asks_of_one_parent_are_two_branches(client: Client) -> None:
     assert len(tree["mapping"][parent]["children"]) == 2
 
 
-def test_a_parent_of_another_conversation_is_unknown(works: Site, client: Client) -> None:
+def test_a_parent_of_another_conversation_is_unknown(deployment: Deployment, client: Client) -> None:
     here, elsewhere = new(client), new(client)
-    foreign = new(works.user())
+    foreign = new(deployment.user())
     for parent in (elsewhere["parent_id"], foreign["parent_id"], "nothing"):
         body = {"prompt": "Hello", "parent_id": parent}
         assert refused(client.http.post(f"/conversations/{here['conversation_id']}/ask", data=body), 404)["detail"]
@@ -171,7 +171,7 @@ def test_the_readmes_array_of_answers_can_be_had(client: Client) -> None:
 
 
 @pytest.mark.parametrize("yes", ["true", "True", "TRUE"])
-def test_autocontinue_works(works: Site, client: Client, yes: str) -> None:
+def test_autocontinue_works(deployment: Deployment, client: Client, yes: str) -> None:
     prompt = f"count {secrets.token_hex(8)}"
     answer = new(client, prompt, model="demo?tokens=3&first_ms=0&finish=length", autocontinue=yes)
     assert answer["message"] == counted(3) * 2
@@ -195,8 +195,8 @@ def test_the_originals_default_model_is_ours(client: Client) -> None:
     assert new(client, model="text-davinci-002-render-sha")["model"] == "demo"
 
 
-def test_unknown_and_foreign_conversations_answer_alike(works: Site, client: Client) -> None:
-    foreign = new(works.user())["conversation_id"]
+def test_unknown_and_foreign_conversations_answer_alike(deployment: Deployment, client: Client) -> None:
+    foreign = new(deployment.user())["conversation_id"]
     for name in ("nothing", foreign):
         path = f"/conversations/{name}"
         answers = [
@@ -207,8 +207,8 @@ def test_unknown_and_foreign_conversations_answer_alike(works: Site, client: Cli
         assert [refused(answer, 404) for answer in answers] == [{"detail": f"Can't load conversation {name}"}] * 3
 
 
-def test_one_and_all_are_deleted_and_nobody_elses(works: Site, client: Client) -> None:
-    other = works.user()
+def test_one_and_all_are_deleted_and_nobody_elses(deployment: Deployment, client: Client) -> None:
+    other = deployment.user()
     foreign = new(other)["conversation_id"]
     first, _, _ = [new(client)["conversation_id"] for _ in range(3)]
     gone = client.http.delete(f"/conversations/{first}")

@@ -12,7 +12,7 @@ import pytest
 
 from dev.testing.client import Client
 from tests.api.conftest import ON_POSTGRESQL, ON_SQLITE
-from tests.api.site import Site, site
+from tests.api.deployment import Deployment, deployed
 
 QUICK = "demo?tokens=3&first_ms=0&gap_ms=0"
 
@@ -41,12 +41,12 @@ def test_a_title_does_not_cost_the_answer(client: Client) -> None:
 
 
 @ON_POSTGRESQL
-def test_deleting_deletes_and_does_not_only_hide(works: Site, client: Client) -> None:
+def test_deleting_deletes_and_does_not_only_hide(deployment: Deployment, client: Client) -> None:
     answer = new(client)
     assert client.http.delete(f"/conversations/{answer['conversation_id']}").status_code == 204
     assert client.http.get("/jobs").json()["data"] == []
     assert client.http.delete(f"/conversations/{answer['conversation_id']}").status_code == 404
-    assert works.stack.webs[0].is_running()
+    assert deployment.stack.webs[0].is_running()
 
 
 @ON_SQLITE
@@ -56,8 +56,8 @@ def test_an_empty_prompt_is_answered(client: Client) -> None:
 
 @ON_SQLITE
 @pytest.mark.parametrize("token", ["", "x", "Bearer", "Bearer x", "Bearer Bearer x", "ey.ey.ey", "ü"])
-def test_a_bad_token_is_no_debug_page(anybody: httpx2.Client, token: str) -> None:
-    answer = anybody.get("/conversations", headers={b"Authorization": token.encode("latin-1")})
+def test_a_bad_token_is_no_debug_page(anonymous: httpx2.Client, token: str) -> None:
+    answer = anonymous.get("/conversations", headers={b"Authorization": token.encode("latin-1")})
     assert (answer.status_code, answer.headers["content-type"]) == (401, "application/json")
 
 
@@ -71,13 +71,13 @@ def test_a_broken_upstream_is_json_and_no_debug_page(client: Client, fault: str)
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     folder = tmp_path_factory.mktemp("rest-small")
-    with site(folder, f"sqlite:///{folder / 'chatrelay.db'}", {"SUBMIT_LIMIT": "1 per minute", "MODERATE": "on"}) as started:
+    with deployed(folder, f"sqlite:///{folder / 'chatrelay.db'}", {"SUBMIT_LIMIT": "1 per minute", "MODERATE": "on"}) as started:
         yield started
 
 
-def test_too_many_requests_are_429_with_a_time_to_come_back(small: Site) -> None:
+def test_too_many_requests_are_429_with_a_time_to_come_back(small: Deployment) -> None:
     client = small.user()
     new(client)
     answer = client.http.post("/conversations/new", data={"prompt": "again"})
@@ -85,7 +85,7 @@ def test_too_many_requests_are_429_with_a_time_to_come_back(small: Site) -> None
     assert int(answer.headers["retry-after"]) >= 1
 
 
-def test_what_moderation_flags_is_400_and_says_so(small: Site) -> None:
+def test_what_moderation_flags_is_400_and_says_so(small: Deployment) -> None:
     answer = small.user().http.post("/conversations/new", data={"prompt": "please flagme"})
     assert answer.status_code == 400
     assert "flagged" in str(answer.json()["error"])

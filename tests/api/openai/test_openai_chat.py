@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,7 +13,7 @@ from pydantic import BaseModel
 
 from dev.testing.client import Client, counted
 from tests.api.conftest import ON_SQLITE
-from tests.api.site import Site, site
+from tests.api.deployment import Deployment, deployed
 from tests.openai_reader import sdk
 
 TOKENS = 10
@@ -37,13 +36,6 @@ class Weather(BaseModel):
 
     place: str
     degrees: int
-
-
-@pytest.fixture
-def api(works: Site, client: Client) -> Iterator[OpenAI]:
-    made = sdk(works.url, client.token)
-    yield made
-    made.close()
 
 
 def new(text: str = "") -> list[Any]:
@@ -79,9 +71,9 @@ async def _streamed(url: str, token: str) -> str:
 
 
 @ON_SQLITE
-def test_an_answer_is_streamed_to_the_asynchronous_client_and_with_an_api_token(works: Site, client: Client) -> None:
+def test_an_answer_is_streamed_to_the_asynchronous_client_and_with_an_api_token(deployment: Deployment, client: Client) -> None:
     token = client.http.post("/auth/tokens", json={"name": "sdk"}).json()["secret"]
-    assert asyncio.run(_streamed(works.url, token)) == counted(TOKENS)
+    assert asyncio.run(_streamed(deployment.url, token)) == counted(TOKENS)
 
 
 @ON_SQLITE
@@ -137,8 +129,8 @@ def test_what_cannot_be_honoured_is_a_bad_request_that_names_it(api: OpenAI, fie
 
 
 @ON_SQLITE
-def test_nobody_is_let_in_with_a_wrong_key(works: Site) -> None:
-    with sdk(works.url, "sk-wrong") as nobody, pytest.raises(openai.AuthenticationError) as refused:
+def test_nobody_is_let_in_with_a_wrong_key(deployment: Deployment) -> None:
+    with sdk(deployment.url, "sk-wrong") as nobody, pytest.raises(openai.AuthenticationError) as refused:
         nobody.chat.completions.create(model=MODEL, messages=HELLO)
     assert (refused.value.code, bool(refused.value.request_id)) == ("invalid_api_key", True)
 
@@ -195,7 +187,7 @@ def test_a_silent_provider_does_not_break_the_sdk(api: OpenAI) -> None:
 
 
 @ON_SQLITE
-def test_what_is_stored_is_listed_changed_and_deleted(api: OpenAI, works: Site) -> None:
+def test_what_is_stored_is_listed_changed_and_deleted(api: OpenAI, deployment: Deployment) -> None:
     tag = secrets.token_hex(8)
     made = [
         api.chat.completions.create(model=MODEL, messages=new(text), store=True, metadata={"tag": tag, "text": text})
@@ -210,7 +202,7 @@ def test_what_is_stored_is_listed_changed_and_deleted(api: OpenAI, works: Site) 
     (message,) = api.chat.completions.messages.list(made[0].id)
     assert (message.content or "").startswith("one")
     assert api.chat.completions.delete(made[0].id).deleted
-    with works.user() as other, sdk(works.url, other.token) as stranger:
+    with deployment.user() as other, sdk(deployment.url, other.token) as stranger:
         for reach in (stranger.chat.completions.retrieve, stranger.chat.completions.delete, api.chat.completions.retrieve):
             with pytest.raises(openai.NotFoundError):
                 reach(made[1].id if reach != api.chat.completions.retrieve else made[0].id)
@@ -249,7 +241,7 @@ def test_the_tries_of_one_request_are_one_job(client: Client) -> None:
 
 
 @ON_SQLITE
-def test_the_next_try_of_a_refused_request_is_not_an_earlier_requests_job(client: Client, strict: str) -> None:
+def test_the_next_try_of_a_refused_request_is_not_an_earlier_requests_job(client: Client, strict_url: str) -> None:
     body = {"model": MODEL, "messages": new()}
 
     def send(url: str, count: int) -> Any:
@@ -257,7 +249,7 @@ def test_the_next_try_of_a_refused_request_is_not_an_earlier_requests_job(client
         return client.http.post(f"{url}/v1/chat/completions", json=body, headers=headers)
 
     # Given the same question asked several times, the last of which was refused
-    asked = [send(strict, 0) for _ in range(4)]
+    asked = [send(strict_url, 0) for _ in range(4)]
     assert [answer.status_code for answer in asked] == [200, 200, 200, 429]
     # Then its next try is a job of its own
     ids = [answer.json()["id"] for answer in asked[:3]]
@@ -286,8 +278,8 @@ def test_the_same_key_is_the_same_job(api: OpenAI) -> None:
 
 
 @ON_SQLITE
-def test_too_many_requests_raise_and_say_when_to_come_back(strict: str, client: Client) -> None:
-    with sdk(strict, client.token) as limited:
+def test_too_many_requests_raise_and_say_when_to_come_back(strict_url: str, client: Client) -> None:
+    with sdk(strict_url, client.token) as limited:
         for _ in range(3):
             limited.chat.completions.create(model=MODEL, messages=HELLO)
         with pytest.raises(openai.RateLimitError) as refused:
@@ -301,6 +293,6 @@ def test_too_many_requests_raise_and_say_when_to_come_back(strict: str, client: 
 def test_the_sdk_waits_as_long_as_it_is_told_and_gets_through(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("limited")
     url, limit = f"sqlite:///{folder / 'chatrelay.db'}", {"SUBMIT_LIMIT": "1 per 2 seconds"}
-    with site(folder, url, limit) as limited, sdk(limited.url, limited.user().token, max_retries=2) as patient:
+    with deployed(folder, url, limit) as limited, sdk(limited.url, limited.user().token, max_retries=2) as patient:
         texts = [patient.chat.completions.create(model=MODEL, messages=HELLO).choices[0].message.content for _ in range(3)]
     assert texts == [counted(TOKENS)] * 3

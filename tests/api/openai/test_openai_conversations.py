@@ -1,6 +1,5 @@
 """`/v1/conversations` and their items through OpenAI's own SDK, unmodified; they are the conversations of all doors."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -10,19 +9,12 @@ from openai import OpenAI
 
 from dev.testing.client import Client
 from tests.api.conftest import ON_SQLITE
-from tests.api.site import Site
+from tests.api.deployment import Deployment
 from tests.openai_reader import sdk
 
 ECHO = "demo?echo=1&gap_ms=0"
 CALL: Any = {"type": "function_call", "call_id": "call_1", "name": "f", "arguments": "{}"}
 OUTPUT: Any = {"type": "function_call_output", "call_id": "call_1", "output": "21 degrees"}
-
-
-@pytest.fixture
-def api(works: Site, client: Client) -> Iterator[OpenAI]:
-    made = sdk(works.url, client.token)
-    yield made
-    made.close()
 
 
 def says(text: str, role: str = "user") -> Any:
@@ -118,11 +110,11 @@ def test_a_call_has_one_name_in_its_response_and_in_its_conversation(api: OpenAI
     assert [item.id for item in shown[1:]] == [item.id for item in told.output]
 
 
-@pytest.mark.parametrize("idle", ["sqlite"], indirect=True)
-def test_history_is_seen_while_answers_are_to_come(idle: Site, waiter: Client) -> None:
-    conversation_id = waiter.submit("one")["conversation_id"]
-    waiter.submit("two", conversation_id=conversation_id)
-    with sdk(idle.url, waiter.token) as api:
+@pytest.mark.parametrize("idle_deployment", ["sqlite"], indirect=True)
+def test_history_is_seen_while_answers_are_to_come(idle_deployment: Deployment, idle_client: Client) -> None:
+    conversation_id = idle_client.submit("one")["conversation_id"]
+    idle_client.submit("two", conversation_id=conversation_id)
+    with sdk(idle_deployment.url, idle_client.token) as api:
         assert texts(api, conversation_id) == ["one", "two"]
 
 
@@ -183,11 +175,11 @@ def test_items_put_in_while_an_answer_is_to_come_stand_behind_it(api: OpenAI) ->
 
 
 @ON_SQLITE
-def test_nobody_reaches_what_is_not_his(works: Site, api: OpenAI) -> None:
+def test_nobody_reaches_what_is_not_his(deployment: Deployment, api: OpenAI) -> None:
     made = api.conversations.create(items=[says("a secret")])
     (item,) = api.conversations.items.list(made.id)
     assert item.id
-    with sdk(works.url, works.user().token) as stranger:
+    with sdk(deployment.url, deployment.user().token) as stranger:
         for reach in (
             lambda: stranger.conversations.retrieve(made.id),
             lambda: stranger.conversations.update(made.id, metadata={}),

@@ -1,6 +1,5 @@
 """`/v1/models` and `/v1/moderations` through OpenAI's own SDK, unmodified."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import openai
@@ -11,20 +10,13 @@ from dev.testing.client import Client
 from dev.testing.stack import wait_until
 from shared import keyspace
 from tests.api.conftest import ON_SQLITE
-from tests.api.site import Site
+from tests.api.deployment import Deployment
 from tests.openai_reader import sdk
 
 
-@pytest.fixture
-def api(works: Site, client: Client) -> Iterator[OpenAI]:
-    made = sdk(works.url, client.token)
-    yield made
-    made.close()
-
-
 @ON_SQLITE
-def test_the_providers_models_are_listed_and_the_agents(api: OpenAI, works: Site) -> None:
-    wait_until(lambda: works.redis.client.exists(keyspace.MODELS_KEY), "a worker to have read the list")
+def test_the_providers_models_are_listed_and_the_agents(api: OpenAI, deployment: Deployment) -> None:
+    wait_until(lambda: deployment.redis.client.exists(keyspace.MODELS_KEY), "a worker to have read the list")
     wait_until(lambda: len(api.models.list().data) > 1, "this process to read it too")
     listed = api.models.list().data
     assert [model.id for model in listed][-1] == "agent"
@@ -36,8 +28,8 @@ def test_the_providers_models_are_listed_and_the_agents(api: OpenAI, works: Site
     assert (unknown.value.code, unknown.value.param) == ("model_not_found", "model")
 
 
-def test_without_a_worker_there_are_the_default_and_the_agents(waiter: Client) -> None:
-    with sdk(waiter.url, waiter.token) as api:
+def test_without_a_worker_there_are_the_default_and_the_agents(idle_client: Client) -> None:
+    with sdk(idle_client.url, idle_client.token) as api:
         assert [model.id for model in api.models.list()] == ["demo", "agent"]
 
 

@@ -12,7 +12,7 @@ import pytest
 from dev.paths import ROOT
 from dev.testing.client import Client
 from tests.api.conftest import ON_SQLITE
-from tests.api.site import Site
+from tests.api.deployment import Deployment
 
 FOLDER = ROOT / "tests" / "node"
 INSTALL_SECONDS = 120
@@ -51,12 +51,12 @@ def _install(npm: str) -> None:
 
 
 @pytest.fixture
-def run_scenario(node: str, works: Site, client: Client) -> Any:
+def run_scenario(node: str, deployment: Deployment, client: Client) -> Any:
     """Return a function that runs a scenario as a new user and returns its findings."""
 
     def run(scenario: str) -> Any:
         token = client.http.headers["Authorization"].removeprefix("Bearer ")
-        environment = {"PATH": os.environ["PATH"], "BASE_URL": f"{works.url}/v1", "API_KEY": token}
+        environment = {"PATH": os.environ["PATH"], "BASE_URL": f"{deployment.url}/v1", "API_KEY": token}
         command = [node, str(Path("scenarios.mjs")), scenario]
         done = subprocess.run(
             command, cwd=FOLDER, env=environment, capture_output=True, text=True, timeout=RUN_SECONDS, check=False

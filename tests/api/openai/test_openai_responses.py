@@ -2,7 +2,6 @@
 
 import secrets
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import openai
@@ -14,7 +13,7 @@ from pydantic import BaseModel
 from dev.testing.client import Client, counted
 from dev.testing.stack import wait_until
 from tests.api.conftest import ON_SQLITE
-from tests.api.site import Site
+from tests.api.deployment import Deployment
 from tests.openai_reader import is_dense, sdk, text_of
 
 TOKENS = 10
@@ -36,12 +35,6 @@ class Weather(BaseModel):
 
     place: str
     degrees: int
-
-
-@pytest.fixture
-def api(works: Site, client: Client) -> Iterator[OpenAI]:
-    with sdk(works.url, client.token) as made:
-        yield made
 
 
 def new() -> str:
@@ -162,10 +155,10 @@ def test_several_messages_are_one_turn(api: OpenAI) -> None:
 
 @ON_SQLITE
 @pytest.mark.parametrize("of_whom", ["nobody", "another", "an unstored one", "a chat completion"])
-def test_what_is_not_there_cannot_be_followed(works: Site, api: OpenAI, of_whom: str) -> None:
+def test_what_is_not_there_cannot_be_followed(deployment: Deployment, api: OpenAI, of_whom: str) -> None:
     previous = "resp_nothing"
     if of_whom == "another":
-        with sdk(works.url, works.user().token) as stranger:
+        with sdk(deployment.url, deployment.user().token) as stranger:
             previous = stranger.responses.create(model=MODEL, input="Hello").id
     elif of_whom == "an unstored one":
         previous = api.responses.create(model=MODEL, input="Hello", store=False).id
@@ -193,8 +186,8 @@ def test_a_background_response_is_polled_and_its_input_listed(api: OpenAI) -> No
     assert page.has_more
 
 
-def test_what_is_not_over_says_when_to_look_again(waiter: Client) -> None:
-    with sdk(waiter.url, waiter.token) as api:
+def test_what_is_not_over_says_when_to_look_again(idle_client: Client) -> None:
+    with sdk(idle_client.url, idle_client.token) as api:
         raw = api.responses.with_raw_response.create(model=MODEL, input="Hello", background=True)
         assert int(raw.headers["openai-poll-after-ms"]) > 0
         assert raw.parse().status == "queued"
@@ -211,10 +204,10 @@ def test_what_is_not_over_says_when_to_look_again(waiter: Client) -> None:
 
 @ON_SQLITE
 @pytest.mark.parametrize("when", ["waiting for the first token", "in the middle"])
-def test_a_cancel_ends_the_response_and_every_stream(api: OpenAI, works: Site, when: str) -> None:
+def test_a_cancel_ends_the_response_and_every_stream(api: OpenAI, deployment: Deployment, when: str) -> None:
     # Given a response that runs, and its readers
     model = "demo?tokens=5&first_ms=30000" if when.startswith("waiting") else SLOW
-    before = int(str(works.stack.stats()["disconnects"]))
+    before = int(str(deployment.stack.stats()["disconnects"]))
     response = api.responses.create(model=model, input=new(), background=True)
     told: list[list[Any]] = [[], []]
 
@@ -239,7 +232,7 @@ def test_a_cancel_ends_the_response_and_every_stream(api: OpenAI, works: Site, w
         assert events[-1]["response"] == cancelled.to_dict()
     assert cancelled.usage is not None
     assert bool(cancelled.output_text) == (when == "in the middle")
-    wait_until(lambda: int(str(works.stack.stats()["disconnects"])) > before, "the provider to be hung up on")
+    wait_until(lambda: int(str(deployment.stack.stats()["disconnects"])) > before, "the provider to be hung up on")
 
     # And again is the same
     assert api.responses.cancel(response.id) == cancelled
@@ -269,9 +262,9 @@ def test_what_is_deleted_is_gone_and_its_conversation_goes_on(api: OpenAI) -> No
 
 
 @ON_SQLITE
-def test_nobody_reaches_what_is_not_his(works: Site, api: OpenAI) -> None:
+def test_nobody_reaches_what_is_not_his(deployment: Deployment, api: OpenAI) -> None:
     mine = api.responses.create(model=SLOW, input="a secret", background=True)
-    with sdk(works.url, works.user().token) as stranger:
+    with sdk(deployment.url, deployment.user().token) as stranger:
         for reach in (
             lambda: stranger.responses.retrieve(mine.id),
             lambda: stranger.responses.retrieve(mine.id, stream=True),

@@ -14,8 +14,8 @@ from openai import OpenAI
 from dev.testing.client import Client, counted
 from shared import keyspace
 from tests.api.conftest import ON_SQLITE
-from tests.api.site import Site
-from tests.openai_reader import is_dense, sdk, text_of
+from tests.api.deployment import Deployment
+from tests.openai_reader import is_dense, text_of
 
 TOKENS = 12
 MODEL = f"demo?tokens={TOKENS}&first_ms=0&gap_ms=3"
@@ -26,13 +26,6 @@ DONE = b"data: [DONE]\n\n"
 BEYOND = 1_000
 
 pytestmark = ON_SQLITE
-
-
-@pytest.fixture
-def api(works: Site, client: Client) -> Iterator[OpenAI]:
-    made = sdk(works.url, client.token)
-    yield made
-    made.close()
 
 
 @contextmanager
@@ -112,11 +105,11 @@ def test_where_a_reader_may_come_in(client: Client, api: OpenAI) -> None:
     assert late == [fields(frame) for frame in whole[4:-1]]
 
 
-def test_a_response_is_told_when_redis_has_forgotten_it(client: Client, works: Site) -> None:
+def test_a_response_is_told_when_redis_has_forgotten_it(client: Client, deployment: Deployment) -> None:
     with begun(client) as told:
         whole = list(told)
     response_id = fields(whole[0])["response"]["id"]
-    works.redis.client.delete(keyspace.log_key(response_id.replace("resp_", "job_")))
+    deployment.redis.client.delete(keyspace.log_key(response_id.replace("resp_", "job_")))
     assert rest(client, response_id) == whole
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from dev.testing.client import Client
 from tests.api.conftest import MOST_CHARS
-from tests.api.site import Site
+from tests.api.deployment import Deployment
 from tests.api.wire import assert_refused
 
 MEGABYTE = 1_000_000
@@ -149,19 +149,19 @@ WRONG = {
 
 
 @pytest.fixture(scope="module")
-def careless(idle: Site) -> Iterator[Client]:
+def careless(idle_deployment: Deployment) -> Iterator[Client]:
     """One user for all that is refused. When all of it was, the queue holds no more than before."""
-    before = idle.traces()
-    yield idle.user()
-    assert idle.traces() == before
+    before = idle_deployment.traces()
+    yield idle_deployment.user()
+    assert idle_deployment.traces() == before
 
 
 @pytest.fixture(autouse=True)
-def nothing_happens(idle: Site, careless: Client) -> Iterator[None]:
+def nothing_happens(idle_deployment: Deployment, careless: Client) -> Iterator[None]:
     """After whatever a test sends, no row is there that was not there before, and no job can be seen."""
-    before = idle.rows()
+    before = idle_deployment.rows()
     yield
-    assert idle.rows() == before
+    assert idle_deployment.rows() == before
     assert careless.http.get("/jobs").json()["data"] == []
 
 

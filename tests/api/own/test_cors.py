@@ -7,7 +7,7 @@ import pytest
 
 from dev.testing.client import Client
 from tests.api.conftest import ON_SQLITE
-from tests.api.site import Site
+from tests.api.deployment import Deployment
 from tests.api.wire import assert_refused
 
 pytestmark = ON_SQLITE
@@ -20,15 +20,15 @@ PREFLIGHT = {
 }
 
 
-def _open_to(works: Site, origins: str) -> str:
-    works.stack.start_web(CORS_ORIGINS=origins)
-    return works.stack.urls[-1]
+def _open_to(deployment: Deployment, origins: str) -> str:
+    deployment.stack.start_web(CORS_ORIGINS=origins)
+    return deployment.stack.urls[-1]
 
 
 @pytest.fixture(scope="module")
-def browser(works: Site) -> Iterator[httpx2.Client]:
+def browser(deployment: Deployment) -> Iterator[httpx2.Client]:
     """A browser, before an API process that two pages may call."""
-    with httpx2.Client(base_url=_open_to(works, f"http://localhost:3000, {PAGE}")) as http:
+    with httpx2.Client(base_url=_open_to(deployment, f"http://localhost:3000, {PAGE}")) as http:
         yield http
 
 
@@ -94,8 +94,8 @@ def test_another_page_is_told_nothing(browser: httpx2.Client, client: Client) ->
     assert "access-control-allow-origin" not in answer.headers
 
 
-def test_every_page_may_be_allowed(works: Site) -> None:
-    answer = httpx2.get(f"{_open_to(works, '*')}/healthz", headers={"Origin": OTHER_PAGE})
+def test_every_page_may_be_allowed(deployment: Deployment) -> None:
+    answer = httpx2.get(f"{_open_to(deployment, '*')}/healthz", headers={"Origin": OTHER_PAGE})
     assert answer.headers["access-control-allow-origin"] in ("*", OTHER_PAGE)
 
 

@@ -30,9 +30,9 @@ LOADED = re.compile(r"""(?:url\(|@import\s+|fetch\(|import\()\s*["']?((?:https?:
 
 
 @pytest.fixture
-def described(anybody: httpx2.Client) -> dict[str, Any]:
+def described(anonymous: httpx2.Client) -> dict[str, Any]:
     """The description."""
-    answer = anybody.get("/openapi.json")
+    answer = anonymous.get("/openapi.json")
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/json"
     description: dict[str, Any] = answer.json()
@@ -85,9 +85,9 @@ def test_a_stream_is_described_as_one(described: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("path", ["/docs", "/docs/"])
-def test_the_page_needs_no_internet(anybody: httpx2.Client, path: str) -> None:
+def test_the_page_needs_no_internet(anonymous: httpx2.Client, path: str) -> None:
     # Given the page, and all that it loads
-    page = anybody.get(path, follow_redirects=True)
+    page = anonymous.get(path, follow_redirects=True)
     assert page.status_code == 200
     assert page.headers["content-type"].startswith("text/html")
     links = [urljoin(str(page.url), link) for link in LINK.findall(page.text) if not link.startswith("data:")]
@@ -96,19 +96,19 @@ def test_the_page_needs_no_internet(anybody: httpx2.Client, path: str) -> None:
     # Then all of it comes from here, and is there
     for link in links:
         assert urlsplit(link).netloc == urlsplit(str(page.url)).netloc, link
-        assert anybody.get(link).status_code == 200, link
-    for text in (page.text, *(anybody.get(link).text for link in links if link.endswith(".css"))):
+        assert anonymous.get(link).status_code == 200, link
+    for text in (page.text, *(anonymous.get(link).text for link in links if link.endswith(".css"))):
         assert not LOADED.findall(text)
 
 
-def test_the_page_shows_our_description(anybody: httpx2.Client, described: dict[str, Any]) -> None:
-    page = anybody.get("/docs", follow_redirects=True)
+def test_the_page_shows_our_description(anonymous: httpx2.Client, described: dict[str, Any]) -> None:
+    page = anonymous.get("/docs", follow_redirects=True)
     found = re.search(r'new URL\("([^"]+)"', page.text)
     assert found
-    shown = anybody.get(urljoin(str(page.url), found[1]))
+    shown = anonymous.get(urljoin(str(page.url), found[1]))
     assert shown.json() == described
 
 
-def test_the_page_is_found_behind_a_proxys_prefix(strict: str) -> None:
-    answer = httpx2.get(f"{strict}/docs", headers={"X-Forwarded-Prefix": "/chat"})
+def test_the_page_is_found_behind_a_proxys_prefix(strict_url: str) -> None:
+    answer = httpx2.get(f"{strict_url}/docs", headers={"X-Forwarded-Prefix": "/chat"})
     assert urlsplit(answer.headers["location"]).path == "/chat/docs/swagger"

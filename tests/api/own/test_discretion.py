@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from dev.testing.client import Client
 from tests.api.conftest import ON_POSTGRESQL
-from tests.api.site import Site
+from tests.api.deployment import Deployment
 from tests.api.wire import assert_refused, events
 
 
@@ -28,13 +28,13 @@ def _submit_secrets(client: Client, secret: str, **body: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def told(works: Site) -> list[str]:
+def told(deployment: Deployment) -> list[str]:
     """All that must stay untold, after it was used in every way."""
     secret = secrets.token_hex(16)
-    user = works.user()
+    user = deployment.user()
     done = _submit_secrets(user, secret, model="demo?echo=1&first_ms=0&gap_ms=0")
-    failed = _submit_secrets(works.user(), secret, model="demo?fail=400")
-    cancelled = works.user()
+    failed = _submit_secrets(deployment.user(), secret, model="demo?fail=400")
+    cancelled = deployment.user()
     running = _submit_secrets(cancelled, secret, model="demo?tokens=500&gap_ms=40")
     for job in (done, failed):
         events(job["stream_url"])
@@ -52,48 +52,48 @@ def told(works: Site) -> list[str]:
     return [secret, user.token, tokens["access_token"], tokens["refresh_token"], *tickets]
 
 
-def test_no_log_tells_what_was_said(works: Site, told: list[str]) -> None:
-    for process in (*works.stack.webs, *works.stack.workers):
+def test_no_log_tells_what_was_said(deployment: Deployment, told: list[str]) -> None:
+    for process in (*deployment.stack.webs, *deployment.stack.workers):
         log = process.log()
         assert log
         assert not [secret for secret in told if secret in log], process.name
 
 
-def test_each_request_is_in_the_log_without_its_query(works: Site, told: list[str]) -> None:
-    lines = [orjson.loads(line) for line in works.stack.webs[0].log().splitlines() if line.startswith("{")]
+def test_each_request_is_in_the_log_without_its_query(deployment: Deployment, told: list[str]) -> None:
+    lines = [orjson.loads(line) for line in deployment.stack.webs[0].log().splitlines() if line.startswith("{")]
     requests = [line for line in lines if line["event"] == "http.request"]
     assert {"method", "path", "status", "ms", "request"} <= set(requests[-1])
     assert any(line["path"].endswith("/events") for line in requests)
     assert not any("?" in line["path"] for line in requests)
 
 
-def test_a_worker_writes_json_from_its_start(works: Site) -> None:
-    lines = [orjson.loads(line) for line in works.stack.workers[0].log().splitlines() if line.startswith("{")]
+def test_a_worker_writes_json_from_its_start(deployment: Deployment) -> None:
+    lines = [orjson.loads(line) for line in deployment.stack.workers[0].log().splitlines() if line.startswith("{")]
     assert [line["level"] for line in lines if line["event"] == "worker.started"] == ["info"]
 
 
-def _set_lock_timeout(works: Site, how: str) -> None:
+def _set_lock_timeout(deployment: Deployment, how: str) -> None:
     """Change what connections to this database have from now on."""
-    with works.database.write() as session:
+    with deployment.database.write() as session:
         session.execute(text(f"DO $$ BEGIN EXECUTE format('ALTER DATABASE %I {how}', current_database()); END $$"))
 
 
 @ON_POSTGRESQL
-def test_a_database_that_is_too_busy_is_told_of_without_what_was_to_be_stored(works: Site) -> None:
+def test_a_database_that_is_too_busy_is_told_of_without_what_was_to_be_stored(deployment: Deployment) -> None:
     # Given an API process that waits for a lock only briefly, and a lock that is not released
     secret = secrets.token_hex(16)
-    user = works.user()
-    _set_lock_timeout(works, "SET lock_timeout = 200")
+    user = deployment.user()
+    _set_lock_timeout(deployment, "SET lock_timeout = 200")
     try:
-        web = works.stack.start_web()
-        with works.database.write() as session:
+        web = deployment.stack.start_web()
+        with deployment.database.write() as session:
             session.execute(text("LOCK TABLE conversations"))
 
             # When somebody submits, then he is told to come again, and nobody is told what he said
-            url = f"{works.stack.urls[-1]}/jobs"
+            url = f"{deployment.stack.urls[-1]}/jobs"
             answer = httpx2.post(url, json={"message": secret, "system": secret}, headers=user.http.headers, timeout=30)
     finally:
-        _set_lock_timeout(works, "RESET lock_timeout")
+        _set_lock_timeout(deployment, "RESET lock_timeout")
     error = assert_refused(answer, 503, code="unavailable")
     assert int(answer.headers["retry-after"]) >= 1
     assert secret not in error["message"]
@@ -106,20 +106,20 @@ def _values(redis: Any) -> dict[bytes, bytes]:
     return {key: redis.dump(key) or b"" for key in redis.scan_iter()}
 
 
-def test_the_broker_holds_a_job_id_and_nothing_else(waiter: Client, idle: Site) -> None:
+def test_the_broker_holds_a_job_id_and_nothing_else(idle_client: Client, idle_deployment: Deployment) -> None:
     # Given a job that waits in the queue
     secret = secrets.token_hex(16)
-    job = _submit_secrets(waiter, secret)
+    job = _submit_secrets(idle_client, secret)
 
     # Then its message carries the job's id, and neither it nor any other key knows more
-    message = orjson.loads(idle.ring_for(job["id"]))
+    message = orjson.loads(idle_deployment.ring_for(job["id"]))
     arguments, keywords, _ = orjson.loads(base64.b64decode(message["body"]))
     assert (arguments, keywords) == ([job["id"]], {})
     headers = message["headers"]
     assert (headers["argsrepr"], headers["kwargsrepr"]) == (f"('{job['id']}',)", "{}")
-    assert waiter.token not in str(message)
+    assert idle_client.token not in str(message)
     for held in (message["body"], str(message), base64.b64decode(message["body"]).decode()):
         assert secret not in held
-    for key, value in _values(idle.redis.client).items():
+    for key, value in _values(idle_deployment.redis.client).items():
         assert secret.encode() not in key
         assert secret.encode() not in value

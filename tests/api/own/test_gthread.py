@@ -8,7 +8,7 @@ import pytest
 from dev.testing.client import Client, counted
 from dev.testing.stack import BIN, free_port, is_up, wait_until
 from tests.api.conftest import ON_SQLITE
-from tests.api.site import Site
+from tests.api.deployment import Deployment
 from tests.api.wire import HEARTBEAT, event, events, listening, told
 
 pytestmark = ON_SQLITE
@@ -17,11 +17,11 @@ THREADS = 8
 
 
 @pytest.fixture(scope="module")
-def threaded(works: Site) -> str:
+def threaded(deployment: Deployment) -> str:
     """The address of an API process on threads."""
     port = free_port()
     command = [str(BIN / "gunicorn"), "-c", "gunicorn.conf.py", "-k", "gthread", "--threads", str(THREADS), "api.app:create_app()"]
-    works.stack.start("web-gthread", command, PORT=str(port))
+    deployment.stack.start("web-gthread", command, PORT=str(port))
     wait_until(lambda: is_up(f"http://127.0.0.1:{port}/healthz"), "the API on threads")
     return f"http://127.0.0.1:{port}"
 

@@ -4,36 +4,36 @@ import httpx2
 import pytest
 
 from dev.testing.client import Client
-from tests.api.site import Site
+from tests.api.deployment import Deployment
 
 ALL_IS_WELL = {"database": "ok", "redis": "ok", "worker": "ok"}
 
 
-def test_a_process_that_answers_is_alive(anybody: httpx2.Client) -> None:
-    answer = anybody.get("/healthz")
+def test_a_process_that_answers_is_alive(anonymous: httpx2.Client) -> None:
+    answer = anonymous.get("/healthz")
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
 
 
-def test_a_site_with_a_worker_is_ready(anybody: httpx2.Client) -> None:
-    answer = anybody.get("/readyz")
+def test_a_site_with_a_worker_is_ready(anonymous: httpx2.Client) -> None:
+    answer = anonymous.get("/readyz")
     assert (answer.status_code, answer.json()) == (200, {"status": "ok", "checks": ALL_IS_WELL})
 
 
-def test_a_site_without_a_worker_says_so(idle: Site) -> None:
-    answer = httpx2.get(f"{idle.url}/readyz")
+def test_a_site_without_a_worker_says_so(idle_deployment: Deployment) -> None:
+    answer = httpx2.get(f"{idle_deployment.url}/readyz")
     assert answer.status_code == 503
     assert answer.json()["status"] == "unavailable"
     assert answer.json()["checks"] == {**ALL_IS_WELL, "worker": "No worker is alive."}
 
 
 @pytest.mark.parametrize("given", ["a", "req-1", "A.b:c_d-9", "x" * 128])
-def test_a_sane_request_id_comes_back(anybody: httpx2.Client, given: str) -> None:
-    assert anybody.get("/healthz", headers={"X-Request-Id": given}).headers["x-request-id"] == given
+def test_a_sane_request_id_comes_back(anonymous: httpx2.Client, given: str) -> None:
+    assert anonymous.get("/healthz", headers={"X-Request-Id": given}).headers["x-request-id"] == given
 
 
 @pytest.mark.parametrize("given", ["", "a b", "x" * 129, "a/b", "<script>", 'a"b', "é", "a\tb"])
-def test_another_request_id_is_replaced(anybody: httpx2.Client, given: str) -> None:
-    answer = anybody.get("/healthz", headers=[(b"X-Request-Id", given.encode())])
+def test_another_request_id_is_replaced(anonymous: httpx2.Client, given: str) -> None:
+    answer = anonymous.get("/healthz", headers=[(b"X-Request-Id", given.encode())])
     assert answer.headers["x-request-id"].startswith("req_")
 
 
@@ -42,7 +42,7 @@ def test_every_answer_has_a_request_id_of_its_own(client: Client) -> None:
     assert len({answer.headers["x-request-id"] for answer in answers}) == len(answers)
 
 
-def test_a_request_id_is_in_the_log(anybody: httpx2.Client, works: Site) -> None:
+def test_a_request_id_is_in_the_log(anonymous: httpx2.Client, deployment: Deployment) -> None:
     given = "a-request-to-be-found"
-    anybody.get("/healthz", headers={"X-Request-Id": given})
-    assert any(given in web.log() for web in works.stack.webs)
+    anonymous.get("/healthz", headers={"X-Request-Id": given})
+    assert any(given in web.log() for web in deployment.stack.webs)

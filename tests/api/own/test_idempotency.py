@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from dev.testing.client import Client
-from tests.api.site import Site
+from tests.api.deployment import Deployment
 from tests.api.wire import assert_refused
 
 RACERS = 12
@@ -23,18 +23,18 @@ def _jobs(client: Client) -> list[str]:
     return [job["id"] for job in client.http.get("/jobs").json()["data"]]
 
 
-def test_the_same_key_and_body_is_the_same_job(waiter: Client, idle: Site) -> None:
+def test_the_same_key_and_body_is_the_same_job(idle_client: Client, idle_deployment: Deployment) -> None:
     # Given a job under a key
     key = _key()
-    first = waiter.submit("Hello", headers=key, metadata={"a": "1", "b": "2"})
-    traces = idle.traces()
+    first = idle_client.submit("Hello", headers=key, metadata={"a": "1", "b": "2"})
+    traces = idle_deployment.traces()
 
     # When the same is asked again, then the answer is the same job with a ticket of its own
-    again = waiter.submit("Hello", headers=key, metadata={"b": "2", "a": "1"})
+    again = idle_client.submit("Hello", headers=key, metadata={"b": "2", "a": "1"})
     assert again.pop("stream_url") != first.pop("stream_url")
     assert again == first
-    assert idle.traces() == traces
-    assert _jobs(waiter) == [first["id"]]
+    assert idle_deployment.traces() == traces
+    assert _jobs(idle_client) == [first["id"]]
 
 
 def test_a_replay_tells_how_the_job_is_now(client: Client) -> None:
@@ -49,35 +49,35 @@ def test_a_replay_tells_how_the_job_is_now(client: Client) -> None:
 @pytest.mark.parametrize(
     "other", [{"message": "Goodbye"}, {"temperature": 1}, {"model": "demo?tokens=1"}, {"metadata": {"a": "1"}}]
 )
-def test_the_same_key_with_another_body_is_refused(waiter: Client, idle: Site, other: dict[str, Any]) -> None:
+def test_the_same_key_with_another_body_is_refused(idle_client: Client, idle_deployment: Deployment, other: dict[str, Any]) -> None:
     key = _key()
-    job = waiter.submit("Hello", headers=key)
-    traces = idle.traces()
-    answer = waiter.http.post("/jobs", json={"message": "Hello", **other}, headers=key)
+    job = idle_client.submit("Hello", headers=key)
+    traces = idle_deployment.traces()
+    answer = idle_client.http.post("/jobs", json={"message": "Hello", **other}, headers=key)
     assert_refused(answer, 409, param="Idempotency-Key", code="idempotency_key_reused")
     assert answer.headers["x-should-retry"] == "false"
-    assert idle.traces() == traces
-    assert _jobs(waiter) == [job["id"]]
+    assert idle_deployment.traces() == traces
+    assert _jobs(idle_client) == [job["id"]]
 
 
-def test_another_users_same_key_is_another_job(waiter: Client, idle: Site) -> None:
+def test_another_users_same_key_is_another_job(idle_client: Client, idle_deployment: Deployment) -> None:
     key = _key()
-    other = idle.user()
-    assert waiter.submit("Hello", headers=key)["id"] != other.submit("Hello", headers=key)["id"]
+    other = idle_deployment.user()
+    assert idle_client.submit("Hello", headers=key)["id"] != other.submit("Hello", headers=key)["id"]
 
 
-def test_a_refused_request_does_not_spend_its_key(waiter: Client) -> None:
+def test_a_refused_request_does_not_spend_its_key(idle_client: Client) -> None:
     key = _key()
-    unknown = waiter.http.post("/jobs", json={"message": "Hello", "conversation_id": "conv_1"}, headers=key)
+    unknown = idle_client.http.post("/jobs", json={"message": "Hello", "conversation_id": "conv_1"}, headers=key)
     assert_refused(unknown, 404)
-    waiter.submit("Hello", headers=key)
+    idle_client.submit("Hello", headers=key)
 
 
-def test_a_deleted_job_frees_its_key(waiter: Client) -> None:
+def test_a_deleted_job_frees_its_key(idle_client: Client) -> None:
     key = _key()
-    job = waiter.submit("Hello", headers=key)
-    assert waiter.http.delete(f"/jobs/{job['id']}").status_code == 204
-    assert waiter.submit("Hello", headers=key)["id"] != job["id"]
+    job = idle_client.submit("Hello", headers=key)
+    assert idle_client.http.delete(f"/jobs/{job['id']}").status_code == 204
+    assert idle_client.submit("Hello", headers=key)["id"] != job["id"]
 
 
 def _race(client: Client, bodies: list[dict[str, Any]]) -> list[httpx2.Response]:
@@ -95,18 +95,18 @@ def _race(client: Client, bodies: list[dict[str, Any]]) -> list[httpx2.Response]
         return list(threads.map(send, bodies))
 
 
-def test_a_race_for_one_key_gives_one_job(waiter: Client, idle: Site) -> None:
-    before = idle.traces()
-    answers = _race(waiter, [{"message": "Hello"}] * RACERS)
+def test_a_race_for_one_key_gives_one_job(idle_client: Client, idle_deployment: Deployment) -> None:
+    before = idle_deployment.traces()
+    answers = _race(idle_client, [{"message": "Hello"}] * RACERS)
     assert [answer.status_code for answer in answers] == [202] * RACERS
-    assert {answer.json()["id"] for answer in answers} == set(_jobs(waiter))
-    assert len(_jobs(waiter)) == 1
+    assert {answer.json()["id"] for answer in answers} == set(_jobs(idle_client))
+    assert len(_jobs(idle_client)) == 1
 
     # And one job's traces: a job, a conversation, a message, a key and one ring
-    assert [after - earlier for after, earlier in zip(idle.traces(), before, strict=True)] == [1, 1, 1, 1, 1]
+    assert [after - earlier for after, earlier in zip(idle_deployment.traces(), before, strict=True)] == [1, 1, 1, 1, 1]
 
 
-def test_a_race_of_different_bodies_for_one_key_has_one_winner(waiter: Client) -> None:
-    answers = _race(waiter, [{"message": f"Hello {number}"} for number in range(RACERS)])
+def test_a_race_of_different_bodies_for_one_key_has_one_winner(idle_client: Client) -> None:
+    answers = _race(idle_client, [{"message": f"Hello {number}"} for number in range(RACERS)])
     assert sorted(answer.status_code for answer in answers) == [202] + [409] * (RACERS - 1)
-    assert len(_jobs(waiter)) == 1
+    assert len(_jobs(idle_client)) == 1

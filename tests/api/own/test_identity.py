@@ -7,7 +7,7 @@ import httpx2
 import pytest
 
 from dev.testing.client import Client
-from tests.api.site import Site
+from tests.api.deployment import Deployment
 from tests.api.tokens import access_token, ticket
 from tests.api.wire import assert_refused, events
 
@@ -46,53 +46,53 @@ JOB_DOORS = [(method, path.replace(UNKNOWN, "%s")) for method, path in DOORS if 
 
 
 @pytest.fixture
-def stranger(works: Site) -> Client:
+def stranger(deployment: Deployment) -> Client:
     """Somebody else."""
-    return works.user()
+    return deployment.user()
 
 
 @pytest.mark.parametrize("header", BAD_HEADERS.values(), ids=BAD_HEADERS)
-def test_a_bad_token_opens_nothing(anybody: httpx2.Client, header: str | bytes | None) -> None:
+def test_a_bad_token_opens_nothing(anonymous: httpx2.Client, header: str | bytes | None) -> None:
     headers = {} if header is None else {"Authorization": header}
-    answer = anybody.get("/jobs", headers=headers)  # type: ignore[arg-type]  # bytes too
+    answer = anonymous.get("/jobs", headers=headers)  # type: ignore[arg-type]  # bytes too
     assert_refused(answer, 401, code="unauthorized")
     assert answer.headers["www-authenticate"] == "Bearer"
 
 
 @pytest.mark.parametrize(("method", "path"), DOORS)
-def test_every_door_wants_a_token(anybody: httpx2.Client, method: str, path: str) -> None:
-    assert_refused(anybody.request(method, path), 401)
-    assert_refused(anybody.request(method, path, headers={"Authorization": "Bearer nothing"}), 401)
+def test_every_door_wants_a_token(anonymous: httpx2.Client, method: str, path: str) -> None:
+    assert_refused(anonymous.request(method, path), 401)
+    assert_refused(anonymous.request(method, path, headers={"Authorization": "Bearer nothing"}), 401)
 
 
 def test_the_scheme_is_read_in_any_case(client: Client) -> None:
     assert client.http.get("/jobs", headers={"Authorization": f"bEARER  {client.token}"}).status_code == 200
 
 
-def test_the_token_of_an_account_that_is_gone_opens_nothing(anybody: httpx2.Client) -> None:
+def test_the_token_of_an_account_that_is_gone_opens_nothing(anonymous: httpx2.Client) -> None:
     headers = {"Authorization": f"Bearer {access_token('user_gone')}"}
-    assert_refused(anybody.post("/jobs", json={"message": "Hello"}, headers=headers), 401)
+    assert_refused(anonymous.post("/jobs", json={"message": "Hello"}, headers=headers), 401)
     for method, path in (("GET", "/jobs"), ("POST", "/auth/tokens"), ("POST", "/v1/conversations"), ("GET", "/chat/sessions")):
-        assert anybody.request(method, path, headers=headers, json={}).status_code == 401
+        assert anonymous.request(method, path, headers=headers, json={}).status_code == 401
 
 
-def test_a_ticket_reads_its_job_without_any_header(client: Client, anybody: httpx2.Client) -> None:
+def test_a_ticket_reads_its_job_without_any_header(client: Client, anonymous: httpx2.Client) -> None:
     job = client.submit(model="demo?tokens=1&first_ms=0")
     assert events(job["stream_url"])[-1]["type"] == "completed"
 
 
-def test_a_ticket_opens_nothing_but_its_jobs_events(client: Client, anybody: httpx2.Client) -> None:
+def test_a_ticket_opens_nothing_but_its_jobs_events(client: Client, anonymous: httpx2.Client) -> None:
     job = client.submit(model="demo?tokens=1&first_ms=0")
     query = job["stream_url"].partition("?")[2]
     for method, path in [("GET", "/jobs"), *((method, path % job["id"]) for method, path in JOB_DOORS)]:
         if not path.endswith("/events"):
-            assert_refused(anybody.request(method, f"{path}?{query}"), 401)
+            assert_refused(anonymous.request(method, f"{path}?{query}"), 401)
 
 
-def test_a_ticket_for_another_job_is_refused(client: Client, anybody: httpx2.Client) -> None:
+def test_a_ticket_for_another_job_is_refused(client: Client, anonymous: httpx2.Client) -> None:
     one, other = (client.submit(model="demo?tokens=1&first_ms=0") for _ in range(2))
     query = one["stream_url"].partition("?")[2]
-    assert_refused(anybody.get(f"/jobs/{other['id']}/events?{query}"), 401, param="ticket")
+    assert_refused(anonymous.get(f"/jobs/{other['id']}/events?{query}"), 401, param="ticket")
 
 
 def test_a_ticket_is_only_worth_its_makers_rights(client: Client, stranger: Client) -> None:
@@ -144,8 +144,8 @@ def test_an_id_that_cannot_be_is_unknown(client: Client, method: str, path: str,
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/nothing"), ("POST", "/jobs/x/y"), ("DELETE", "/auth/login/x")])
-def test_an_unknown_path_is_refused_in_our_envelope(anybody: httpx2.Client, method: str, path: str) -> None:
-    assert_refused(anybody.request(method, path), 404, code="not_found")
+def test_an_unknown_path_is_refused_in_our_envelope(anonymous: httpx2.Client, method: str, path: str) -> None:
+    assert_refused(anonymous.request(method, path), 404, code="not_found")
 
 
 @pytest.mark.parametrize(
@@ -157,8 +157,8 @@ def test_an_unknown_path_is_refused_in_our_envelope(anybody: httpx2.Client, meth
         ("TRACE", "/healthz", {"GET"}),
     ],
 )
-def test_a_wrong_method_is_refused_in_our_envelope(anybody: httpx2.Client, method: str, path: str, allowed: set[str]) -> None:
-    answer = anybody.request(method, path)
+def test_a_wrong_method_is_refused_in_our_envelope(anonymous: httpx2.Client, method: str, path: str, allowed: set[str]) -> None:
+    answer = anonymous.request(method, path)
     assert_refused(answer, 405)
     assert {name.strip() for name in answer.headers["allow"].split(",")} - {"HEAD", "OPTIONS"} == allowed
 

@@ -9,7 +9,7 @@ import pytest
 
 from dev.testing.client import PASSWORD, Client
 from tests.api.conftest import MOST, ON_SQLITE
-from tests.api.site import Site
+from tests.api.deployment import Deployment
 from tests.api.wire import assert_limited, assert_refused
 
 pytestmark = ON_SQLITE
@@ -19,10 +19,10 @@ QUICK = "demo?tokens=1&first_ms=0"
 
 
 @pytest.fixture
-def name(anybody: httpx2.Client) -> str:
+def name(anonymous: httpx2.Client) -> str:
     """A registered user's name."""
     name = f"user-{secrets.token_hex(8)}"
-    assert anybody.post("/auth/register", json={"username": name, "password": PASSWORD}).status_code == 201
+    assert anonymous.post("/auth/register", json={"username": name, "password": PASSWORD}).status_code == 201
     return name
 
 
@@ -37,49 +37,49 @@ def _login(url: str, name: str, password: str, address: str) -> httpx2.Response:
     )
 
 
-def test_a_name_that_failed_too_often_must_wait(strict: str, name: str) -> None:
+def test_a_name_that_failed_too_often_must_wait(strict_url: str, name: str) -> None:
     # Given failures for one name from everywhere
     for _ in range(MOST):
-        assert _login(strict, name, "wrong password", _somewhere()).status_code == 401
+        assert _login(strict_url, name, "wrong password", _somewhere()).status_code == 401
 
     # Then even the right password does not open, wherever it comes from
-    assert_limited(_login(strict, name, PASSWORD, _somewhere()))
+    assert_limited(_login(strict_url, name, PASSWORD, _somewhere()))
 
 
-def test_an_unknown_name_is_limited_like_a_known_one(strict: str) -> None:
+def test_an_unknown_name_is_limited_like_a_known_one(strict_url: str) -> None:
     nobody = f"user-{secrets.token_hex(8)}"
     for _ in range(MOST):
-        assert _login(strict, nobody, PASSWORD, _somewhere()).status_code == 401
-    assert_limited(_login(strict, nobody, PASSWORD, _somewhere()))
+        assert _login(strict_url, nobody, PASSWORD, _somewhere()).status_code == 401
+    assert_limited(_login(strict_url, nobody, PASSWORD, _somewhere()))
 
 
-def test_an_address_that_failed_too_often_must_wait(strict: str, name: str) -> None:
+def test_an_address_that_failed_too_often_must_wait(strict_url: str, name: str) -> None:
     # Given failures for all kinds of names from one address
     address = _somewhere()
     for _ in range(MOST):
-        assert _login(strict, secrets.token_hex(8), "wrong password", address).status_code == 401
+        assert _login(strict_url, secrets.token_hex(8), "wrong password", address).status_code == 401
 
     # Then nobody can log in from there, but from elsewhere
-    assert_limited(_login(strict, name, PASSWORD, address))
-    assert _login(strict, name, PASSWORD, _somewhere()).status_code == 201
+    assert_limited(_login(strict_url, name, PASSWORD, address))
+    assert _login(strict_url, name, PASSWORD, _somewhere()).status_code == 201
 
 
-def test_guesses_at_the_same_moment_are_all_counted(strict: str, name: str) -> None:
+def test_guesses_at_the_same_moment_are_all_counted(strict_url: str, name: str) -> None:
     address = _somewhere()
     with ThreadPoolExecutor(GUESSERS) as threads:
-        guesses = list(threads.map(lambda number: _login(strict, name, f"guess {number}", address), range(GUESSERS)))
+        guesses = list(threads.map(lambda number: _login(strict_url, name, f"guess {number}", address), range(GUESSERS)))
     assert sorted(guess.status_code for guess in guesses) == [401] * MOST + [429] * (GUESSERS - MOST)
 
 
-def test_logins_that_succeed_are_not_counted(strict: str, name: str) -> None:
+def test_logins_that_succeed_are_not_counted(strict_url: str, name: str) -> None:
     address = _somewhere()
-    assert [_login(strict, name, PASSWORD, address).status_code for _ in range(MOST + 1)] == [201] * (MOST + 1)
+    assert [_login(strict_url, name, PASSWORD, address).status_code for _ in range(MOST + 1)] == [201] * (MOST + 1)
 
 
 @pytest.fixture
-def eager(strict: str, client: Client) -> httpx2.Client:
+def eager(strict_url: str, client: Client) -> httpx2.Client:
     """A user who submits where little is allowed."""
-    client.http.base_url = httpx2.URL(strict)
+    client.http.base_url = httpx2.URL(strict_url)
     return client.http
 
 
@@ -87,7 +87,7 @@ def _submit(http: httpx2.Client, **headers: Any) -> httpx2.Response:
     return http.post("/jobs", json={"message": "Hello", "model": QUICK}, headers=headers)
 
 
-def test_who_submits_too_fast_must_wait(eager: httpx2.Client, works: Site) -> None:
+def test_who_submits_too_fast_must_wait(eager: httpx2.Client, deployment: Deployment) -> None:
     answers = [_submit(eager) for _ in range(MOST)]
     assert [answer.status_code for answer in answers] == [202] * MOST
     assert [answer.headers["ratelimit-remaining"] for answer in answers] == ["2", "1", "0"]
@@ -101,7 +101,7 @@ def test_who_submits_too_fast_must_wait(eager: httpx2.Client, works: Site) -> No
     assert len(eager.get("/jobs").json()["data"]) == MOST
 
     # And another user is not held up
-    assert works.user().submit(model=QUICK)
+    assert deployment.user().submit(model=QUICK)
 
 
 def test_a_replay_is_not_limited(eager: httpx2.Client) -> None:

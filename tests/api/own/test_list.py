@@ -5,20 +5,20 @@ from typing import Any
 import pytest
 
 from dev.testing.client import Client
-from tests.api.site import Site
+from tests.api.deployment import Deployment
 from tests.api.wire import assert_refused
 
 JOBS = 7
 
 
 @pytest.fixture(scope="module")
-def owner(idle: Site) -> Client:
+def owner(idle_deployment: Deployment) -> Client:
     """Somebody who has some jobs."""
-    return idle.user()
+    return idle_deployment.user()
 
 
 @pytest.fixture(scope="module")
-def jobs(owner: Client) -> list[str]:
+def job_ids(owner: Client) -> list[str]:
     """His jobs, newest first; every third is cancelled."""
     submitted = [owner.submit(f"Job {number}")["id"] for number in range(JOBS)]
     for job_id in submitted[::3]:
@@ -41,54 +41,54 @@ def _ids(page: dict[str, Any]) -> list[str]:
     return [job["id"] for job in page["data"]]
 
 
-def test_the_newest_comes_first(owner: Client, jobs: list[str]) -> None:
+def test_the_newest_comes_first(owner: Client, job_ids: list[str]) -> None:
     page = _page(owner)
-    assert _ids(page) == jobs
+    assert _ids(page) == job_ids
     assert page["has_more"] is False
 
 
-def test_a_listed_job_looks_as_it_does_alone(owner: Client, jobs: list[str]) -> None:
+def test_a_listed_job_looks_as_it_does_alone(owner: Client, job_ids: list[str]) -> None:
     for job in _page(owner)["data"]:
         assert job == owner.job(job["id"])
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, JOBS])
-def test_pages_follow_one_another(owner: Client, jobs: list[str], limit: int) -> None:
+def test_pages_follow_one_another(owner: Client, job_ids: list[str], limit: int) -> None:
     page = _page(owner, limit=limit)
     seen = _ids(page)
     while page["has_more"] and len(seen) < JOBS:
         assert len(page["data"]) == limit
         page = _page(owner, limit=limit, after=page["last_id"])
         seen += _ids(page)
-    assert seen == jobs
+    assert seen == job_ids
     assert page["has_more"] is False
 
 
-def test_a_new_job_does_not_shift_the_next_page(idle: Site) -> None:
-    client = idle.user()
+def test_a_new_job_does_not_shift_the_next_page(idle_deployment: Deployment) -> None:
+    client = idle_deployment.user()
     before = [client.submit()["id"] for _ in range(4)][::-1]
     page = _page(client, limit=2)
     client.submit()
     assert _ids(page) + _ids(_page(client, limit=2, after=page["last_id"])) == before
 
 
-def test_behind_the_last_there_is_nothing(owner: Client, jobs: list[str]) -> None:
-    page = _page(owner, after=jobs[-1])
+def test_behind_the_last_there_is_nothing(owner: Client, job_ids: list[str]) -> None:
+    page = _page(owner, after=job_ids[-1])
     assert (page["data"], page["has_more"]) == ([], False)
 
 
-def test_a_status_can_be_asked_for(owner: Client, jobs: list[str]) -> None:
-    cancelled = jobs[::-1][::3][::-1]
+def test_a_status_can_be_asked_for(owner: Client, job_ids: list[str]) -> None:
+    cancelled = job_ids[::-1][::3][::-1]
     assert _ids(_page(owner, status="cancelled")) == cancelled
-    assert _ids(_page(owner, status="queued")) == [job_id for job_id in jobs if job_id not in cancelled]
+    assert _ids(_page(owner, status="queued")) == [job_id for job_id in job_ids if job_id not in cancelled]
     assert _ids(_page(owner, status="completed")) == []
     assert _ids(_page(owner, status="cancelled", limit=1, after=cancelled[0])) == cancelled[1:2]
 
 
-def test_others_jobs_are_not_there(waiter: Client, jobs: list[str]) -> None:
-    assert _ids(_page(waiter)) == []
-    own = waiter.submit()["id"]
-    assert _ids(_page(waiter)) == [own]
+def test_others_jobs_are_not_there(idle_client: Client, job_ids: list[str]) -> None:
+    assert _ids(_page(idle_client)) == []
+    own = idle_client.submit()["id"]
+    assert _ids(_page(idle_client)) == [own]
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,9 @@ def test_a_bad_question_is_refused(owner: Client, param: str, value: str) -> Non
     assert_refused(owner.http.get("/jobs", params={param: value}), 400, param=param)
 
 
-def test_a_page_behind_no_job_of_yours_is_unknown(waiter: Client, jobs: list[str]) -> None:
-    refusals = [assert_refused(waiter.http.get("/jobs", params={"after": job_id}), 404) for job_id in (jobs[0], "job_" + "0" * 32)]
+def test_a_page_behind_no_job_of_yours_is_unknown(idle_client: Client, job_ids: list[str]) -> None:
+    refusals = [
+        assert_refused(idle_client.http.get("/jobs", params={"after": job_id}), 404) for job_id in (job_ids[0], "job_" + "0" * 32)
+    ]
     assert refusals[0] == refusals[1]
     assert refusals[0]["param"] == "after"

@@ -7,7 +7,7 @@ import pytest
 
 from dev.testing.client import Client
 from tests.api.conftest import ON_SQLITE
-from tests.api.site import Site, site
+from tests.api.deployment import Deployment, deployed
 from tests.api.wire import events
 
 QUICK = "demo?tokens=1&first_ms=0"
@@ -68,14 +68,14 @@ def test_an_answer_that_breaks_off_may_fail_instead_of_starting_anew(client: Cli
 
 
 @pytest.fixture(scope="module")
-def locked_out(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A site whose key the provider does not know."""
+def locked_out(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """A deployment whose key the provider does not know."""
     folder = tmp_path_factory.mktemp("locked-out")
-    with site(folder, f"sqlite:///{folder / 'chatrelay.db'}", {"OPENAI_API_KEY": "sk-bad"}) as started:
+    with deployed(folder, f"sqlite:///{folder / 'chatrelay.db'}", {"OPENAI_API_KEY": "sk-bad"}) as started:
         yield started
 
 
-def test_a_wrong_key_fails_each_job_and_no_worker(locked_out: Site) -> None:
+def test_a_wrong_key_fails_each_job_and_no_worker(locked_out: Deployment) -> None:
     user = locked_out.user()
     told: list[dict[str, Any]] = [events(user.submit(model=QUICK)["stream_url"])[-1] for _ in range(3)]
     refused = {"code": "invalid_api_key", "message": "Incorrect API key provided.", "provider_status": 401}
@@ -85,7 +85,7 @@ def test_a_wrong_key_fails_each_job_and_no_worker(locked_out: Site) -> None:
     assert user.http.get("/readyz").status_code == 200
 
 
-def test_a_key_is_never_shown(locked_out: Site) -> None:
+def test_a_key_is_never_shown(locked_out: Deployment) -> None:
     user = locked_out.user()
     job = user.submit(model=QUICK)
     shown = [user.http.get(path).text for path in (f"/jobs/{job['id']}?", f"/jobs/{job['id']}/events", "/jobs")]

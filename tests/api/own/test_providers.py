@@ -12,7 +12,7 @@ from dev.testing.client import Client
 from dev.testing.stack import SECRET_KEY
 from shared.models import Message, User
 from shared.vault import Vault
-from tests.api.site import Site, site
+from tests.api.deployment import Deployment, deployed
 
 QUICK = "demo?tokens=2&first_ms=0"
 FLAGGED = "please flagme"
@@ -20,20 +20,20 @@ PICTURE = {"type": "image_url", "image_url": {"url": "https://chat.example/photo
 
 
 @pytest.fixture(scope="module")
-def careful(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A site that judges every message before it is answered."""
+def careful(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """A deployment that judges every message before it is answered."""
     folder = tmp_path_factory.mktemp("careful")
     settings = {"MODERATE": "on", "MAX_TRIES": "2", "VISION_MODELS": "demo,demo[?]tokens*"}
-    with site(folder, f"sqlite:///{folder / 'chatrelay.db'}", settings) as started:
+    with deployed(folder, f"sqlite:///{folder / 'chatrelay.db'}", settings) as started:
         yield started
 
 
 @pytest.fixture
-def user(careful: Site) -> Client:
+def user(careful: Deployment) -> Client:
     return careful.user()
 
 
-def asked(careful: Site) -> int:
+def asked(careful: Deployment) -> int:
     return int(str(careful.stack.stats()["requests"]))
 
 
@@ -46,12 +46,12 @@ def owner(user: Client) -> str:
     return claims["sub"]
 
 
-def give_key(careful: Site, user: Client, sealed: str) -> None:
+def give_key(careful: Deployment, user: Client, sealed: str) -> None:
     with careful.database.write() as session:
         session.execute(update(User).where(User.id == owner(user)).values(provider_key=sealed))
 
 
-def test_what_is_flagged_is_refused_before_it_is_asked(careful: Site, user: Client) -> None:
+def test_what_is_flagged_is_refused_before_it_is_asked(careful: Deployment, user: Client) -> None:
     before = asked(careful)
     refused = done(user, FLAGGED)
     assert (refused["status"], refused["error"]["code"], refused["attempt"]) == ("failed", "content_flagged", 1)
@@ -108,7 +108,7 @@ def test_all_that_a_user_says_in_a_whole_context_is_judged(user: Client, at: int
     assert user.finished(user.http.post("/jobs", json={"messages": messages, "model": QUICK}).json()["id"])["status"] == "completed"
 
 
-def test_a_users_own_key_is_what_the_provider_gets(careful: Site, user: Client) -> None:
+def test_a_users_own_key_is_what_the_provider_gets(careful: Deployment, user: Client) -> None:
     give_key(careful, user, Vault(SECRET_KEY).seal(BAD_API_KEY))
     refused = done(user)
     assert (refused["status"], refused["error"]["provider_status"]) == ("failed", 401)
@@ -116,19 +116,19 @@ def test_a_users_own_key_is_what_the_provider_gets(careful: Site, user: Client) 
     assert done(user)["status"] == "completed"
 
 
-def test_a_key_that_cannot_be_read_fails_the_job_at_once(careful: Site, user: Client) -> None:
+def test_a_key_that_cannot_be_read_fails_the_job_at_once(careful: Deployment, user: Client) -> None:
     give_key(careful, user, "sealed by nobody")
     refused = done(user)
     assert (refused["status"], refused["error"]["code"], refused["attempt"]) == ("failed", "provider_key_unreadable", 1)
 
 
-def test_no_log_tells_a_key_or_what_was_asked(careful: Site, user: Client) -> None:
+def test_no_log_tells_a_key_or_what_was_asked(careful: Deployment, user: Client) -> None:
     give_key(careful, user, Vault(SECRET_KEY).seal("sk-secretive"))
     done(user, "a secretive question")
     assert not any("secretive" in process.log() for process in [*careful.stack.workers, *careful.stack.webs])
 
 
-def test_an_image_turn_does_not_break_later_turns_of_a_blind_model(careful: Site, user: Client) -> None:
+def test_an_image_turn_does_not_break_later_turns_of_a_blind_model(careful: Deployment, user: Client) -> None:
     # Given a conversation that begins with an image, and a model that refuses images
     conversation = user.submit("Look", model=QUICK)["conversation_id"]
     done(user, "Nice?", conversation_id=conversation)
@@ -147,7 +147,7 @@ def test_an_image_turn_does_not_break_later_turns_of_a_blind_model(careful: Site
     assert "Look\\n[image]" in told["text"]
 
 
-def test_a_user_is_asked_for_by_his_own_model(careful: Site, user: Client) -> None:
+def test_a_user_is_asked_for_by_his_own_model(careful: Deployment, user: Client) -> None:
     with careful.database.write() as session:
         session.execute(update(User).where(User.id == owner(user)).values(model="demo?tokens=3&first_ms=0"))
     job = user.finished(user.submit()["id"])

@@ -11,7 +11,7 @@ import pytest
 
 from dev.testing.client import Client, counted
 from dev.testing.stack import SHORT_LEASES, wait_until
-from tests.api.site import Site, site
+from tests.api.deployment import Deployment, deployed
 from tests.api.wire import HEARTBEAT, listening, told
 
 SOON_SECONDS = 5.0
@@ -21,15 +21,15 @@ FROZEN = pytest.param("frozen", marks=[pytest.mark.long])
 
 
 @pytest.fixture(scope="module")
-def fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A site whose Redis may be hurt."""
+def fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """A deployment whose Redis may be hurt."""
     folder = tmp_path_factory.mktemp("fragile")
-    with site(folder, f"sqlite:///{folder / 'chatrelay.db'}", SHORT_LEASES) as started:
+    with deployed(folder, f"sqlite:///{folder / 'chatrelay.db'}", SHORT_LEASES) as started:
         yield started
 
 
 @pytest.fixture(scope="module")
-def user(fragile: Site) -> Client:
+def user(fragile: Deployment) -> Client:
     """A user there."""
     return fragile.user()
 
@@ -41,7 +41,7 @@ def over(user: Client) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module", params=["dead", FROZEN])
-def how(request: pytest.FixtureRequest, fragile: Site, user: Client, over: dict[str, Any]) -> str:
+def how(request: pytest.FixtureRequest, fragile: Deployment, user: Client, over: dict[str, Any]) -> str:
     """How Redis is away: its server is dead, or takes connections and never answers."""
     _bring_back(fragile, user)
     kind: str = request.param
@@ -49,37 +49,37 @@ def how(request: pytest.FixtureRequest, fragile: Site, user: Client, over: dict[
 
 
 @pytest.fixture
-def away(fragile: Site, how: str) -> Site:
-    """That site without Redis, whether a test before has brought it back or not."""
+def away(fragile: Deployment, how: str) -> Deployment:
+    """That deployment without Redis, whether a test before has brought it back or not."""
     _take_away(fragile, how)
     return fragile
 
 
 @pytest.fixture
-def well(fragile: Site, user: Client) -> Site:
-    """That site with Redis, whatever was before."""
+def well(fragile: Deployment, user: Client) -> Deployment:
+    """That deployment with Redis, whatever was before."""
     _bring_back(fragile, user)
     return fragile
 
 
-def _take_away(fragile: Site, how: str) -> None:
+def _take_away(fragile: Deployment, how: str) -> None:
     if how == "dead":
         fragile.redis.process.kill()
     else:
         fragile.redis.process.signal(signal.SIGSTOP)
 
 
-def _bring_back(fragile: Site, user: Client | None = None) -> None:
-    """Bring Redis back; with a user, wait until the site is ready again."""
+def _bring_back(fragile: Deployment, user: Client | None = None) -> None:
+    """Bring Redis back; with a user, wait until the deployment is ready again."""
     if fragile.redis.process.is_running():
         fragile.redis.process.signal(signal.SIGCONT)
     else:
         fragile.redis.start()
     if user:
-        wait_until(lambda: user.http.get("/readyz").status_code == 200, "the site to be ready again")
+        wait_until(lambda: user.http.get("/readyz").status_code == 200, "the deployment to be ready again")
 
 
-def test_the_site_is_not_ready_and_says_why(user: Client, away: Site) -> None:
+def test_the_site_is_not_ready_and_says_why(user: Client, away: Deployment) -> None:
     began = time.monotonic()
     answer = user.http.get("/readyz")
     assert time.monotonic() - began < SOON_SECONDS
@@ -90,7 +90,7 @@ def test_the_site_is_not_ready_and_says_why(user: Client, away: Site) -> None:
     assert user.http.get("/healthz").status_code == 200
 
 
-def test_a_job_is_accepted_and_runs_when_redis_is_back(user: Client, away: Site) -> None:
+def test_a_job_is_accepted_and_runs_when_redis_is_back(user: Client, away: Deployment) -> None:
     # Given a job that was accepted soon, although nobody could be rung for
     key = {"Idempotency-Key": secrets.token_hex(8)}
     began = time.monotonic()
@@ -111,7 +111,7 @@ def test_a_job_is_accepted_and_runs_when_redis_is_back(user: Client, away: Site)
     assert user.finished(job["id"])["text"] == counted(3)
 
 
-def test_what_is_over_can_be_read(user: Client, over: dict[str, Any], away: Site) -> None:
+def test_what_is_over_can_be_read(user: Client, over: dict[str, Any], away: Deployment) -> None:
     assert user.job(over["id"]) == over
     assert over["id"] in [job["id"] for job in user.http.get("/jobs").json()["data"]]
     lines = [line for line in user.http.get(f"/jobs/{over['id']}/events").text.splitlines() if line.startswith("event: ")]
@@ -119,7 +119,7 @@ def test_what_is_over_can_be_read(user: Client, over: dict[str, Any], away: Site
     assert user.http.post(f"/jobs/{over['id']}/cancel").json() == over
 
 
-def test_a_queued_job_is_cancelled_and_deleted(user: Client, away: Site) -> None:
+def test_a_queued_job_is_cancelled_and_deleted(user: Client, away: Deployment) -> None:
     job = user.submit(model=QUICK)
     began = time.monotonic()
     now = user.http.post(f"/jobs/{job['id']}/cancel")
@@ -130,13 +130,13 @@ def test_a_queued_job_is_cancelled_and_deleted(user: Client, away: Site) -> None
     assert user.http.get(f"/jobs/{job['id']}").status_code == 404
 
 
-def test_logins_are_still_counted_and_let_through(user: Client, away: Site) -> None:
+def test_logins_are_still_counted_and_let_through(user: Client, away: Deployment) -> None:
     began = time.monotonic()
     assert user.http.post("/auth/login", json={"username": "nobody", "password": "nothing"}).status_code == 401
     assert time.monotonic() - began < SOON_SECONDS
 
 
-def test_a_stream_survives_that_redis_dies_and_comes_back_empty(user: Client, well: Site) -> None:
+def test_a_stream_survives_that_redis_dies_and_comes_back_empty(user: Client, well: Deployment) -> None:
     # Given a reader in the middle of a job
     job = user.submit(model="demo?tokens=60&first_ms=0&gap_ms=40")
     with listening(job["stream_url"]) as blocks:

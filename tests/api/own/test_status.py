@@ -9,7 +9,7 @@ import pytest
 
 from dev.testing.client import Client, counted
 from dev.testing.stack import wait_until
-from tests.api.site import Site
+from tests.api.deployment import Deployment
 
 FIELDS = [
     "id",
@@ -69,8 +69,8 @@ def test_the_times_and_the_timings_agree(client: Client) -> None:
     assert _milliseconds(job, "started_at", "finished_at") >= 100 + 9 * 20 - ROUNDING_MS
 
 
-def test_a_queued_job_tells_what_there_is(waiter: Client) -> None:
-    job = waiter.job(waiter.submit(metadata={"a": "b"})["id"])
+def test_a_queued_job_tells_what_there_is(idle_client: Client) -> None:
+    job = idle_client.job(idle_client.submit(metadata={"a": "b"})["id"])
     assert list(job) == FIELDS
     assert (job["status"], job["attempt"], job["text"], job["metadata"]) == ("queued", 0, "", {"a": "b"})
     nothing = ("started_at", "first_token_at", "finished_at", "message", "finish_reason", "usage", "error")
@@ -105,20 +105,20 @@ def test_waiting_ends_when_the_status_changes(client: Client) -> None:
     assert answer.headers["preference-applied"] == "wait=20"
 
 
-def test_waiting_ends_with_its_time(waiter: Client) -> None:
-    job_id = waiter.submit()["id"]
+def test_waiting_ends_with_its_time(idle_client: Client) -> None:
+    job_id = idle_client.submit()["id"]
     began = time.monotonic()
-    assert waiter.job(job_id, wait=1)["status"] == "queued"
+    assert idle_client.job(job_id, wait=1)["status"] == "queued"
     assert 1 <= time.monotonic() - began < 10
 
 
-def test_waiting_for_a_queued_job_ends_when_it_is_cancelled(waiter: Client, idle: Site) -> None:
-    job_id = waiter.submit()["id"]
-    other = Client(idle.url, waiter.token)
+def test_waiting_for_a_queued_job_ends_when_it_is_cancelled(idle_client: Client, idle_deployment: Deployment) -> None:
+    job_id = idle_client.submit()["id"]
+    other = Client(idle_deployment.url, idle_client.token)
     cancel = threading.Timer(0.5, lambda: other.http.post(f"/jobs/{job_id}/cancel"))
     cancel.start()
     began = time.monotonic()
-    assert waiter.job(job_id, wait=20)["status"] == "cancelled"
+    assert idle_client.job(job_id, wait=20)["status"] == "cancelled"
     assert 0.4 < time.monotonic() - began < 10
     cancel.join()
     other.close()
@@ -137,10 +137,10 @@ def test_waiting_for_a_job_that_is_over_takes_no_time(client: Client, prefer: st
 
 
 @pytest.mark.parametrize("prefer", ["", "wait", "wait=", "wait=-1", "wait=soon", "return=minimal", "await=30"])
-def test_another_preference_is_passed_over(waiter: Client, prefer: str) -> None:
-    job_id = waiter.submit()["id"]
+def test_another_preference_is_passed_over(idle_client: Client, prefer: str) -> None:
+    job_id = idle_client.submit()["id"]
     began = time.monotonic()
-    answer = waiter.http.get(f"/jobs/{job_id}", headers={"Prefer": prefer})
+    answer = idle_client.http.get(f"/jobs/{job_id}", headers={"Prefer": prefer})
     assert time.monotonic() - began < 4
     assert answer.status_code == 200
     assert "preference-applied" not in answer.headers

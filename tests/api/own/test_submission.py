@@ -10,7 +10,7 @@ import pytest
 from dev.testing.client import Client, counted
 from shared.models import Job
 from tests.api.conftest import MOST_CHARS
-from tests.api.site import Site
+from tests.api.deployment import Deployment
 from tests.api.wire import assert_refused, events
 
 QUICK = "first_ms=0&gap_ms=0"
@@ -69,10 +69,10 @@ def test_an_accepted_job_says_where_to_watch_it(client: Client) -> None:
     assert [event["type"] for event in told] == ["started", "delta", "delta", "delta", "completed"]
 
 
-def test_behind_a_proxy_the_addresses_are_those_that_its_clients_know(client: Client, strict: str) -> None:
+def test_behind_a_proxy_the_addresses_are_those_that_its_clients_know(client: Client, strict_url: str) -> None:
     told = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "chat.example", "X-Forwarded-Prefix": "/relay"}
     headers = {"Authorization": f"Bearer {client.token}", **told}
-    job = httpx2.post(f"{strict}/jobs", json={"message": "Hello", "model": PROSE}, headers=headers).json()
+    job = httpx2.post(f"{strict_url}/jobs", json={"message": "Hello", "model": PROSE}, headers=headers).json()
     assert job["status_url"] == f"https://chat.example/relay/jobs/{job['id']}"
     assert job["stream_url"].startswith(f"https://chat.example/relay/jobs/{job['id']}/events?ticket=")
 
@@ -148,9 +148,9 @@ def test_a_conversation_goes_on(client: Client) -> None:
     assert _shown(client, **turn, system="Be long.")[0] == {"role": "system", "content": "Be long."}
 
 
-def test_a_foreign_conversation_is_as_unknown_as_one_that_never_was(client: Client, works: Site) -> None:
+def test_a_foreign_conversation_is_as_unknown_as_one_that_never_was(client: Client, deployment: Deployment) -> None:
     theirs = client.submit(model=PROSE)["conversation_id"]
-    stranger = works.user()
+    stranger = deployment.user()
     refusals = [
         assert_refused(stranger.http.post("/jobs", json={"message": "Hello", "conversation_id": conversation}), 404)
         for conversation in (theirs, "conv_" + "0" * 32)
@@ -193,10 +193,10 @@ def test_an_answer_comes_in_the_format_asked_for(client: Client) -> None:
     assert list(orjson.loads(job["text"])) == ["city"]
 
 
-def test_every_parameter_goes_along_as_it_came(client: Client, works: Site) -> None:
+def test_every_parameter_goes_along_as_it_came(client: Client, deployment: Deployment) -> None:
     job = client.finished(client.submit(model=PROSE, **ALL_PARAMETERS)["id"])
     assert (job["status"], job["error"]) == ("completed", None)
-    with works.database.read() as session:
+    with deployment.database.read() as session:
         kept = session.get_one(Job, job["id"])
     assert kept.request["parameters"] == ALL_PARAMETERS
 

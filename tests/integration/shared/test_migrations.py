@@ -11,7 +11,7 @@ from dev.paths import ROOT
 from shared.config import settings
 from shared.database import Database
 from shared.models import Base
-from tests.conftest import migrate
+from tests.databases import migrate
 
 
 @pytest.fixture

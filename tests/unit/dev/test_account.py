@@ -13,7 +13,7 @@ import pytest
 from dev import account
 
 
-class Api(ThreadingHTTPServer):
+class FakeApi(ThreadingHTTPServer):
     """As much of the API as a login needs."""
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class Api(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     """Answers for the Api it belongs to."""
 
-    server: Api
+    server: FakeApi
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
@@ -57,8 +57,8 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def api() -> Iterator[Api]:
-    with Api() as server:
+def fake_api() -> Iterator[FakeApi]:
+    with FakeApi() as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield server
@@ -66,35 +66,35 @@ def api() -> Iterator[Api]:
         thread.join()
 
 
-def test_the_first_run_registers_and_the_next_logs_in(api: Api, tmp_path: Path) -> None:
-    first = account.token(api.port, tmp_path)
-    second = account.token(api.port, tmp_path)
+def test_the_first_run_registers_and_the_next_logs_in(fake_api: FakeApi, tmp_path: Path) -> None:
+    first = account.token(fake_api.port, tmp_path)
+    second = account.token(fake_api.port, tmp_path)
 
-    assert first == second == f"for {next(iter(api.passwords))}"
+    assert first == second == f"for {next(iter(fake_api.passwords))}"
     assert first.startswith("for dev-")
-    assert api.calls == ["/auth/register", "/auth/login", "/auth/login"]
+    assert fake_api.calls == ["/auth/register", "/auth/login", "/auth/login"]
     assert stat.S_IMODE((tmp_path / "dev_account").stat().st_mode) == 0o600
 
 
-def test_an_account_that_the_database_forgot_is_registered_again(api: Api, tmp_path: Path) -> None:
-    first = account.token(api.port, tmp_path)
-    api.passwords.clear()
+def test_an_account_that_the_database_forgot_is_registered_again(fake_api: FakeApi, tmp_path: Path) -> None:
+    first = account.token(fake_api.port, tmp_path)
+    fake_api.passwords.clear()
 
-    assert account.token(api.port, tmp_path) == first
+    assert account.token(fake_api.port, tmp_path) == first
 
 
-def test_a_refusal_is_named(api: Api, tmp_path: Path) -> None:
-    api.status_of_register = 500
+def test_a_refusal_is_named(fake_api: FakeApi, tmp_path: Path) -> None:
+    fake_api.status_of_register = 500
 
     with pytest.raises(account.NoToken, match=r"^POST /auth/register answered 500$"):
-        account.token(api.port, tmp_path)
+        account.token(fake_api.port, tmp_path)
 
 
-def test_what_keeps_the_api_from_being_ready_is_named(api: Api) -> None:
-    assert account.what_is_missing(api.port) is None
+def test_what_keeps_the_api_from_being_ready_is_named(fake_api: FakeApi) -> None:
+    assert account.what_is_missing(fake_api.port) is None
 
-    api.ready = {"database": "ok", "redis": "connection refused", "worker": "none seen"}
-    assert account.what_is_missing(api.port) == "redis: connection refused, worker: none seen"
+    fake_api.ready = {"database": "ok", "redis": "connection refused", "worker": "none seen"}
+    assert account.what_is_missing(fake_api.port) == "redis: connection refused, worker: none seen"
 
-    api.ready = None
-    assert account.what_is_missing(api.port) == "it does not answer /readyz"
+    fake_api.ready = None
+    assert account.what_is_missing(fake_api.port) == "it does not answer /readyz"

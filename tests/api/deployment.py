@@ -1,4 +1,4 @@
-"""Where a test of the wire happens: API processes and workers on one Redis and one database of their own."""
+"""A deployment to test: API processes and workers on one Redis and one database of their own."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ STORED = (Job, Conversation, Message, IdempotencyKey)
 
 
 @dataclass(frozen=True)
-class Site:
+class Deployment:
     """A stack, with the Redis and the database that it is on."""
 
     stack: Stack
@@ -34,7 +34,7 @@ class Site:
         return self.stack.url
 
     def user(self) -> Client:
-        """Make somebody new, and log him in; by hand, since a password's hash takes a tenth of a second."""
+        """Add a user and log in. The row is written here, since hashing a password takes a tenth of a second."""
         user_id = new_id("user")
         with self.database.write() as session:
             session.add(User(id=user_id, username=user_id, password_hash=""))
@@ -47,8 +47,8 @@ class Site:
             return [session.scalar(select(func.count()).select_from(table)) or 0 for table in STORED]
 
     def ring_for(self, job_id: str) -> bytes:
-        """Wait for the message that rings for a job, where nobody answers it; it comes after the submission's answer."""
-        wait_until(lambda: self._rings_for(job_id), "the ring for a job")
+        """Return a job's doorbell where no worker takes it; waits, since it is sent after the submission is answered."""
+        wait_until(lambda: self._rings_for(job_id), "the doorbell of a job")
         return self._rings_for(job_id)[0]
 
     def _rings_for(self, job_id: str) -> list[bytes]:
@@ -56,7 +56,7 @@ class Site:
         return [message for message in queued if job_id.encode() in message]
 
     def traces(self) -> list[int]:
-        """Count rows and rings. A job of nobody's, that is not counted, drives the rings before it into the queue."""
+        """Count rows and doorbells. Another job, which is not counted, makes sure that all earlier doorbells are in the queue."""
         last = self.user()
         job_id = last.submit()["id"]
         self.ring_for(job_id)
@@ -68,14 +68,14 @@ class Site:
 
 
 @contextmanager
-def site(folder: Path, database_url: str, settings: Mapping[str, str], *, workers: int = 1) -> Iterator[Site]:
-    """Start one, and end it all."""
+def deployed(folder: Path, database_url: str, settings: Mapping[str, str], *, workers: int = 1) -> Iterator[Deployment]:
+    """Start a deployment, and end all of it."""
     redis = Redis(folder)
     database = Database(database_url)
     users: list[Client] = []
     try:
         with running(Stack(folder, redis.url, database_url, **settings), workers=workers) as stack:
-            yield Site(stack, redis, database, users)
+            yield Deployment(stack, redis, database, users)
     finally:
         for user in users:
             user.close()
