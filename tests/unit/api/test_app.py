@@ -30,4 +30,4 @@ def test_no_thread_starts_before_it_is_needed(tmp_path: Path) -> None:
     before = set(threading.enumerate())
     composed(tmp_path, 1)
 
-    assert set(threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before  # those of earlier tests may end meanwhile
