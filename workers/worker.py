@@ -14,8 +14,9 @@ from shared.ids import new_id
 from shared.queue import Queue
 from shared.vault import Vault
 from workers.lease import cancel_listener
-from workers.lease.keeper import LeaseKeeper
-from workers.lease.lease import Leases
+from workers.lease.claimer import Claimer
+from workers.lease.leases import Leases
+from workers.lease.renewer import LeaseRenewer
 from workers.log.flusher import Flusher
 from workers.loop import Loop
 from workers.prompt import token_counter
@@ -47,7 +48,7 @@ class Worker:
         self._config = config
         self._queue = queue
         self._stopped = threading.Event()
-        self._holds = Leases()
+        self._leases = Leases()
         self._database = Database(config.database)
         self._loop = Loop()
         self._loop.run(self._build())
@@ -60,12 +61,13 @@ class Worker:
         self._provider = OpenAIProvider(config.openai_api_key, config.openai_base_url)
         self._flusher = Flusher(redis, self.id, config.renew_seconds)
         renewals = Database(config.database, connections=1)
-        self._keeper = LeaseKeeper(config, self._database, renewals, self._loop, self._flusher, self._holds, self.id)
+        self._renewer = LeaseRenewer(config, renewals, self._loop, self._flusher, self._leases)
+        claimer = Claimer(config, self._database, self._loop, self._flusher, self._leases, self._renewer, self.id)
         moderation = Moderation(self._provider.client, config.moderation_model)
         agents = AgentProvider(redis, config, self.id)
         routing = Routing(self._provider, moderation, agents, moderate=config.moderate)
-        streaming = AttemptRunner(config, redis, self._flusher, routing)
-        self._chat = JobRunner(config, self._database, self._queue, self._loop, self._flusher, self._keeper, streaming)
+        attempts = AttemptRunner(config, redis, self._flusher, routing)
+        self._jobs = JobRunner(config, self._database, self._queue, self._loop, self._leases, claimer, attempts)
         vault, client = Vault(config.secret_key), WebhookClient(private=config.webhook_private)
         self._webhooks = WebhookSender(self._database, vault, self._loop, client)
         self._sweep = Sweep(config, self._database, redis_clients.blocking(config.redis_url), self._queue)
@@ -75,7 +77,7 @@ class Worker:
             self._flusher.tick,
             agents.listen,
             catalogue.keep,
-            lambda: cancel_listener.listen(listener, self._holds),
+            lambda: cancel_listener.listen(listener, self._leases),
         )
 
     def start(self) -> None:
@@ -85,8 +87,8 @@ class Worker:
         )  # reads what tokens are counted by: half a second, not of the first job
         for forever in self._forever:
             self._loop.start(forever())
-        self._start_thread("keeper", self._keeper.run, self._stopped)
-        self._start_thread("sweep", self._sweep.run, self._stopped, self._keeper.is_steady)
+        self._start_thread("renewer", self._renewer.run, self._stopped)
+        self._start_thread("sweep", self._sweep.run, self._stopped, self._renewer.is_steady)
         until = time.monotonic() + START_SECONDS
         while self._flusher.seen_epoch is None and time.monotonic() < until:
             time.sleep(START_POLL_SECONDS)
@@ -99,7 +101,7 @@ class Worker:
     def run_next(self) -> None:
         """Answer a doorbell. While the database is away there is nothing to answer with: a sweep will ring again."""
         try:
-            self._chat.run_next()
+            self._jobs.run_next()
         except DatabaseUnavailable as error:
             log.warning("job.put_off", error=str(error.__cause__))
 
@@ -115,8 +117,8 @@ class Worker:
         if self.draining.is_set():
             return
         self.draining.set()
-        log.info("worker.draining", seconds=self._config.drain_seconds, jobs=len(self._holds.all()))
-        timer = threading.Timer(self._config.drain_seconds, self._holds.drain)
+        log.info("worker.draining", seconds=self._config.drain_seconds, jobs=len(self._leases.all()))
+        timer = threading.Timer(self._config.drain_seconds, self._leases.drain)
         timer.daemon = True
         timer.start()
 

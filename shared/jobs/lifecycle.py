@@ -24,7 +24,7 @@ UNLIMITED = 2**31 - 1
 _QUIET = {"synchronize_session": False}
 
 
-class Held(NamedTuple):
+class LeaseState(NamedTuple):
     """What a holder says when it renews: which attempt of which job, how far its log was surely written, whether it has opened."""
 
     job_id: str
@@ -139,7 +139,7 @@ def _held_by(job_id: str, attempt: int) -> ColumnElement[bool]:
     return and_(Job.id == job_id, Job.attempt == attempt, Job.status == Status.IN_PROGRESS)
 
 
-def renew(session: Session, held: Sequence[Held], *, lease_ms: int, epoch: str | None) -> dict[str, Renewal]:
+def renew(session: Session, held: Sequence[LeaseState], *, lease_ms: int, epoch: str | None) -> dict[str, Renewal]:
     """Go on holding jobs; this may revive a lease that lapsed while nobody claimed.
 
     A row that somebody else has locked at this moment is not waited for: one slow transaction would cost all others their leases.
@@ -194,7 +194,7 @@ def retry(session: Session, job_id: str, attempt: int, errors: int, error: dict[
 
 
 def give_back(
-    session: Session, held: Held, *, reason: str, epoch: str | None, wait_ms: int = 0, error: dict[str, Any] | None = None
+    session: Session, held: LeaseState, *, reason: str, epoch: str | None, wait_ms: int = 0, error: dict[str, Any] | None = None
 ) -> bool:
     """Put a held job back into the queue.
 

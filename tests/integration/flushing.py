@@ -10,7 +10,8 @@ from dev.testing.stack import Redis
 from shared import events, redis_clients
 from shared.events import Event
 from tests.integration.entries import EXPIRY_MS, JOB, started
-from workers.lease import clock
+from tests.writer_lease import WriterLease
+from workers import clock
 from workers.log.flusher import Flusher
 from workers.log.job_log import JobLog
 
@@ -59,18 +60,25 @@ def opened(
     lease_seconds: float = LEASE_SECONDS,
     opening: Event | None = None,
 ) -> JobLog:
-    """A log that the flusher holds."""
-    lease_end = clock.seconds() + lease_seconds
-    log = JobLog(job_id, attempt, found or [], opening or started(attempt), expiry_ms=EXPIRY_MS, lease_end=lease_end)
-    flusher.hold(log)
+    """A log that the flusher writes."""
+    lease = WriterLease(job_id, attempt, clock.seconds() + lease_seconds)
+    log = JobLog(lease, found or [], expiry_ms=EXPIRY_MS)
+    log.add(opening or started(attempt))
+    flusher.add(log)
     return log
+
+
+def lease_of(log: JobLog) -> WriterLease:
+    """The lease that a log is written under, as tests may change it."""
+    assert isinstance(log.lease, WriterLease)
+    return log.lease
 
 
 def say(flusher: Flusher, log: JobLog, count: int = 1) -> None:
     """Append some text."""
     for _ in range(count):
         log.append(events.DELTA, {"delta": {"content": f"{log.entries[-1].seq} "}})
-        flusher.touch(log)
+        flusher.mark_pending(log)
 
 
 async def until(condition: Callable[[], object], what: str) -> None:

@@ -10,8 +10,9 @@ from shared import redis_clients
 from shared.config import Settings
 from shared.database import Database
 from tests.integration.recorded_queue import RecordedQueue
-from workers.lease.keeper import LeaseKeeper
-from workers.lease.lease import Leases
+from workers.lease.claimer import Claimer
+from workers.lease.leases import Leases
+from workers.lease.renewer import LeaseRenewer
 from workers.log.flusher import Flusher
 from workers.loop import Loop
 from workers.providers.base import Chunk, CompletionRequest, ProviderError
@@ -63,13 +64,13 @@ class Provider:
             self.hung_up += 1
 
 
-class Desk:
+class WorkerParts:
     """One worker process' parts."""
 
     def __init__(self, config: Settings, database: Database, provider: Provider) -> None:
         """Put them together on a loop of their own."""
         self.config = config
-        self.holds = Leases()
+        self.leases = Leases()
         self.loop = Loop()
         self.provider = provider
         self.queue = RecordedQueue(config)
@@ -79,11 +80,12 @@ class Desk:
     async def _build(self) -> None:
         self._client = redis_clients.nonblocking(self.config.redis_url)
         self.flusher = Flusher(self._client, "worker_1", self.config.renew_seconds)
-        self.keeper = LeaseKeeper(self.config, self._database, self._database, self.loop, self.flusher, self.holds, "worker_1")
-        self.keeper.steady_since = 0.0  # it has renewed for long, and may say who is dead
+        self.renewer = LeaseRenewer(self.config, self._database, self.loop, self.flusher, self.leases)
+        self.renewer.steady_since = 0.0  # it has renewed for long, and may say who is dead
+        self.claimer = Claimer(self.config, self._database, self.loop, self.flusher, self.leases, self.renewer, "worker_1")
         routing = Routing(self.provider, cast("Moderation", None), self.provider, moderate=False)
-        streaming = AttemptRunner(self.config, self._client, self.flusher, routing)
-        self.chat = JobRunner(self.config, self._database, self.queue, self.loop, self.flusher, self.keeper, streaming)
+        attempts = AttemptRunner(self.config, self._client, self.flusher, routing)
+        self.jobs = JobRunner(self.config, self._database, self.queue, self.loop, self.leases, self.claimer, attempts)
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
@@ -91,7 +93,7 @@ class Desk:
         stopped = threading.Event()
         for forever in (self.flusher.run, self.flusher.tick):
             self.loop.start(forever())
-        renewing = threading.Thread(target=self.keeper.run, args=(stopped,))
+        renewing = threading.Thread(target=self.renewer.run, args=(stopped,))
         renewing.start()
         try:
             yield
@@ -114,7 +116,7 @@ class Desk:
                 failures.append(error)
                 raise
 
-        thread = threading.Thread(target=run, args=(self.chat.run_next,), daemon=True)
+        thread = threading.Thread(target=run, args=(self.jobs.run_next,), daemon=True)
         thread.start()
         yield
         thread.join(seconds)
@@ -123,8 +125,8 @@ class Desk:
 
 
 @contextmanager
-def working(config: Settings, database: Database, *scripts: list[Said]) -> Iterator[Desk]:
+def working(config: Settings, database: Database, *scripts: list[Said]) -> Iterator[WorkerParts]:
     """A worker process' parts, at work."""
-    desk = Desk(config, database, Provider(*scripts))
-    with desk.at_work():
-        yield desk
+    worker = WorkerParts(config, database, Provider(*scripts))
+    with worker.at_work():
+        yield worker

@@ -4,7 +4,7 @@ import redis.asyncio
 
 from shared import keyspace
 from shared.pubsub import LogEvents, LoopListener
-from workers.lease.lease import Leases
+from workers.lease.leases import Leases
 
 LOG_EVENTS = LogEvents(redis_away="cancel.redis_away", broken="cancel.broken")
 

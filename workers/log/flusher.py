@@ -14,7 +14,7 @@ from redis.exceptions import NoScriptError, RedisError
 from shared import keyspace
 from shared.log import epoch, stream
 from shared.log.stream import Write, WriteVerdict
-from workers.lease import clock
+from workers import clock
 from workers.log.job_log import JobLog, LogLost
 
 BACKOFF_FIRST_SECONDS = 0.05
@@ -46,31 +46,29 @@ class Flusher:
         self._round = asyncio.Lock()
         self._clock_offset_us: int | None = None
 
-    def hold(self, joblog: JobLog) -> None:
-        """Take charge of a log, in place of an earlier one of the same job."""
-        self._logs[joblog.job_id] = joblog
-        self.touch(joblog)
+    def add(self, joblog: JobLog) -> None:
+        """Write a log from now on, in place of an earlier one of the same job."""
+        self._logs[joblog.lease.job_id] = joblog
+        self.mark_pending(joblog)
 
     async def release(self, joblog: JobLog) -> None:
-        """Let a log go: once this returns, nothing of it is under way. A later attempt's log stays."""
+        """Write a log no more: once this returns, nothing of it is under way. A later lease's log of the same job stays."""
         async with self._round:
             for logs in (self._logs, self._dirty):
-                if logs.get(joblog.job_id) is joblog:
-                    del logs[joblog.job_id]
+                if logs.get(joblog.lease.job_id) is joblog:
+                    del logs[joblog.lease.job_id]
 
-    def touch(self, joblog: JobLog) -> None:
-        """Say that a log has something to write."""
-        if self._logs.get(joblog.job_id) is joblog:
-            self._dirty[joblog.job_id] = joblog
+    def mark_pending(self, joblog: JobLog) -> None:
+        """Note that a log has something to write, and write it soon."""
+        if self._logs.get(joblog.lease.job_id) is joblog:
+            self._dirty[joblog.lease.job_id] = joblog
             self._wake.set()
 
-    def extend(self, lease_ends: dict[str, float]) -> None:
-        """Note renewed leases (seconds by our clock), and go on with the logs that had to wait for them."""
-        for job_id, lease_end in lease_ends.items():
-            if joblog := self._logs.get(job_id):
-                joblog.lease_end = lease_end
-                if joblog.pending:
-                    self.touch(joblog)
+    def resume(self) -> None:
+        """Go on with the logs that had to wait for their leases to be renewed."""
+        for joblog in self._logs.values():
+            if joblog.pending:
+                self.mark_pending(joblog)
 
     async def run(self) -> None:
         """Flush for ever."""
@@ -88,7 +86,7 @@ class Flusher:
                 await asyncio.sleep(backoff)
                 backoff = min(2 * backoff, BACKOFF_MAX_SECONDS)
                 for joblog in batch.values():
-                    self.touch(joblog)
+                    self.mark_pending(joblog)
 
     async def tick(self) -> None:
         """Look at every log's tail now and then, so that a wipe during silence is repaired; show that this worker is alive."""
@@ -144,14 +142,14 @@ class Flusher:
             return is_whole and all(verdict is WriteVerdict.OK for verdict in verdicts)
 
     def _may_write(self, joblog: JobLog, now: float) -> bool:
-        ours = self._logs.get(joblog.job_id) is joblog
-        return ours and not joblog.is_lost and (joblog.closing or now < joblog.lease_end)
+        ours = self._logs.get(joblog.lease.job_id) is joblog
+        return ours and not joblog.is_lost and (joblog.closing or now < joblog.lease.ends_at)
 
     def _lease_us(self, joblog: JobLog) -> int:
         if joblog.closing:
             return 0
         assert self._clock_offset_us is not None
-        return int(joblog.lease_end * 1_000_000) + self._clock_offset_us
+        return int(joblog.lease.ends_at * 1_000_000) + self._clock_offset_us
 
     async def _send(self, writes: list[Write]) -> list[Any]:
         if not writes:
@@ -174,13 +172,13 @@ class Flusher:
         if verdict is WriteVerdict.OK:
             joblog.confirm(write)
         elif verdict is WriteVerdict.HOLE:
-            log.warning("log.hole", job=joblog.job_id, attempt=joblog.attempt, tail=tail)
+            log.warning("log.hole", job=joblog.lease.job_id, attempt=joblog.lease.attempt, tail=tail)
             joblog.repair(tail)
         elif verdict is not WriteVerdict.LAPSED:
-            log.warning("log.refused", job=joblog.job_id, attempt=joblog.attempt, verdict=verdict.value, tail=tail)
+            log.warning("log.refused", job=joblog.lease.job_id, attempt=joblog.lease.attempt, verdict=verdict.value, tail=tail)
             joblog.fail(LogLost())
         if joblog.pending and not joblog.is_lost and verdict is not WriteVerdict.LAPSED:
-            self.touch(joblog)
+            self.mark_pending(joblog)
         return verdict
 
 

@@ -1,7 +1,8 @@
 """One job's log in its owner's memory: the authority while the lease is held; Redis has the live copy."""
 
 import asyncio
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 from shared import events
 from shared.errors import ChatrelayError
@@ -17,43 +18,46 @@ class LogLost(ChatrelayError):
 
 
 class LogMoved(ChatrelayError):
-    """The log has more entries than the attempt that opens had read."""
+    """The log has more entries than were read when it was opened."""
+
+
+class WriterLease(Protocol):
+    """The lease under which a log is written: it alone knows the attempt, and until when (seconds by our clock) may be written."""
+
+    @property
+    def job_id(self) -> str:
+        """The job whose log this is."""
+        ...
+
+    @property
+    def attempt(self) -> int:
+        """The attempt that writes."""
+        ...
+
+    @property
+    def ends_at(self) -> float:
+        """The moment after which nothing may be appended until a renewal says otherwise."""
+        ...
 
 
 class JobLog:
-    """The entries of one attempt and of all before it. Lives on the event loop and needs no lock.
+    """The events of one job, of all attempts so far. Lives on the event loop and needs no lock.
 
-    `acked` entries are in Redis for sure; `last_seq` is the last that ever was, and so may have been read: an emptied Redis does
-    not lower it. `lease_end` is the moment by our clock (`workers/lease/clock.py`, seconds) after which nothing may be appended
-    until a renewal says otherwise.
+    `acked` entries are known to be in Redis; `last_seq` is the last that ever was, and so may have been read: an emptied Redis does
+    not lower it.
     """
 
-    def __init__(
-        self,
-        job_id: str,
-        attempt: int,
-        found: list[Event],
-        opening: Event | None,
-        *,
-        expiry_ms: int,
-        lease_end: float,
-        last_seq: int | None = None,
-    ) -> None:
-        """Begin an attempt: its first event follows what was found, in Redis or (then `last_seq` tells what is there) in memory.
-
-        Without a first event the log is only there to be closed.
-        """
-        self.job_id = job_id
-        self.attempt = attempt
-        self.entries = [*found, opening] if opening else list(found)
-        self.acked = len(found)
-        self.last_seq = (found[-1].seq if found else 0) if last_seq is None else last_seq
-        self.lease_end = lease_end
+    def __init__(self, lease: WriterLease, found: Sequence[Event], *, expiry_ms: int) -> None:
+        """Begin with what was found in Redis, of the attempts before. Nothing is to be written yet."""
+        self.lease = lease
+        self.entries = list(found)
+        self.acked = len(self.entries)
+        self.last_seq = self.entries[-1].seq if self.entries else 0
         self.bytes = sum(len(event.data) for event in self.entries)
         self.closing = False
         self.rewriting = False
         self._expiry_ms = expiry_ms
-        self._opened = opening is None
+        self._is_open = False
         self._error: ChatrelayError | None = None
         self._waiter: asyncio.Future[None] | None = None
 
@@ -64,41 +68,47 @@ class JobLog:
 
     @property
     def is_open(self) -> bool:
-        """Whether Redis has the attempt's first event, and so refuses the attempts before."""
-        return self._opened
+        """Whether Redis has had the first event of an attempt of this lease, and so refuses the attempts before it.
+
+        From then on this memory is the authority, for the lease's next attempts as well.
+        """
+        return self._is_open
 
     @property
     def is_lost(self) -> bool:
         """Whether nothing more can be written."""
         return self._error is not None
 
-    def append(self, kind: str, fields: dict[str, Any]) -> None:
-        """Add an event; the flusher brings it to Redis."""
-        event = events.make(self.attempt, self.entries[-1].seq + 1, kind, fields)
+    def add(self, event: Event) -> None:
+        """Add an event that was made elsewhere; the flusher brings it to Redis."""
         self.entries.append(event)
         self.bytes += len(event.data)
 
+    def append(self, kind: str, fields: dict[str, Any]) -> None:
+        """Make the next event of this attempt, and add it."""
+        self.add(events.make(self.lease.attempt, self.entries[-1].seq + 1, kind, fields))
+
     def close(self, terminal: Event, expiry_ms: int) -> None:
         """Add the terminal event, which the row already holds: no lease is needed any more."""
-        self.entries.append(terminal)
-        self.attempt = terminal.attempt
+        self.add(terminal)
         self.closing = True
         self._expiry_ms = expiry_ms
 
     def write(self, lease_us: int) -> Write:
-        """Say what to write next; without pending entries it only looks at the log's tail."""
+        """Return what to write next; without pending entries it only looks at the log's tail."""
+        job_id, attempt = self.lease.job_id, self.lease.attempt
         if self.rewriting:
-            return Write(self.job_id, self.attempt, EMPTY_TAIL, list(self.entries), self._expiry_ms, lease_us, rewrite=True)
+            return Write(job_id, attempt, EMPTY_TAIL, list(self.entries), self._expiry_ms, lease_us, rewrite=True)
         previous = self.entries[self.acked - 1].id if self.acked else EMPTY_TAIL
         batch = self.entries[self.acked : self.acked + BATCH_ENTRIES]
-        return Write(self.job_id, self.attempt, previous, batch, self._expiry_ms, lease_us)
+        return Write(job_id, attempt, previous, batch, self._expiry_ms, lease_us)
 
     def confirm(self, write: Write) -> None:
         """Note that a write is in Redis."""
         self.acked = len(write.entries) if write.rewrite else self.acked + len(write.entries)
         self.last_seq = max(self.last_seq, self.entries[self.acked - 1].seq)
         self.rewriting = False
-        self._opened = True
+        self._is_open = True
         if not self.pending:
             self._release()
 
@@ -106,8 +116,8 @@ class JobLog:
         """Note that Redis has another tail than we thought, and choose what to write next.
 
         A tail of ours, or none: Redis was rolled back or emptied, and the missing entries are sent again. A foreign one: somebody
-        whose lease had lapsed wrote after a FLUSHALL had taken the fence away; the whole log is written anew. An attempt that has
-        not opened yet has merely read too early.
+        whose lease had lapsed wrote after a FLUSHALL had taken the fence away; the whole log is written anew. A log that is not
+        open yet has merely been read too early.
         """
         for index in range(len(self.entries) - 1, -1, -1):
             if self.entries[index].id == tail:
@@ -115,13 +125,13 @@ class JobLog:
                 return
         if tail == EMPTY_TAIL:
             self.acked = 0
-        elif self._opened:
+        elif self._is_open or self.closing:
             self.rewriting = True
         else:
             self.fail(LogMoved())
 
     def fail(self, error: ChatrelayError) -> None:
-        """Give up: nothing more will be written."""
+        """Give up: nothing more will be written, and who waits for it gets this error."""
         self._error = error
         self._release()
 

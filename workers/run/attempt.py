@@ -1,7 +1,7 @@
-"""One attempt at an answer, on the event loop: open the log, ask the provider, append what it says."""
+"""One attempt at an answer, on the event loop: open the log, ask the provider, append each delta, wait until Redis has it all."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Any, NamedTuple
 
@@ -13,13 +13,15 @@ from shared.config import Settings
 from shared.events import Event
 from shared.jobs import ending
 from shared.jobs.ending import Ending
+from shared.json_types import JsonObject
 from shared.log import stream
 from shared.log.opening import opening
 from shared.models import OnInterrupt, Status
 from workers.lease.lease import Lease, Stop
 from workers.log.flusher import Flusher
 from workers.log.job_log import JobLog, LogLost, LogMoved
-from workers.providers.base import COUNTS, Chunk, CompletionRequest, Provider, ProviderError, wait_until
+from workers.providers.base import COUNTS, CompletionRequest, Provider, ProviderError
+from workers.run.silence import unless_silent
 
 ACKNOWLEDGE_SECONDS = 5.0
 """How long an end waits for Redis. After that the row is written anyway: it holds the log."""
@@ -39,14 +41,21 @@ class Stopped(NamedTuple):
     reason: Stop
 
 
-Outcome = Ending | Stopped | ProviderError
+AttemptResult = Ending | Stopped | ProviderError
+
+
+class ReleasedLog(NamedTuple):
+    """What is known of a log that is not written any more: whether Redis has all that was ever shown, and in which epoch if so."""
+
+    is_whole: bool
+    epoch: str | None
 
 
 class AttemptRunner:
     """Runs attempts for one worker process. Everything here runs on the event loop."""
 
     def __init__(self, config: Settings, client: "redis.asyncio.Redis", flusher: Flusher, provider: Provider) -> None:
-        """Prepare."""
+        """Keep what attempts need; nothing runs yet."""
         self._config = config
         self._redis = client
         self._flusher = flusher
@@ -54,93 +63,97 @@ class AttemptRunner:
         self._running_expiry_ms = int((config.job_deadline_seconds + config.log_ttl_seconds) * 1000)
         self._ended_expiry_ms = int(config.log_ttl_seconds * 1000)
 
-    async def attempt(self, hold: Lease, question: CompletionRequest, reason: str) -> Outcome:
-        """Make one attempt; `reason` is why there was one before. Never raises what the job can be told."""
+    async def run(self, lease: Lease, request: CompletionRequest, reason: str) -> AttemptResult:
+        """Make one attempt, and wait (not for long) until Redis has all of it.
+
+        Args:
+            lease: the job, and the attempt that the database has counted.
+            request: what the provider is asked.
+            reason: why there was an attempt before, if there was.
+        """
         try:
-            hold.enter()
-            return await self._bounded(hold, question, reason)
+            return await self._interruptible(lease, request, reason)
+        finally:
+            if lease.stop_reason is not Stop.LOST:
+                await self._flush(lease)
+
+    async def _interruptible(self, lease: Lease, request: CompletionRequest, reason: str) -> AttemptResult:
+        try:
+            lease.enter()
+            return await self._until_deadline(lease, request, reason)
         except asyncio.CancelledError:
-            if hold.reason is None:
+            if lease.stop_reason is None:
                 raise
-            return Stopped(hold.reason)
+            return Stopped(lease.stop_reason)
         except LogLost:
             return Stopped(Stop.LOST)
         except ProviderError as error:
             return error
         finally:
-            hold.leave()
+            lease.leave()
 
-    async def _bounded(self, hold: Lease, question: CompletionRequest, reason: str) -> Ending:
+    async def _until_deadline(self, lease: Lease, request: CompletionRequest, reason: str) -> Ending:
         try:
-            async with asyncio.timeout(max(hold.seconds_left, 0)) as deadline:
-                if await self._open(hold, reason):
-                    hold.check()
-                    return await self._listen(hold, question)
+            async with asyncio.timeout(max(lease.seconds_left, 0)) as deadline:
+                if await self._open(lease, reason):
+                    lease.check()
+                    return await self._listen(lease, request)
                 return ending.failed(reason, "The answer was interrupted, and was not to be restarted.")
         except TimeoutError:
-            if not deadline.expired() and hold.seconds_left > 0:
+            if not deadline.expired() and lease.seconds_left > 0:
                 raise
             return ending.failed("deadline_exceeded", "The job was not over by its deadline.")
 
-    async def _open(self, hold: Lease, reason: str) -> bool:
+    async def _open(self, lease: Lease, reason: str) -> bool:
         """Append the attempt's first event, and wait until Redis has it: from then on it refuses the attempt before.
 
         Returns:
             whether to go on; not so when text was shown that must not be taken back.
         """
         while True:
-            found, trusted = await self._found(hold)
+            found, trusted = await self._log_so_far(lease)
             first = opening(
                 found,
-                attempt=hold.attempt,
-                model=hold.job.model,
+                attempt=lease.attempt,
+                model=lease.job.model,
                 reason=reason,
-                log_seq=hold.job.log_seq,
+                log_seq=lease.job.log_seq,
                 trusted=trusted,
             )
             is_lost = first.is_legal_jump
-            must_end = hold.job.on_interrupt is OnInterrupt.FAIL and (is_lost or any(event.type == events.DELTA for event in found))
+            has_text = any(event.type == events.DELTA for event in found)
+            must_end = lease.job.on_interrupt is OnInterrupt.FAIL and (is_lost or has_text)
+            lease.log = lease.log or JobLog(lease, found, expiry_ms=self._running_expiry_ms)
             if must_end and not is_lost:
-                hold.log = hold.log or self._log(hold, found, None)
                 return False
-            hold.log = self._log(hold, found, first)
-            self._flusher.hold(hold.log)
+            lease.log.add(first)
+            self._flusher.add(lease.log)
             try:
-                await hold.log.flushed()
+                await lease.log.flushed()
             except LogMoved:
-                hold.log = None
+                await self._flusher.release(lease.log)
+                lease.log = None
             else:
                 return not must_end
 
-    def _log(self, hold: Lease, found: list[Event], first: Event | None) -> JobLog:
-        return JobLog(
-            hold.job.id,
-            hold.attempt,
-            found,
-            first,
-            expiry_ms=self._running_expiry_ms,
-            lease_end=hold.lease_end,
-            last_seq=hold.log.last_seq if hold.log else None,
-        )
-
-    async def _found(self, hold: Lease) -> tuple[list[Event], bool]:
-        """Tell the log so far, and whether it can be trusted.
+    async def _log_so_far(self, lease: Lease) -> tuple[Sequence[Event], bool]:
+        """Return the log so far, and whether it can be trusted.
 
         Our own memory can. A job that was given back tells exactly how far its log was written. The log of an owner that is lost is
-        only sure to be whole if Redis has lived on since that owner saw it whole.
+        only known to be whole if Redis has lived on since that owner saw it whole.
         """
-        if hold.log is not None:
-            return hold.log.entries, True
-        if hold.attempt == 1:
+        if lease.log is not None:
+            return lease.log.entries, True
+        if lease.attempt == 1:
             return [], True
         while True:
-            hold.check()
+            lease.check()
             try:
-                found = await self._read(hold.job.id)
+                found = await self._read(lease.job_id)
                 now = await self._flusher.ask_epoch()  # after the look: a Redis that was emptied in between is found out
-                return found, hold.job.requeued_for != events.WORKER_LOST or now == hold.job.log_epoch
+                return found, lease.job.requeued_for != events.WORKER_LOST or now == lease.job.log_epoch
             except (redis.RedisError, OSError) as error:
-                log.warning("log.redis_away", job=hold.job.id, error=str(error))
+                log.warning("log.redis_away", job=lease.job_id, error=str(error))
                 await asyncio.sleep(AWAY_SECONDS)
 
     async def _read(self, job_id: str) -> list[Event]:
@@ -151,97 +164,81 @@ class AttemptRunner:
             reply = await self._redis.execute_command(*stream.next_page_command(job_id, found[-1]))
         return found
 
-    async def _listen(self, hold: Lease, question: CompletionRequest) -> Ending:
+    async def _listen(self, lease: Lease, request: CompletionRequest) -> Ending:
         """Append each delta as it comes, until the provider has ended."""
-        assert hold.log is not None
+        assert lease.log is not None
         reason, usage, origin = None, None, None
-        async with aclosing(self._provider.answer(question)) as said, aclosing(self._watched(said)) as pieces:
-            async for piece in pieces:
-                if piece.delta and _says_something(piece.delta):
-                    await self._within_jump(hold, hold.log)
-                    self._append(hold, hold.log, piece.delta)
-                if hold.log.bytes > self._config.max_log_bytes:
+        stall_seconds = self._config.stall_seconds
+        async with aclosing(self._provider.answer(request)) as answer, aclosing(unless_silent(answer, stall_seconds)) as chunks:
+            async for chunk in chunks:
+                if chunk.delta and _has_content(chunk.delta):
+                    await self._wait_for_renewal(lease, lease.log)
+                    self._append(lease, lease.log, chunk.delta)
+                if lease.log.bytes > self._config.max_log_bytes:
                     return Ending(Status.INCOMPLETE, "length")
-                reason, usage, origin = piece.finish_reason or reason, piece.usage or usage, piece.origin or origin
+                reason, usage, origin = chunk.finish_reason or reason, chunk.usage or usage, chunk.origin or origin
         status = Status.INCOMPLETE if reason in CUT_SHORT else Status.COMPLETED
-        return Ending(status, reason, usage=_counted(usage), origin=origin)
+        return Ending(status, reason, usage=_provider_usage(usage), origin=origin)
 
-    async def _within_jump(self, hold: Lease, joblog: JobLog) -> None:
-        """Do not run further ahead of what the row knows than a lost log would make a successor jump."""
-        while joblog.entries[-1].seq - hold.renewed_seq > MAX_AHEAD_EVENTS:
-            hold.check()
+    async def _wait_for_renewal(self, lease: Lease, joblog: JobLog) -> None:
+        """Wait while the log is so far ahead of what the row knows that, if it were lost, a successor's jump might not pass it."""
+        while joblog.entries[-1].seq - lease.renewed_seq > MAX_AHEAD_EVENTS:
+            lease.check()
             await asyncio.sleep(AHEAD_POLL_SECONDS)
 
-    def _append(self, hold: Lease, joblog: JobLog, delta: dict[str, Any]) -> None:
+    def _append(self, lease: Lease, joblog: JobLog, delta: JsonObject) -> None:
         if joblog.is_lost:
             raise LogLost
-        hold.check()
-        if hold.seconds_left <= 0:
+        lease.check()
+        if lease.seconds_left <= 0:
             raise TimeoutError  # as a stop can be swallowed (`Lease.check`), so can the deadline's cancel
-        hold.first_token_ms = hold.first_token_ms or hold.now_ms()
+        lease.first_token_ms = lease.first_token_ms or lease.now_ms()
         joblog.append(events.DELTA, {"delta": delta})
-        self._flusher.touch(joblog)
+        self._flusher.mark_pending(joblog)
 
-    async def _watched(self, said: AsyncGenerator[Chunk, None]) -> AsyncGenerator[Chunk, None]:
-        """Pass pieces on, and give up on a provider that falls silent."""
-        loop, whole = asyncio.get_running_loop(), False
-        try:
-            async with asyncio.timeout(self._config.stall_seconds) as silence:
-                async for piece in said:
-                    if silence.expired():
-                        raise TimeoutError  # its cancel was swallowed (`Lease.check`)
-                    whole = piece.is_last(whole)
-                    wait_until(silence, None)  # what keeps us from writing is no silence of the provider
-                    yield piece
-                    wait_until(silence, loop.time() + self._config.stall_seconds)
-        except TimeoutError:
-            if not silence.expired():
-                raise
-            if whole:
-                return  # only the usage is missing, or the goodbye
-            message = f"The provider was silent for {self._config.stall_seconds:g} s."
-            raise ProviderError(message, code="provider_stalled", retryable=True) from None
-
-    async def flush(self, hold: Lease) -> bool:
-        """Wait until Redis has every event, but not for long. Tells whether it is known to have all that was ever shown."""
-        if hold.log is None:
-            return hold.attempt == 1
+    async def _flush(self, lease: Lease) -> bool:
+        """Wait until Redis has every event, but not for long; return whether it has."""
+        if lease.log is None:
+            return False
         try:
             async with asyncio.timeout(ACKNOWLEDGE_SECONDS):
-                await hold.log.flushed()
+                await lease.log.flushed()
         except (TimeoutError, LogLost, LogMoved) as error:
-            log.warning("log.not_flushed", job=hold.job.id, attempt=hold.attempt, error=type(error).__name__)
+            log.warning("log.not_flushed", job=lease.job_id, attempt=lease.attempt, error=type(error).__name__)
             return False
         return True
 
-    async def close(self, hold: Lease, terminal: Event) -> bool:
-        """Append the terminal event. Tells whether Redis has it; if not, a sweep will see to it."""
-        hold.log = hold.log or self._log(hold, [], None)
-        hold.log.close(terminal, self._ended_expiry_ms)
-        self._flusher.hold(hold.log)
-        await self.flush(hold)
-        return not hold.log.pending and not hold.log.is_lost
+    async def close(self, lease: Lease, terminal: Event) -> bool:
+        """Append the terminal event; return whether Redis has it. If not, a sweep appends it."""
+        lease.log = lease.log or JobLog(lease, [], expiry_ms=self._ended_expiry_ms)
+        lease.log.close(terminal, self._ended_expiry_ms)
+        self._flusher.add(lease.log)
+        return await self._flush(lease)
 
-    async def remove(self, hold: Lease) -> None:
-        """Let the job's log go, and remove it."""
-        await self.release(hold)
+    async def release(self, lease: Lease) -> ReleasedLog:
+        """Write the job's log no more, and return what is known of it: nothing of it is under way once this returns."""
+        if lease.log is None:
+            is_whole = lease.attempt == 1  # then nothing was ever shown
+        else:
+            await self._flusher.release(lease.log)
+            is_whole = not lease.log.pending and not lease.log.is_lost
+        return ReleasedLog(is_whole, self._flusher.epoch if is_whole else None)
+
+    async def remove(self, lease: Lease) -> None:
+        """Write the job's log no more, and remove it from Redis."""
+        await self.release(lease)
         try:
-            await self._redis.execute_command(*stream.remove_command(hold.job.id))
+            await self._redis.execute_command(*stream.remove_command(lease.job_id))
         except (redis.RedisError, OSError) as error:
-            log.warning("remove.redis_away", job=hold.job.id, error=str(error))  # its expiry takes it
-
-    async def release(self, hold: Lease) -> None:
-        """Let the job's log go: nothing more is written, and nothing is under way."""
-        if hold.log is not None:
-            await self._flusher.release(hold.log)
+            log.warning("remove.redis_away", job=lease.job_id, error=str(error))  # its expiry takes it
 
 
-def _says_something(delta: dict[str, Any]) -> bool:
+def _has_content(delta: JsonObject) -> bool:
     return any(value for name, value in delta.items() if name != "role")
 
 
-def _counted(usage: dict[str, Any] | None) -> dict[str, Any] | None:
-    """The provider's own count, in our fields."""
+def _provider_usage(usage: JsonObject | None) -> JsonObject | None:
+    """Return the provider's own count, in our fields."""
     if usage is None:
         return None
     details = {name: usage[name] for name in ending.DETAILS if isinstance(usage.get(name), dict)}

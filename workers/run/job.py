@@ -7,7 +7,7 @@ connection is held meanwhile. What may go wrong at each step, and why nothing is
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import structlog
 from sqlalchemy.orm import Session
@@ -19,11 +19,12 @@ from shared.errors import DatabaseUnavailable
 from shared.events import Event
 from shared.jobs import ending, lifecycle
 from shared.jobs.ending import Ending
+from shared.json_types import JsonObject
 from shared.models import Job, OnInterrupt
 from shared.queue import Queue
-from workers.lease.keeper import LeaseKeeper
+from workers.lease.claimer import Claimer
 from workers.lease.lease import Lease, Stop
-from workers.log.flusher import Flusher
+from workers.lease.leases import Leases
 from workers.loop import Loop
 from workers.prompt import builder
 from workers.providers.base import ProviderError
@@ -35,7 +36,7 @@ RESULT_SECONDS = 600.0
 RESULT_AGAIN_SECONDS = 1.0
 
 T = TypeVar("T")
-Prompt = list[dict[str, Any]]
+Prompt = list[JsonObject]
 
 log = structlog.get_logger(__name__)
 
@@ -49,137 +50,141 @@ class JobRunner:
         database: Database,
         queue: Queue,
         loop: Loop,
-        flusher: Flusher,
-        keeper: LeaseKeeper,
-        streaming: AttemptRunner,
+        leases: Leases,
+        claimer: Claimer,
+        attempts: AttemptRunner,
     ) -> None:
-        """Prepare."""
+        """Keep what jobs need; nothing runs yet."""
         self._config = config
         self._database = database
         self._queue = queue
         self._loop = loop
-        self._flusher = flusher
-        self._keeper = keeper
-        self._streaming = streaming
+        self._leases = leases
+        self._claimer = claimer
+        self._attempts = attempts
 
     def run_next(self) -> None:
-        """Answer the doorbell: claim the job that is next, and carry it to its end. No job: go away quietly."""
-        hold = self._keeper.claim()
-        if hold is None:
+        """Answer the doorbell: claim the job that is next, and run it to its end. No job: return quietly."""
+        lease = self._claimer.claim()
+        if lease is None:
             return
-        with structlog.contextvars.bound_contextvars(job=hold.job.id):
-            log.info("job.claimed", attempt=hold.attempt)
+        with structlog.contextvars.bound_contextvars(job=lease.job_id):
+            log.info("job.claimed", attempt=lease.attempt)
             try:
-                self._carry(hold)
+                self._run(lease)
             except Exception:
                 # The task's boundary. What went wrong here would go wrong again in every worker, at the provider's price.
-                log.exception("job.broken", attempt=hold.attempt)
-                self._end(hold, ending.failed("internal_error", "Something went wrong on our side."), [])
+                log.exception("job.broken", attempt=lease.attempt)
+                self._end(lease, ending.failed("internal_error", "Something went wrong on our side."), [])
             finally:
-                self._loop.run(self._streaming.release(hold))
-                self._keeper.release(hold)
+                self._loop.run(self._attempts.release(lease))
+                self._leases.remove(lease)
 
-    def _carry(self, hold: Lease) -> None:
-        question = self._surely(hold, lambda session: builder.completion_request(session, hold.job, self._config), reads=True)
-        if question is None:
+    def _run(self, lease: Lease) -> None:
+        request = self._until_answered(
+            lease, lambda session: builder.completion_request(session, lease.job, self._config), reads=True
+        )
+        if request is None:
             return None
-        prompt = question.messages
-        reason = hold.job.requeued_for or events.WORKER_LOST
+        prompt = request.messages
+        reason = lease.job.requeued_for or events.WORKER_LOST
         while True:
-            outcome = self._loop.run(self._streaming.attempt(hold, question, reason))
-            if isinstance(outcome, Ending):
-                return self._end(hold, outcome, prompt)
-            if isinstance(outcome, Stopped):
-                return self._stop(hold, outcome.reason, prompt)
-            if not self._try_again(hold, outcome, prompt):
+            result = self._loop.run(self._attempts.run(lease, request, reason))
+            if isinstance(result, Ending):
+                return self._end(lease, result, prompt)
+            if isinstance(result, Stopped):
+                return self._stop(lease, result.reason, prompt)
+            if not self._try_again(lease, result, prompt):
                 return None
             reason = events.PROVIDER_ERROR
 
-    def _stop(self, hold: Lease, reason: Stop, prompt: Prompt) -> None:
-        log.info("job.stopped", attempt=hold.attempt, reason=reason.value)
+    def _stop(self, lease: Lease, reason: Stop, prompt: Prompt) -> None:
+        log.info("job.stopped", attempt=lease.attempt, reason=reason.value)
         if reason is Stop.LOST:
             return
-        if reason is Stop.CANCELLED and hold.knows_its_log:
-            self._end(hold, ending.CANCELLED, prompt)
+        if reason is Stop.CANCELLED and lease.knows_its_log:
+            self._end(lease, ending.CANCELLED, prompt)
         else:
             # Drained; or cancelled before the log of the attempts before could be read: then a sweep ends it.
-            self._give_back(hold, events.DRAINED)
+            self._give_back(lease, events.DRAINED)
 
-    def _try_again(self, hold: Lease, error: ProviderError, prompt: Prompt) -> bool:
-        """Begin the next attempt here, if there is to be one here."""
-        log.warning("provider.error", attempt=hold.attempt, code=error.reason, status=error.http_status, error=error.message)
+    def _try_again(self, lease: Lease, error: ProviderError, prompt: Prompt) -> bool:
+        """Begin the next attempt here, if there is to be one here; return whether there is."""
+        log.warning("provider.error", attempt=lease.attempt, code=error.reason, status=error.http_status, error=error.message)
         wait_seconds = retry.wait_seconds(
-            error, hold.job.provider_errors, max_tries=self._config.max_tries, seconds_left=hold.seconds_left
+            error, lease.provider_errors, max_tries=self._config.max_tries, seconds_left=lease.seconds_left
         )
-        if wait_seconds is None or (hold.job.on_interrupt is OnInterrupt.FAIL and hold.has_shown_text):
-            self._end(hold, ending.refused(error.fields()), prompt)
+        if wait_seconds is None or (lease.job.on_interrupt is OnInterrupt.FAIL and lease.has_shown_text):
+            self._end(lease, ending.refused(error.fields()), prompt)
         elif wait_seconds > retry.WAIT_IN_PLACE_SECONDS:
-            self._give_back(hold, events.PROVIDER_ERROR, wait_seconds, error)
-        elif hold.stopped.wait(wait_seconds) and hold.reason is not None:
-            self._stop(hold, hold.reason, prompt)
+            self._give_back(lease, events.PROVIDER_ERROR, wait_seconds, error)
+        elif lease.stop_requested.wait(wait_seconds) and lease.stop_reason is not None:
+            self._stop(lease, lease.stop_reason, prompt)
         else:
-            return self._raise_attempt(hold, error)
+            return self._begin_next_attempt(lease, error)
         return False
 
-    def _raise_attempt(self, hold: Lease, error: ProviderError) -> bool:
-        with hold.changing():
-            errors = hold.job.provider_errors
-            held = self._surely(hold, lambda session: lifecycle.retry(session, hold.job.id, hold.attempt, errors, error.fields()))
-            hold.attempt += 1
-            hold.job.provider_errors += 1
-        return bool(held)
+    def _begin_next_attempt(self, lease: Lease, error: ProviderError) -> bool:
+        """Raise the attempt in the database, then here; return whether the job is still ours."""
+        attempt, errors = lease.attempt, lease.provider_errors
+        with lease.changing():
+            is_ours = self._until_answered(
+                lease, lambda session: lifecycle.retry(session, lease.job_id, attempt, errors, error.fields())
+            )
+            if is_ours:
+                lease.begin_next_attempt()
+        return bool(is_ours)
 
-    def _give_back(self, hold: Lease, reason: str, wait_seconds: float = 0.0, error: ProviderError | None = None) -> None:
-        """Put the job back into the queue, its log flushed, and ring for it unless it has to wait.
+    def _give_back(self, lease: Lease, reason: str, wait_seconds: float = 0.0, error: ProviderError | None = None) -> None:
+        """Put the job back into the queue, and ring for it unless it has to wait.
 
-        Where the log is not sure to be written, nobody knows how far readers have read: then the job is as good as lost.
+        Where the log is not known to be written, nobody knows how far readers have read: then the job is as good as lost.
         """
-        is_whole = self._loop.run(self._streaming.flush(hold))
-        self._loop.run(self._streaming.release(hold))
-        with hold.changing(for_good=True):
-            given = self._surely(
-                hold,
+        released = self._loop.run(self._attempts.release(lease))
+        with lease.changing(for_good=True):
+            is_queued = self._until_answered(
+                lease,
                 lambda session: lifecycle.give_back(
                     session,
-                    hold.held,
-                    reason=reason if is_whole else events.WORKER_LOST,
-                    epoch=self._flusher.epoch if is_whole else None,
+                    lease.state,
+                    reason=reason if released.is_whole else events.WORKER_LOST,
+                    epoch=released.epoch,
                     wait_ms=int(wait_seconds * 1000),
                     error=error.fields() if error else None,
                 ),
             )
-        if given and not wait_seconds:
-            self._queue.ring(hold.job.id)
+        if is_queued and not wait_seconds:
+            self._queue.ring(lease.job_id)
 
-    def _end(self, hold: Lease, how: Ending, prompt: Prompt) -> None:
-        """Write the end: flushed log, row, terminal event; then ring for whoever waited for it.
+    def _end(self, lease: Lease, how: Ending, prompt: Prompt) -> None:
+        """Write the end: the row, then the terminal event; then ring for a job that may have waited for this one.
 
         Before the log of the attempts before is read, the job is left to lapse instead: whoever finds it will read it.
         """
-        if hold.log is None and hold.attempt > 1:
-            log.warning("job.left", attempt=hold.attempt)
+        if lease.log is None and lease.attempt > 1:
+            log.warning("job.left", attempt=lease.attempt)
             return
-        self._loop.run(self._streaming.flush(hold))
-        how = replace(how, first_token_ms=hold.first_token_ms)
-        with hold.changing(for_good=True):
-            entries = hold.log.entries if hold.log else []
-            terminal = self._surely(hold, lambda session: ending.end_held(session, hold.job.id, hold.attempt, entries, how, prompt))
+        how = replace(how, first_token_ms=lease.first_token_ms)
+        with lease.changing(for_good=True):
+            terminal = self._until_answered(
+                lease, lambda session: ending.end_held(session, lease.job_id, lease.attempt, lease.events, how, prompt)
+            )
         if not terminal:
-            log.warning("job.not_ours", attempt=hold.attempt)
+            log.warning("job.not_ours", attempt=lease.attempt)
             return
-        log.info("job.ended", attempt=hold.attempt, status=terminal.type, events=terminal.seq)
+        log.info("job.ended", attempt=lease.attempt, status=terminal.type, events=terminal.seq)
         try:
-            self._close(hold, terminal)
-            self._ring_next(hold.job)
+            self._close(lease, terminal)
+            self._ring_next(lease.job)
         except DatabaseUnavailable as error:
             log.warning("job.left_to_a_sweep", error=str(error.__cause__))
 
-    def _close(self, hold: Lease, terminal: Event) -> None:
-        if self._loop.run(self._streaming.close(hold, terminal)):
+    def _close(self, lease: Lease, terminal: Event) -> None:
+        if self._loop.run(self._attempts.close(lease, terminal)):
             with self._database.write() as session:
-                is_there = ending.mark_closed(session, hold.job.id)
-            if not is_there:  # it was deleted once it was over, and its last event has brought its log back
-                self._loop.run(self._streaming.remove(hold))
+                exists = ending.mark_closed(session, lease.job_id)
+            if not exists:  # it was deleted once it was over, and its last event has brought its log back
+                self._loop.run(self._attempts.remove(lease))
 
     def _ring_next(self, job: Job) -> None:
         with self._database.read() as session:
@@ -187,15 +192,15 @@ class JobRunner:
         if waiting:
             self._queue.ring(waiting)
 
-    def _surely(self, hold: Lease, work: Callable[[Session], T], *, reads: bool = False) -> T | None:
-        """Write (or read), again and again while the database is away; None when it stayed away for too long."""
-        give_up = time.monotonic() + RESULT_SECONDS
+    def _until_answered(self, lease: Lease, work: Callable[[Session], T], *, reads: bool = False) -> T | None:
+        """Write (or read), again and again while the database is away; return None when it stayed away for too long."""
+        give_up_at = time.monotonic() + RESULT_SECONDS
         while True:
             try:
                 with self._database.read() if reads else self._database.write() as session:
                     return work(session)
             except DatabaseUnavailable as error:
-                log.warning("job.database_away", attempt=hold.attempt, error=str(error.__cause__))
-                if time.monotonic() > give_up:
+                log.warning("job.database_away", attempt=lease.attempt, error=str(error.__cause__))
+                if time.monotonic() > give_up_at:
                     return None
                 time.sleep(RESULT_AGAIN_SECONDS)

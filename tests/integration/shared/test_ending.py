@@ -12,7 +12,7 @@ from shared.database import now_ms
 from shared.events import Event
 from shared.jobs import ending, lifecycle
 from shared.jobs.ending import Ending
-from shared.jobs.lifecycle import Held
+from shared.jobs.lifecycle import LeaseState
 from shared.log import epoch
 from shared.models import Job, Message, Status
 from tests.integration.entries import EXPIRY_MS, Listener, begun, completed, delta, logged, restarted, started, write
@@ -209,7 +209,7 @@ def test_an_orphaned_job_whose_log_is_lost_jumps_and_ends(jobs: Jobs, client: re
 def test_a_job_whose_holder_has_come_back_is_left_alone(jobs: Jobs, client: redis.Redis) -> None:
     job = orphaned(jobs, client)
     with jobs.database.write() as session:
-        lifecycle.renew(session, [Held(job.id, 1, 3)], lease_ms=LEASE_MS, epoch=None)
+        lifecycle.renew(session, [LeaseState(job.id, 1, 3)], lease_ms=LEASE_MS, epoch=None)
 
     assert not end_unheld(jobs, client, job)
     assert jobs.row(job.id).status is Status.IN_PROGRESS

@@ -20,7 +20,7 @@ from shared import events
 from shared.database import now_ms
 from shared.jobs import ending, lifecycle
 from shared.jobs.ending import Ending
-from shared.jobs.lifecycle import Held
+from shared.jobs.lifecycle import LeaseState
 from shared.models import UNFINISHED, Job, Status
 from tests.integration.entries import EXPIRY_MS
 from tests.integration.jobs import LEASE_MS, MAX_LOST_WORKERS, MINUTE_MS, Jobs
@@ -146,7 +146,7 @@ class JobMachine(RuleBasedStateMachine):
         """One worker asks for all that it believes it holds, stale or not."""
         some = data.draw(st.lists(st.sampled_from(self.beliefs), unique=True, min_size=1))
         with self.jobs.database.write() as session:
-            held = [Held(belief.job_id, belief.attempt, seq) for belief in some]
+            held = [LeaseState(belief.job_id, belief.attempt, seq) for belief in some]
             kept = lifecycle.renew(session, held, lease_ms=LEASE_MS, epoch="e")
         answered = {job_id: renewal.is_cancelled for job_id, renewal in kept.items()}
         assert answered == {b.job_id: self.known[b.job_id].cancelled for b in some if self.known[b.job_id].is_held_by(b)}
@@ -171,7 +171,7 @@ class JobMachine(RuleBasedStateMachine):
     def gives_back(self, data: st.DataObject, waits: bool) -> None:
         belief = self.draw(data, self.beliefs)
         job = self.known[belief.job_id]
-        held = Held(belief.job_id, belief.attempt, 0)
+        held = LeaseState(belief.job_id, belief.attempt, 0)
         with self.jobs.database.write() as session:
             given = lifecycle.give_back(session, held, reason=events.DRAINED, epoch=None, wait_ms=MINUTE_MS * waits)
         assert given is job.is_held_by(belief)

@@ -4,6 +4,8 @@ The script, the owner's memory and the reader are the product's own. What this m
 doubled publications, cut connections, dead owners, stale ones that go on writing, and a Redis that is emptied or rolled back.
 """
 
+from copy import copy
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any, cast
 
@@ -25,6 +27,8 @@ from shared.log import stream
 from shared.log.opening import opening
 from shared.log.stream import WriteVerdict
 from tests.integration.entries import Listener, logged
+from tests.integration.flushing import lease_of
+from tests.writer_lease import WriterLease
 from workers.log.flusher import Flusher
 from workers.log.job_log import JobLog
 
@@ -32,7 +36,6 @@ EXPIRY_MS = 60_000
 EXAMPLES = 60
 STEPS = 50
 LAPSED_US = 1
-ENDLESS = 2.0**40
 LONG_AGO = 1e-9
 MAX_LOOKS = 50
 
@@ -67,6 +70,13 @@ class Reader:
         return told
 
 
+def as_it_is(log: JobLog) -> JobLog:
+    """A copy of a log in memory, of which the original knows nothing."""
+    twin = copy(log)
+    twin.entries, twin.lease = list(log.entries), replace(lease_of(log))
+    return twin
+
+
 class LogMachine(RuleBasedStateMachine):
     """One job's log, from its first attempt to its end."""
 
@@ -90,9 +100,14 @@ class LogMachine(RuleBasedStateMachine):
 
     # The owner
 
-    def attempt_after(self, found: list[Event], *, trusted: bool, attempt: int, last_seq: int | None = None) -> JobLog:
-        first = opening(found, attempt=attempt, model="demo", reason="worker_lost", log_seq=self.row_seq, trusted=trusted)
-        return JobLog(self.job_id, attempt, found, first, expiry_ms=EXPIRY_MS, lease_end=ENDLESS, last_seq=last_seq)
+    def attempt_after(self, found: list[Event], *, trusted: bool, attempt: int) -> JobLog:
+        first = self.first_event(found, trusted=trusted, attempt=attempt)
+        log = JobLog(WriterLease(self.job_id, attempt), found, expiry_ms=EXPIRY_MS)
+        log.add(first)
+        return log
+
+    def first_event(self, found: list[Event], *, trusted: bool, attempt: int) -> Event:
+        return opening(found, attempt=attempt, model="demo", reason="worker_lost", log_seq=self.row_seq, trusted=trusted)
 
     def send(self, log: JobLog, *, lease_us: int = 0, answered: bool = True) -> WriteVerdict:
         write = log.write(lease_us)
@@ -107,13 +122,13 @@ class LogMachine(RuleBasedStateMachine):
             self.send(self.owner)
             if self.owner.is_lost:
                 found = logged(self.client, self.job_id)
-                self.owner = self.attempt_after(found, trusted=self.row_epoch == self.epoch, attempt=self.owner.attempt)
+                self.owner = self.attempt_after(found, trusted=self.row_epoch == self.epoch, attempt=self.owner.lease.attempt)
         raise AssertionError("the attempt does not open")
 
     @rule(count=st.integers(1, 4))
     def append(self, count: int) -> None:
         for _ in range(count):
-            self.owner.append(events.DELTA, {"delta": {"content": f"{self.owner.attempt}/{len(self.owner.entries)} "}})
+            self.owner.append(events.DELTA, {"delta": {"content": f"{self.owner.lease.attempt}/{len(self.owner.entries)} "}})
 
     @rule(answered=st.booleans())
     def flush(self, answered: bool) -> None:
@@ -129,9 +144,11 @@ class LogMachine(RuleBasedStateMachine):
 
     @rule()
     def next_attempt_in_place(self) -> None:
-        attempt, known = self.owner.attempt + 1, self.owner
-        self.stale.append(known)
-        self.owner = self.attempt_after(known.entries, trusted=True, attempt=attempt, last_seq=known.last_seq)
+        """The same memory goes on under the next attempt; what it was before may still be on its way to Redis."""
+        attempt, known = self.owner.lease.attempt, self.owner
+        self.stale.append(as_it_is(known))
+        lease_of(known).attempt = attempt + 1
+        known.add(self.first_event(known.entries, trusted=True, attempt=attempt + 1))
         self.open()
 
     @rule(wiped=st.sampled_from([False, False, False, True]))
@@ -139,7 +156,7 @@ class LogMachine(RuleBasedStateMachine):
         """The owner is dead, as far as anybody knows: its lease has lapsed. Redis may be emptied between look and opening."""
         self.stale.append(self.owner)
         found = logged(self.client, self.job_id)
-        self.owner = self.attempt_after(found, trusted=self.row_epoch == self.epoch, attempt=self.owner.attempt + 1)
+        self.owner = self.attempt_after(found, trusted=self.row_epoch == self.epoch, attempt=self.owner.lease.attempt + 1)
         if wiped:
             self.wiped()
         self.open()
@@ -150,7 +167,7 @@ class LogMachine(RuleBasedStateMachine):
         """It was asleep. Its lease is refused by the clock; without one, the fence refuses it for as long as it stands."""
         log = data.draw(st.sampled_from(self.stale))
         log.append(events.DELTA, {"delta": {"content": "stale"}})
-        is_fenced = any(event.attempt > log.attempt for event in logged(self.client, self.job_id))
+        is_fenced = any(event.attempt > log.lease.attempt for event in logged(self.client, self.job_id))
         verdict = self.send(log, lease_us=data.draw(st.sampled_from([0, LAPSED_US])) if is_fenced else LAPSED_US, answered=answered)
         assert verdict in (WriteVerdict.LAPSED, WriteVerdict.FENCED)
 
@@ -211,7 +228,7 @@ class LogMachine(RuleBasedStateMachine):
 
     def end(self) -> None:
         """The job ends: all that its owner remembers is in Redis, and every reader has it."""
-        self.owner.close(events.make(self.owner.attempt, self.owner.entries[-1].seq + 1, "completed", {}), EXPIRY_MS)
+        self.owner.close(events.make(self.owner.lease.attempt, self.owner.entries[-1].seq + 1, "completed", {}), EXPIRY_MS)
         for _ in range(MAX_LOOKS):
             if self.owner.pending:
                 self.send(self.owner)

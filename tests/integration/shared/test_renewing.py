@@ -7,14 +7,14 @@ from sqlalchemy import select
 
 from shared.database import now_ms
 from shared.jobs import lifecycle
-from shared.jobs.lifecycle import Held
+from shared.jobs.lifecycle import LeaseState
 from shared.models import Job, Status
 from tests.integration.jobs import LEASE_MS, MINUTE_MS, Jobs
 
 ERROR = {"code": "busy", "message": "Busy"}
 
 
-def renew(jobs: Jobs, *held: Held, epoch: str | None = None) -> dict[str, bool]:
+def renew(jobs: Jobs, *held: LeaseState, epoch: str | None = None) -> dict[str, bool]:
     with jobs.database.write() as session:
         kept = lifecycle.renew(session, held, lease_ms=LEASE_MS, epoch=epoch)
     assert all(renewal.is_renewed for renewal in kept.values())
@@ -24,7 +24,7 @@ def renew(jobs: Jobs, *held: Held, epoch: str | None = None) -> dict[str, bool]:
 def give_back(jobs: Jobs, job: Job, attempt: int | None = None, log_seq: int = 0, **how: Any) -> bool:
     options: dict[str, Any] = {"reason": "drained", "epoch": None, **how}
     with jobs.database.write() as session:
-        return lifecycle.give_back(session, Held(job.id, attempt or job.attempt, log_seq), **options)
+        return lifecycle.give_back(session, LeaseState(job.id, attempt or job.attempt, log_seq), **options)
 
 
 def retry(jobs: Jobs, job_id: str, attempt: int) -> bool:
@@ -41,7 +41,7 @@ def test_a_renewal_moves_the_lease_and_tells_how_far_the_log_is(jobs: Jobs) -> N
     job = jobs.claimed()
     jobs.set(job.id, lease_until_ms=now(jobs) + 1000)
 
-    assert renew(jobs, Held(job.id, 1, 42), epoch="redis_2") == {job.id: False}
+    assert renew(jobs, LeaseState(job.id, 1, 42), epoch="redis_2") == {job.id: False}
     row = jobs.row(job.id)
     assert (row.log_seq, row.log_epoch) == (42, "redis_2")
     assert row.lease_until_ms == pytest.approx(now(jobs) + LEASE_MS, abs=10_000)
@@ -49,8 +49,8 @@ def test_a_renewal_moves_the_lease_and_tells_how_far_the_log_is(jobs: Jobs) -> N
 
 def test_a_renewal_that_does_not_know_the_redis_keeps_what_was_known(jobs: Jobs) -> None:
     job = jobs.claimed()
-    renew(jobs, Held(job.id, 1, 1), epoch="redis_2")
-    renew(jobs, Held(job.id, 1, 2), epoch=None)
+    renew(jobs, LeaseState(job.id, 1, 1), epoch="redis_2")
+    renew(jobs, LeaseState(job.id, 1, 2), epoch=None)
 
     assert (jobs.row(job.id).log_epoch, jobs.row(job.id).log_seq) == ("redis_2", 2)
 
@@ -58,7 +58,7 @@ def test_a_renewal_that_does_not_know_the_redis_keeps_what_was_known(jobs: Jobs)
 def test_a_renewal_does_not_vouch_for_a_log_that_its_holder_has_not_opened(jobs: Jobs) -> None:
     """It is the one before that knew this log; whether it is whole in this Redis is what the holder has yet to find out."""
     mine, others = jobs.claimed(), jobs.claimed()
-    renew(jobs, Held(mine.id, 1, 3), Held(others.id, 1, 3, is_open=False), epoch="redis_2")
+    renew(jobs, LeaseState(mine.id, 1, 3), LeaseState(others.id, 1, 3, is_open=False), epoch="redis_2")
 
     assert [jobs.row(job.id).log_epoch for job in (mine, others)] == ["redis_2", "e"]
 
@@ -69,9 +69,9 @@ def test_a_renewal_tells_which_jobs_are_lost_and_which_are_to_be_cancelled(jobs:
     jobs.set(taken.id, attempt=2)
     jobs.set(ended.id, status=Status.FAILED)
     give_back(jobs, given)
-    held = [Held(job.id, 1, 7) for job in (kept, cancelled, taken, ended, given)]
+    held = [LeaseState(job.id, 1, 7) for job in (kept, cancelled, taken, ended, given)]
 
-    assert renew(jobs, *held, Held("job_of_nobody", 1, 0)) == {kept.id: False, cancelled.id: True}
+    assert renew(jobs, *held, LeaseState("job_of_nobody", 1, 0)) == {kept.id: False, cancelled.id: True}
     assert [jobs.row(job.id).log_seq for job in (taken, ended, given)] == [0, 0, 0]
 
 
@@ -79,7 +79,7 @@ def test_a_renewal_revives_a_lease_that_nobody_took(jobs: Jobs) -> None:
     job = jobs.claimed()
     jobs.lapse(job.id)
 
-    assert renew(jobs, Held(job.id, 1, 0)) == {job.id: False}
+    assert renew(jobs, LeaseState(job.id, 1, 0)) == {job.id: False}
     assert jobs.claim() is None
 
 
@@ -92,9 +92,9 @@ def test_a_worker_that_holds_nothing_renews_nothing(jobs: Jobs) -> None:
 
 def test_a_full_process_renews_at_once(jobs: Jobs) -> None:
     job = jobs.claimed()
-    held = [Held(f"job_{number}", 1, 1) for number in range(4000)]
+    held = [LeaseState(f"job_{number}", 1, 1) for number in range(4000)]
 
-    assert renew(jobs, *held, Held(job.id, 1, 3), epoch="redis_2") == {job.id: False}
+    assert renew(jobs, *held, LeaseState(job.id, 1, 3), epoch="redis_2") == {job.id: False}
 
 
 def test_the_next_attempt_in_place(jobs: Jobs) -> None:
@@ -156,7 +156,11 @@ def test_who_has_lost_a_job_changes_nothing(jobs: Jobs) -> None:
     assert taken is not None
     before = vars(jobs.row(job.id)).copy()
 
-    assert (retry(jobs, job.id, 1), give_back(jobs, job, 1), renew(jobs, Held(job.id, 1, 99), epoch="x")) == (False, False, {})
+    assert (retry(jobs, job.id, 1), give_back(jobs, job, 1), renew(jobs, LeaseState(job.id, 1, 99), epoch="x")) == (
+        False,
+        False,
+        {},
+    )
     after = vars(jobs.row(job.id))
     assert {name for name in after if name[0] != "_" and after[name] != before[name]} == set()
 
@@ -166,7 +170,7 @@ def test_a_job_that_does_not_run_is_held_by_nobody(jobs: Jobs, status: Status) -
     job = jobs.claimed()
     jobs.set(job.id, status=status)
 
-    assert (retry(jobs, job.id, 1), give_back(jobs, job), renew(jobs, Held(job.id, 1, 99))) == (False, False, {})
+    assert (retry(jobs, job.id, 1), give_back(jobs, job), renew(jobs, LeaseState(job.id, 1, 99))) == (False, False, {})
 
 
 def want_cancelled(jobs: Jobs, job_id: str) -> bool:
@@ -203,7 +207,7 @@ def test_a_row_that_is_locked_is_not_waited_for_and_not_lost(jobs: Jobs) -> None
 
         # When the worker renews both, then the other is renewed at once, and the locked one is still known to be held
         with jobs.database.write() as session:
-            kept = lifecycle.renew(session, [Held(slow.id, 1, 0), Held(quick.id, 1, 0)], lease_ms=LEASE_MS, epoch=None)
+            kept = lifecycle.renew(session, [LeaseState(slow.id, 1, 0), LeaseState(quick.id, 1, 0)], lease_ms=LEASE_MS, epoch=None)
     assert (kept[slow.id].is_renewed, kept[quick.id].is_renewed) == (False, True)
 
 

@@ -12,7 +12,7 @@ from shared import keyspace, pubsub, redis_clients
 from tests.integration.loop_thread import running
 from tests.integration.silent_proxy import SilentProxy
 from workers.lease import cancel_listener
-from workers.lease.lease import Leases
+from workers.lease.leases import Leases
 
 SOON_SECONDS = 5.0
 
@@ -59,6 +59,13 @@ def test_an_idle_listener_cancels_nothing(empty_redis: Redis) -> None:
         until_cancelled(empty_redis, cancelled, "job_1")
         time.sleep(1)  # some pings, and their answers
         assert set(cancelled) == {"job_1"}
+
+
+def test_cancels_come_again_after_the_connection_was_cut(empty_redis: Redis) -> None:
+    with cancels(empty_redis.port) as cancelled:
+        until_cancelled(empty_redis, cancelled, "job_1")
+        empty_redis.client.client_kill_filter(_type="pubsub")
+        until_cancelled(empty_redis, cancelled, "job_2")
 
 
 def test_cancels_come_again_after_redis_fell_silent(empty_redis: Redis) -> None:

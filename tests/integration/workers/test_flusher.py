@@ -11,8 +11,8 @@ from dev.testing.stack import Redis
 from shared import events, keyspace, redis_clients
 from shared.log import epoch
 from tests.integration.entries import JOB, Listener, begun, completed, logged, restarted, started, write
-from tests.integration.flushing import TICK_SECONDS, flushing, on_a_loop, opened, say, until
-from workers.lease import clock
+from tests.integration.flushing import TICK_SECONDS, flushing, lease_of, on_a_loop, opened, say, until
+from workers import clock
 from workers.log.flusher import Flusher
 from workers.log.job_log import BATCH_ENTRIES, LogLost, LogMoved
 
@@ -67,7 +67,7 @@ async def test_what_comes_at_once_is_written_at_once(empty_redis: Redis) -> None
         await asyncio.gather(*(log.flushed() for log in logs))
 
         assert calls(empty_redis) == len(logs)
-        assert [len(logged(empty_redis.client, log.job_id)) for log in logs] == [101] * len(logs)
+        assert [len(logged(empty_redis.client, log.lease.job_id)) for log in logs] == [101] * len(logs)
 
 
 @on_a_loop
@@ -124,7 +124,9 @@ async def test_a_wipe_in_silence_is_repaired_by_the_tick(empty_redis: Redis) -> 
         listener = Listener(empty_redis.client, "job_1")
         empty_redis.client.flushall()
 
-        await until(lambda: all(logged(empty_redis.client, log.job_id) == log.entries for log in logs), "every log to be restored")
+        await until(
+            lambda: all(logged(empty_redis.client, log.lease.job_id) == log.entries for log in logs), "every log to be restored"
+        )
         assert events.unpack(b"\n".join(listener.heard())) == logs[1].entries
         listener.close()
 
@@ -222,13 +224,14 @@ async def test_without_a_lease_nothing_is_written_until_it_is_renewed(empty_redi
     async with flushing(empty_redis) as flusher:
         log = opened(flusher)
         await log.flushed()
-        flusher.extend({JOB: clock.seconds() - 1})
+        lease_of(log).ends_at = clock.seconds() - 1
         say(flusher, log, 3)
         await asyncio.sleep(3 * TICK_SECONDS)
         assert logged(empty_redis.client) == [started()]
         assert not log.is_lost
 
-        flusher.extend({JOB: clock.seconds() + 60, "job_of_nobody": 0.0})
+        lease_of(log).ends_at = clock.seconds() + 60
+        flusher.resume()
         await log.flushed()
         assert logged(empty_redis.client) == log.entries
 
@@ -246,7 +249,8 @@ async def test_a_lease_that_runs_out_on_the_way_writes_nothing(empty_redis: Redi
         assert logged(empty_redis.client) == [started()]
 
         flusher._clock_offset_us += 120_000_000
-        flusher.extend({JOB: clock.seconds() + 60})
+        lease_of(log).ends_at = clock.seconds() + 60
+        flusher.resume()
         await log.flushed()
         assert logged(empty_redis.client) == log.entries
 
@@ -256,9 +260,9 @@ async def test_a_job_that_is_over_needs_no_lease(empty_redis: Redis) -> None:
     async with flushing(empty_redis) as flusher:
         log = opened(flusher)
         await log.flushed()
-        flusher.extend({JOB: clock.seconds() - 1})
+        lease_of(log).ends_at = clock.seconds() - 1
         log.close(completed(1, 2), 5_000)
-        flusher.touch(log)
+        flusher.mark_pending(log)
         await log.flushed()
 
         assert logged(empty_redis.client) == [started(), completed(1, 2)]
@@ -280,14 +284,33 @@ async def test_what_was_let_go_is_not_written(empty_redis: Redis) -> None:
 @on_a_loop
 async def test_the_next_attempt_brings_what_the_one_before_had_not_written(empty_redis: Redis) -> None:
     async with flushing(empty_redis, ticks=False) as flusher:
-        first = opened(flusher)
-        await first.flushed()
-        say(flusher, first, 5)
-        opening = restarted(2, 7, events.PROVIDER_ERROR)
-        second = opened(flusher, attempt=2, found=first.entries, opening=opening)
-        await second.flushed()
+        log = opened(flusher)
+        await log.flushed()
+        say(flusher, log, 5)
+        lease_of(log).attempt = 2
+        log.add(restarted(2, 7, events.PROVIDER_ERROR))
+        flusher.mark_pending(log)
+        await log.flushed()
 
-        assert logged(empty_redis.client) == [*first.entries, opening]
+        assert logged(empty_redis.client) == log.entries
+        assert [event.id for event in log.entries][-2:] == ["1-6", "2-7"]
+
+
+@on_a_loop
+async def test_the_next_attempt_writes_a_foreign_tail_over(empty_redis: Redis) -> None:
+    """What this process remembers is the authority from its first attempt on."""
+    async with flushing(empty_redis, ticks=False) as flusher:
+        log = opened(flusher)
+        say(flusher, log, 5)
+        await log.flushed()
+        empty_redis.client.flushall()
+        write(empty_redis.client, [started(), restarted(1, 9)])
+        lease_of(log).attempt = 2
+        log.add(restarted(2, 7, events.PROVIDER_ERROR))
+        flusher.mark_pending(log)
+        await log.flushed()
+
+        assert logged(empty_redis.client) == log.entries
 
 
 @on_a_loop

@@ -6,6 +6,7 @@ import pytest
 
 from shared import events
 from shared.events import Event
+from tests.writer_lease import WriterLease
 from workers.log import job_log
 from workers.log.job_log import JobLog, LogLost, LogMoved
 
@@ -24,7 +25,9 @@ def made(found: int = 0, attempt: int = 1) -> JobLog:
     """The log of an attempt that found so many entries of another."""
     earlier = [delta(seq) for seq in range(1, found + 1)]
     opening = started(found + 1, attempt)
-    return JobLog("job_1", attempt, earlier, opening, expiry_ms=EXPIRY_MS, lease_end=5.0)
+    log = JobLog(WriterLease(attempt=attempt), earlier, expiry_ms=EXPIRY_MS)
+    log.add(opening)
+    return log
 
 
 def say(log: JobLog, count: int) -> None:
