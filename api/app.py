@@ -17,6 +17,7 @@ from api.dialects import chatgpt_api_nest, chatgpt_api_server, chatgpt_proxy, ch
 from api.http import bodies, cors, errors, limits, nul, tracing
 from api.http.limits import Limits
 from api.jobs.jobs import Jobs
+from api.jobs.listing import JobLists
 from api.jobs.submitter import Submitter
 from api.routes import auth, events, health, jobs, tokens
 from api.schemas.answers import ErrorAnswer
@@ -107,6 +108,7 @@ def _context(config: Settings) -> Context:
         job_logs=job_logs,
         jobs=jobs,
         conversations=Conversations(database, jobs.stop),
+        job_lists=JobLists(database),
         submitter=Submitter(config, database, queue, limits),
         members=Members(database, api_tokens, jobs),
         webhook_endpoints=WebhookEndpoints(config, database),

@@ -17,6 +17,7 @@ from api.auth.authenticator import Authenticator
 from api.conversations.conversations import Conversations
 from api.http.limits import Limits
 from api.jobs.jobs import Jobs
+from api.jobs.listing import JobLists
 from api.jobs.submitter import Submitter
 from api.streaming.hub import Hub
 from api.streaming.job_logs import JobLogs
@@ -45,6 +46,7 @@ class Context:
     authenticator: Authenticator
     job_logs: JobLogs
     jobs: Jobs
+    job_lists: JobLists
     submitter: Submitter
     conversations: Conversations
     members: Members

@@ -10,7 +10,7 @@ from flask import Response
 RETRY_MS = 500
 """How long an EventSource waits before it connects again."""
 
-HEARTBEAT = b": heartbeat\n\n"
+HEARTBEAT_COMMENT = b": heartbeat\n\n"
 OPENING = b"retry: %d\n\n" % RETRY_MS
 
 HEADERS = {

@@ -4,7 +4,7 @@ import time
 
 import structlog
 from redis import Redis
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from api.conversations import rows
@@ -55,22 +55,10 @@ class Jobs:
             raise NotFound("There is no such job.", param=param)
         return job
 
-    def page(self, user_id: str, *, after: str | None, limit: int, status: Status | None) -> tuple[list[Job], bool]:
-        """Return a user's jobs, newest first, from behind a job; and whether there are more.
-
-        Raises:
-            NotFound: `after` names no job of theirs.
-        """
-        query = select(Job).where(Job.user_id == user_id).order_by(Job.created_ms.desc(), Job.id.desc())
-        if after is not None:
-            last = self.find(user_id, after, param="after")
-            older = (Job.created_ms < last.created_ms) | ((Job.created_ms == last.created_ms) & (Job.id < last.id))
-            query = query.where(older)
-        if status is not None:
-            query = query.where(Job.status == status)
-        with self._database.read() as session:
-            jobs = list(session.scalars(query.limit(limit + 1)))
-        return jobs[:limit], len(jobs) > limit
+    def set_labels(self, job_id: str, labels: dict[str, str]) -> None:
+        """Replace a job's labels."""
+        with self._database.write() as session:
+            session.execute(update(Job).where(Job.id == job_id).values(labels=labels))
 
     def wait_for_end(self, job: Job) -> Job:
         """Wait until a job is over, and return it as it ended. It goes on, and can be looked at later, if its caller has given up.

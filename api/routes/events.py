@@ -53,4 +53,4 @@ def _cursor(query: EventsQuery) -> int:
 def _frames(events: Iterator[Event | None]) -> Iterator[bytes]:
     yield sse.OPENING
     for event in events:
-        yield sse.HEARTBEAT if event is HEARTBEAT else sse.frame(event.seq, event.type, event.data)
+        yield sse.HEARTBEAT_COMMENT if event is HEARTBEAT else sse.frame(event.seq, event.type, event.data)

@@ -86,7 +86,9 @@ def _submitted(job: Job) -> Submitted:
 @blueprint.get("", responses={200: JobList})
 def index(query: JobsQuery) -> Response:
     """List your jobs, newest first."""
-    jobs, has_more = context().jobs.page(principal().user_id, after=query.after, limit=query.limit, status=query.status)
+    user_id = principal().user_id
+    after = None if query.after is None else context().jobs.find(user_id, query.after, param="after")
+    jobs, has_more = context().job_lists.newest_first(user_id, after=after, limit=query.limit, status=query.status)
     ids = [job.id for job in jobs]
     first_id, last_id = (ids[0], ids[-1]) if ids else (None, None)
     listed = JobList(data=[views.listed(job) for job in jobs], has_more=has_more, first_id=first_id, last_id=last_id)

@@ -64,6 +64,12 @@ class JobLogs:
                             return
                 subscription.wait(left)
 
+    def so_far(self, job: Job) -> list[Event]:
+        """Return what there is of a job's log: all of it once it is over; of a running job nothing while Redis is away."""
+        if job.status.is_terminal:
+            return list(archived_after(self._database, job.id, 0))
+        return self.partial(job.id) if job.attempt else []
+
     def partial(self, job_id: str) -> list[Event]:
         """Return what a running job's log holds so far; nothing while Redis is away."""
         try:

@@ -2,12 +2,13 @@
 
 from shared.models.base import Base
 from shared.models.conversation import Conversation, ConversationName, Message
-from shared.models.job import UNFINISHED, IdempotencyKey, Job, Kind, ObjectType, OnInterrupt, Status
+from shared.models.job import ANSWERED, UNFINISHED, IdempotencyKey, Job, Kind, ObjectType, OnInterrupt, Status
 from shared.models.setting import Setting
 from shared.models.user import ApiToken, RefreshToken, Use, User
 from shared.models.webhook import WebhookDelivery, WebhookEndpoint
 
 __all__ = [
+    "ANSWERED",
     "UNFINISHED",
     "ApiToken",
     "Base",

@@ -27,8 +27,14 @@ class Status(StrEnum):
         """Whether the job is over."""
         return self not in UNFINISHED
 
+    @property
+    def has_answer(self) -> bool:
+        """Whether the job ended with an answer, whole or cut."""
+        return self in ANSWERED
+
 
 UNFINISHED = (Status.QUEUED, Status.IN_PROGRESS)
+ANSWERED = (Status.COMPLETED, Status.INCOMPLETE)
 _UNFINISHED_SQL = text("status IN ('queued', 'in_progress')")
 
 

@@ -94,7 +94,7 @@ def _frames(here: Context, job: Job, cursor: int) -> Iterator[bytes]:
     yield OPENING
     for event in here.job_logs.follow(job, cursor):
         if event is HEARTBEAT:
-            yield sse.HEARTBEAT
+            yield sse.HEARTBEAT_COMMENT
         elif event.type != STARTED:
             yield _frame(_number(event), _told(here, job, event))
 

@@ -10,8 +10,9 @@ from flask import Blueprint, Response, jsonify
 from pydantic import Field
 
 from api.context import context
-from api.dialects.openai import items, paging, wire
+from api.dialects.openai import items, paging
 from api.dialects.openai.items import Item
+from api.dialects.openai.request import read_body
 from api.guards import principal
 from api.http.bodies import Body
 from api.schemas.jobs import Metadata
@@ -47,7 +48,7 @@ class NewItems(Body):
 @blueprint.post("")
 def create() -> Response:
     """Begin a conversation."""
-    body = wire.read(NewConversation)
+    body = read_body(NewConversation)
     messages = _messages(body.items or [])
     return jsonify(_view(context().conversations.create(_caller(), messages, body.metadata or {})))
 
@@ -61,7 +62,7 @@ def show(conversation_id: str) -> Response:
 @blueprint.post("/<conversation_id>")
 def change(conversation_id: str) -> Response:
     """Change a conversation's metadata."""
-    body = wire.read(Change)
+    body = read_body(Change)
     context().conversations.set_labels(_found(conversation_id), body.metadata or {})
     return jsonify(_view(_found(conversation_id)))
 
@@ -76,7 +77,7 @@ def remove(conversation_id: str) -> Response:
 @blueprint.post("/<conversation_id>/items")
 def add(conversation_id: str) -> Response:
     """Put items at a conversation's end; behind an answer that is still to come, where one is."""
-    body = wire.read(NewItems)
+    body = read_body(NewItems)
     messages = _messages(body.items)
     added = context().conversations.append(_found(conversation_id), messages)
     return jsonify(paging.listed(_items(added), has_more=False))

@@ -1,21 +1,21 @@
-"""`/v1/moderations`: what the provider's moderation says, asked by a worker."""
+"""`/v1/moderations`: a worker asks the provider's moderation."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import orjson
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 from pydantic import Field
 
 from api.context import context
-from api.dialects.openai import wire
-from api.dialects.openai.failures import ProviderFailed
+from api.dialects.openai import ids
+from api.dialects.openai.errors import ProviderFailed
+from api.dialects.openai.request import idempotency_key, read_body
 from api.guards import principal
 from api.http.bodies import Body
-from api.http.request_digest import request_digest
-from api.jobs import idempotency
 from api.jobs.submission import Submission
 from api.schemas.chat import TextPart
 from api.schemas.jobs import ModelName
+from shared.json_types import JsonObject
 from shared.messages.answer import text_of
 from shared.models import Kind, Status
 
@@ -47,7 +47,7 @@ class ModerationRequest(Body):
     input: str | Annotated[list[str] | list[Part], Field(min_length=1, max_length=MAX_INPUTS)]
     model: ModelName | None = None
 
-    def messages(self) -> list[dict[str, Any]]:
+    def messages(self) -> list[JsonObject]:
         """Write it as messages, one for each judgement."""
         if isinstance(self.input, str):
             return [{"role": "user", "content": self.input}]
@@ -60,12 +60,12 @@ class ModerationRequest(Body):
 @blueprint.post("/moderations")
 def judge() -> Response:
     """Judge an input; the provider's moderation object is passed on as it is."""
-    body = wire.read(ModerationRequest)
-    asked = Submission(
+    body = read_body(ModerationRequest)
+    submission = Submission(
         messages=body.messages(), kind=Kind.MODERATION, model=body.model or context().config.moderation_model, stored=False
     )
-    key = idempotency.key_of(request.headers.get("Idempotency-Key"), request_digest, wire.retry())
-    job = context().jobs.wait_for_end(context().submitter.submit(principal().user_id, asked, key))
+    job = context().submitter.submit(principal().user_id, submission, idempotency_key())
+    job = context().jobs.wait_for_end(job)
     if job.status is not Status.COMPLETED:
         raise ProviderFailed(job)
-    return wire.marked(Response(orjson.dumps(orjson.loads(text_of(job.message))), content_type=JSON), job)
+    return ids.with_job_id(Response(orjson.dumps(orjson.loads(text_of(job.message))), content_type=JSON), job)

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from api.dialects.openai.chat import answer
-from api.dialects.openai.chat.answer import FROM_THE_START, Chunks, frames
-from api.dialects.openai.chat.request import ChatRequest, ask
-from api.dialects.openai.wire import DONE, HEARTBEAT
+from api.dialects.openai.chat.answer import ChunkTranslation
+from api.dialects.openai.chat.request import ChatRequest, submission
+from api.dialects.openai.sse import DONE, FROM_THE_START, KEEP_ALIVE_COMMENT, frames
 from shared import events
 from shared.errors import DatabaseUnavailable, InvalidRequest, NotFound
 from shared.events import Event
@@ -53,11 +53,11 @@ def over(kind: str) -> Job:
 
 
 def chunks(*said: Said, include_usage: bool = False) -> list[dict[str, Any]]:
-    told = Chunks(job(include_usage=include_usage))
+    told = ChunkTranslation(job(include_usage=include_usage))
     whole: list[dict[str, Any]] = []
     for event in log(*said):
         if not told.is_over:
-            whole += told.said(event, lambda kind=event.type: over(kind))  # type: ignore[misc]  # a default that fixes the name
+            whole += told.translate(event, lambda kind=event.type: over(kind))  # type: ignore[misc]  # a default that fixes the name
     assert [fields["sequence_number"] for fields in whole] == list(range(len(whole)))
     return whole
 
@@ -122,8 +122,8 @@ def test_who_comes_back_gets_the_rest_byte_for_byte(said: list[Said], end: Said,
 
     def stream(row: Job, number: int) -> list[bytes]:
         with_silence = [each for event in whole for each in (None, event)]
-        told = frames(row, with_silence, lambda: over(end[0]), number)
-        return [frame for frame in told if frame != HEARTBEAT]
+        told = frames(ChunkTranslation(row, number), with_silence, lambda: over(end[0]), number)
+        return [frame for frame in told if frame != KEEP_ALIVE_COMMENT]
 
     live = stream(job(Status.QUEUED, include_usage=usage), FROM_THE_START)
     late = stream(job(Status.COMPLETED, include_usage=usage), cut)
@@ -141,7 +141,7 @@ LOST = [
 
 
 def _resumed(whole: list[Event], number: int) -> list[dict[str, Any]]:
-    told = frames(job(), whole, lambda: over("completed"), number)
+    told = frames(ChunkTranslation(job(), number), whole, lambda: over("completed"), number)
     return [orjson.loads(frame[6:]) for frame in told if frame != DONE]
 
 
@@ -165,7 +165,7 @@ def test_a_database_that_is_away_at_the_end_cuts_the_stream_off() -> None:
 
 
 def _last(*said: Said, ended: Callable[[], Job]) -> dict[str, Any]:
-    told = list(frames(job(), log(STARTED, *said), ended, FROM_THE_START))
+    told = list(frames(ChunkTranslation(job()), log(STARTED, *said), ended, FROM_THE_START))
     last: dict[str, Any] = orjson.loads(told[-1].removeprefix(b"data: "))
     return last
 
@@ -211,7 +211,7 @@ def test_what_is_asked_goes_to_the_provider_as_it_is() -> None:
         "user": "u",
         "prediction": {"type": "content", "content": "x"},
     }
-    asked = ask(ChatRequest.model_validate(body))
+    asked = submission(ChatRequest.model_validate(body))
     assert asked.messages == [*body["messages"][:2], {"role": "assistant", "tool_calls": [CALL]}, body["messages"][3]]  # type: ignore[index]
     assert asked.parameters == {
         "temperature": 0,
@@ -224,7 +224,7 @@ def test_what_is_asked_goes_to_the_provider_as_it_is() -> None:
 
 
 def test_a_whole_answer_may_begin_anew_and_is_not_stored_unasked() -> None:
-    asked = ask(ChatRequest.model_validate({"messages": HELLO}))
+    asked = submission(ChatRequest.model_validate({"messages": HELLO}))
     assert (asked.on_interrupt, asked.stored) == (OnInterrupt.RESTART, False)
 
 
@@ -266,4 +266,5 @@ def test_what_cannot_be_honoured_is_refused_by_name(field: str, value: Any) -> N
 
 @pytest.mark.parametrize("field", sorted(ChatRequest.model_fields.keys() - {"messages"}))
 def test_null_is_as_good_as_nothing(field: str) -> None:
-    assert ask(ChatRequest.model_validate({"messages": HELLO, field: None})) == ask(ChatRequest.model_validate({"messages": HELLO}))
+    with_null, without = {"messages": HELLO, field: None}, {"messages": HELLO}
+    assert submission(ChatRequest.model_validate(with_null)) == submission(ChatRequest.model_validate(without))

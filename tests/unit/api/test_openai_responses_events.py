@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from api.dialects.openai.items import call_item_id
 from api.dialects.openai.responses import object
-from api.dialects.openai.responses.events import FROM_THE_START, NUMBERS_PER_EVENT, Translation, frames
+from api.dialects.openai.responses.events import NUMBERS_PER_EVENT, EventTranslation
 from api.dialects.openai.responses.output import MOST_PIECES
-from api.dialects.openai.wire import DONE, HEARTBEAT
+from api.dialects.openai.sse import DONE, FROM_THE_START, KEEP_ALIVE_COMMENT, frames
 from shared import events
 from shared.errors import NotFound
 from shared.events import Event
@@ -59,10 +59,10 @@ def ending(kind: str) -> Job:
 
 
 def told(*said: Said, row: Job | None = None) -> list[dict[str, Any]]:
-    translation = Translation(row or job())
+    translation = EventTranslation(row or job())
     whole = list(translation.opening())
     for event in log(*said):
-        whole += translation.said(event, lambda: ending(event.type))  # noqa: B023 - called at once
+        whole += translation.translate(event, lambda: ending(event.type))  # noqa: B023 - called at once
     assert [fields["sequence_number"] for fields in whole] == list(range(len(whole)))
     for fields in whole:
         check_event(orjson.loads(orjson.dumps(fields)))
@@ -200,11 +200,13 @@ def test_after_the_one_jump_everybody_is_told_the_same_numbers() -> None:
     after = [events.make(2, 10_004, *says("1 ")), events.make(2, 10_005, *COMPLETED)]
 
     def numbers(before: list[Event]) -> list[int]:
-        translation = Translation(job())
+        translation = EventTranslation(job())
         list(translation.opening())
         for event in before:
-            list(translation.said(event, job))
-        return [fields["sequence_number"] for event in after for fields in translation.said(event, lambda: ending("completed"))]
+            list(translation.translate(event, job))
+        return [
+            fields["sequence_number"] for event in after for fields in translation.translate(event, lambda: ending("completed"))
+        ]
 
     early, late = numbers([*log(STARTED, says("1 "), says("2 ")), jump]), numbers([jump])
     assert early == late
@@ -273,10 +275,10 @@ def test_who_comes_back_gets_the_rest_byte_for_byte(said: list[Said], end: Said,
     asked = {"background": in_background, "input": []}
 
     def stream(row: Job, number: int) -> list[bytes]:
-        return list(frames(row, _with_silence(whole), lambda: _asked(ending(end[0]), asked), number))
+        return list(frames(EventTranslation(row), _with_silence(whole), lambda: _asked(ending(end[0]), asked), number))
 
-    live = [frame for frame in stream(_asked(job(Status.QUEUED), asked), FROM_THE_START) if frame != HEARTBEAT]
-    late = [frame for frame in stream(_asked(ending(end[0]), asked), cut) if frame != HEARTBEAT]
+    live = [frame for frame in stream(_asked(job(Status.QUEUED), asked), FROM_THE_START) if frame != KEEP_ALIVE_COMMENT]
+    late = [frame for frame in stream(_asked(ending(end[0]), asked), cut) if frame != KEEP_ALIVE_COMMENT]
     seen = [frame for frame in live if frame != DONE and orjson.loads(frame.split(b"data: ", 1)[1])["sequence_number"] <= cut]
     assert seen + late == live
     # And what is shown at the end is what the last event told
@@ -290,7 +292,7 @@ def test_a_stream_that_is_cut_off_or_deleted_says_so(said: tuple[Said, ...], cod
     def deleted() -> Job:
         raise NotFound("There is no such job.")
 
-    *before, last = list(frames(job(), log(STARTED, says("a"), *said), deleted, FROM_THE_START))
+    *before, last = list(frames(EventTranslation(job()), log(STARTED, says("a"), *said), deleted, FROM_THE_START))
     assert orjson.loads(last.removeprefix(b"data: "))["error"]["code"] == code
     assert DONE not in before
 

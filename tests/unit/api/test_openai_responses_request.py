@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from api.dialects.openai.responses.request import ResponseRequest, ask
+from api.dialects.openai.responses.request import ResponseRequest, submission
 from shared.errors import InvalidRequest
 from shared.models import ObjectType, OnInterrupt
 
@@ -14,7 +14,7 @@ SCHEMA = {"type": "object", "properties": {"a": {"type": "integer", "default": N
 
 
 def asked(**body: Any) -> Any:
-    return ask(ResponseRequest.model_validate({"input": "Hi", **body}), [])
+    return submission(ResponseRequest.model_validate({"input": "Hi", **body}), [])
 
 
 @pytest.mark.parametrize(

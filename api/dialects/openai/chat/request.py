@@ -1,4 +1,4 @@
-"""What a chat completion can be asked with, and the job that this is. Pure.
+"""Requests for chat completions, and the submissions that they are. Pure.
 
 Every parameter of the SDK is honoured, passed on to the provider, or refused by name; docs/openai.md has the table.
 """
@@ -19,7 +19,7 @@ SENT_BACK = {"annotations", "audio", "function_call", "parsed"}
 
 
 class RefusalPart(Body):
-    """What the model would not say, sent back."""
+    """A refusal of the model, sent back."""
 
     type: Literal["refusal"]
     refusal: str
@@ -59,13 +59,13 @@ class Message(ChatMessage):
             raise ValueError("a tool's message needs a tool_call_id")
         return self
 
-    def said(self) -> JsonObject:
+    def dumped(self) -> JsonObject:
         """Write the message as a provider takes it."""
-        told = self.model_dump(exclude_none=True, exclude=SENT_BACK)
-        for call in told.get("tool_calls", ()):
+        message = self.model_dump(exclude_none=True, exclude=SENT_BACK)
+        for call in message.get("tool_calls", ()):
             call.pop("index", None)
             call["function"].pop("parsed_arguments", None)
-        return told
+        return message
 
 
 class StreamOptions(Body):
@@ -110,11 +110,11 @@ _OURS = {"messages", "model", "stream", "stream_options", "store", "metadata", "
 _WITHOUT_EFFECT = {"n", "logprobs", "top_logprobs", "modalities"}
 
 
-def ask(body: ChatRequest) -> Submission:
-    """Tell what is asked. What a stream has shown it cannot take back, so a job that is streamed is not begun anew."""
+def submission(body: ChatRequest) -> Submission:
+    """Return the submission. What a stream has shown cannot be taken back, so a job that is streamed does not begin anew."""
     options = body.stream_options or StreamOptions()
     return Submission(
-        messages=[message.said() for message in body.messages],
+        messages=[message.dumped() for message in body.messages],
         model=body.model,
         metadata=body.metadata or {},
         on_interrupt=body.on_interrupt or (OnInterrupt.FAIL if body.stream else OnInterrupt.RESTART),

@@ -6,10 +6,11 @@ Its fields are those that the SDK's types name, and those that the Open Response
 from collections.abc import Iterable
 
 from api.dialects.openai.responses.output import COMPLETED, INCOMPLETE, Output
-from shared import events
+from shared import events, ids
 from shared.events import Event
 from shared.json_types import JsonObject
 from shared.models import Job, Status
+from shared.timestamps import unix_seconds
 
 DEFAULTS: JsonObject = {
     "background": False,
@@ -49,7 +50,7 @@ FLAGGED = "content_flagged"
 
 def base(job: Job) -> str:
     """Tell of what the ids of a response's items are made: of its answer's row where there is one to be."""
-    return (job.answer_id or job.id).partition("_")[2]
+    return ids.random_part(job.answer_id or job.id)
 
 
 def begun(job: Job, status: str) -> JsonObject:
@@ -57,9 +58,9 @@ def begun(job: Job, status: str) -> JsonObject:
     asked = job.wire_request or {}
     told = {name: default if asked.get(name) is None else asked[name] for name, default in DEFAULTS.items()}
     return {
-        "id": "resp_" + job.id.partition("_")[2],
+        "id": ids.with_prefix(ids.RESPONSE, job.id),
         "object": "response",
-        "created_at": job.created_ms // 1000,
+        "created_at": unix_seconds(job.created_ms),
         "status": status,
         "completed_at": None,
         "error": None,
@@ -82,7 +83,7 @@ def ended(job: Job, output: Output) -> JsonObject:
     return {
         **begun(job, job.status),
         "output": output.items(),
-        "completed_at": job.finished_ms // 1000 if job.status is Status.COMPLETED and job.finished_ms else None,
+        "completed_at": unix_seconds(job.finished_ms) if job.status is Status.COMPLETED and job.finished_ms else None,
         "error": _error(job.error) if job.status is Status.FAILED else None,
         "incomplete_details": {"reason": reason} if job.status is Status.INCOMPLETE else None,
         "usage": _usage(job.usage),

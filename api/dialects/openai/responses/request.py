@@ -1,4 +1,4 @@
-"""What a response can be asked with, and the job that this is. Pure.
+"""Requests for responses, and the submissions that they are. Pure.
 
 Every parameter of the SDK is honoured, passed on to the provider under its name in chat completions, or refused by name;
 docs/openai.md has the table.
@@ -21,7 +21,7 @@ from shared.models.conversation import NAME_CHARS
 MAX_ITEMS = 2_000
 LOGPROBS = "message.output_text.logprobs"
 CACHING = ("user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "prompt_cache_options")
-"""What the provider is told as it is, of who asks and of what it may keep."""
+"""Parameters about the user and about caching, which the provider gets as they are."""
 
 
 class Named(Body):
@@ -86,8 +86,8 @@ class StreamOptions(Body):
     include_obfuscation: bool | None = None
 
 
-class Question(Body):
-    """What a response is asked with, and what its tokens are counted of."""
+class ResponseInput(Body):
+    """The input of a response with all its parameters; also what tokens are counted of."""
 
     model: ModelName | None = None
     input: str | Annotated[list[items.Item], Field(min_length=1, max_length=MAX_ITEMS)] | None = None
@@ -121,7 +121,7 @@ class Question(Body):
 
     @field_validator("tools", mode="before")
     @classmethod
-    def _runnable(cls, tools: Any) -> Any:
+    def _only_functions(cls, tools: Any) -> Any:
         for place, tool in enumerate(tools if isinstance(tools, list) else ()):
             if isinstance(tool, dict) and tool.get("type") != "function":
                 message = f"Only functions can be called here, and no {tool.get('type')}."
@@ -130,7 +130,7 @@ class Question(Body):
 
     @field_validator("include")
     @classmethod
-    def _includable(cls, include: list[str] | None) -> list[str] | None:
+    def _no_logprobs(cls, include: list[str] | None) -> list[str] | None:
         if include and LOGPROBS in include:
             raise ValueError("log probabilities cannot be had here")
         return include
@@ -145,28 +145,28 @@ class Question(Body):
 
     @property
     def conversation_name(self) -> str | None:
-        """Tell which conversation the response is a turn of."""
+        """Return the conversation that the response is a turn of, by its id or a name."""
         return self.conversation.id if isinstance(self.conversation, Named) else self.conversation
 
     def items(self) -> list[JsonObject]:
-        """Tell the input in items; a text is the user's one message."""
+        """Return the input in items; a text is the user's one message."""
         if isinstance(self.input, str):
             return [{"type": items.MESSAGE, "role": "user", "content": self.input}]
         return items.dumped(self.input or [])
 
 
-class ResponseRequest(Question):
+class ResponseRequest(ResponseInput):
     """A request for a response."""
 
     @model_validator(mode="after")
-    def _asks_something(self) -> Self:
+    def _has_input(self) -> Self:
         if self.input is None:
             raise InvalidRequest("input is missing.", param="input")
         return self
 
 
-def ask(body: ResponseRequest, before: list[JsonObject], **where: Any) -> Submission:
-    """Tell what is asked.
+def submission(body: ResponseRequest, before: list[JsonObject], **where: Any) -> Submission:
+    """Return the submission.
 
     Args:
         body: the request.
@@ -192,7 +192,7 @@ def ask(body: ResponseRequest, before: list[JsonObject], **where: Any) -> Submis
         parameters=parameters(body),
         wire=ObjectType.RESPONSE,
         param_names=ParamNames(message="input", system="instructions"),
-        wire_request=_told(body),
+        wire_request=_kept(body),
         stored=body.store is not False,
     )
 
@@ -202,17 +202,17 @@ def _on_interrupt(body: ResponseRequest) -> OnInterrupt:
     return OnInterrupt.FAIL if body.stream and not body.background else OnInterrupt.RESTART
 
 
-def _told(body: ResponseRequest) -> JsonObject:
+def _kept(body: ResponseRequest) -> JsonObject:
     """Keep the request in its own words, for the Response object and for the list of its input."""
-    told = body.model_dump(exclude_none=True, by_alias=True, exclude={"input", "model", "metadata", "conversation"})
+    fields = body.model_dump(exclude_none=True, by_alias=True, exclude={"input", "model", "metadata", "conversation"})
     conversation: JsonObject = {"conversation": body.conversation_name} if body.conversation is not None else {}
-    return {**told, **conversation, "input": body.items()}
+    return {**fields, **conversation, "input": body.items()}
 
 
-def parameters(body: Question) -> JsonObject:
-    """Tell what goes along to the provider, in the words of chat completions."""
+def parameters(body: ResponseInput) -> JsonObject:
+    """Return the parameters for the provider, under their names in chat completions."""
     text, reasoning = body.text or Text(), body.reasoning or Reasoning()
-    told: JsonObject = {
+    values: JsonObject = {
         "temperature": body.temperature,
         "top_p": body.top_p,
         "max_completion_tokens": body.max_output_tokens,
@@ -223,16 +223,16 @@ def parameters(body: Question) -> JsonObject:
         **{name: getattr(body, name) for name in CACHING},
     }
     if body.tools:
-        told["tools"] = [_tool(tool) for tool in body.tools]
-        told["tool_choice"] = _choice(body.tool_choice)
-        told["parallel_tool_calls"] = body.parallel_tool_calls
-    return {name: value for name, value in told.items() if value is not None}
+        values["tools"] = [_tool(tool) for tool in body.tools]
+        values["tool_choice"] = _choice(body.tool_choice)
+        values["parallel_tool_calls"] = body.parallel_tool_calls
+    return {name: value for name, value in values.items() if value is not None}
 
 
-def _format(wanted: TextFormat | ObjectFormat | SchemaFormat | None) -> JsonObject | None:
-    if isinstance(wanted, SchemaFormat):
-        return {"type": wanted.type, "json_schema": wanted.model_dump(exclude={"type"}, exclude_none=True, by_alias=True)}
-    return {"type": wanted.type} if isinstance(wanted, ObjectFormat) else None
+def _format(text_format: TextFormat | ObjectFormat | SchemaFormat | None) -> JsonObject | None:
+    if isinstance(text_format, SchemaFormat):
+        return {"type": text_format.type, "json_schema": text_format.model_dump(exclude={"type"}, exclude_none=True, by_alias=True)}
+    return {"type": text_format.type} if isinstance(text_format, ObjectFormat) else None
 
 
 def _tool(tool: Tool) -> JsonObject:

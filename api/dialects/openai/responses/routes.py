@@ -6,17 +6,16 @@ import orjson
 from flask import Blueprint, Response, jsonify, request
 
 from api.context import context
-from api.dialects.openai import items, paging, wire
-from api.dialects.openai.failures import ProviderFailed
-from api.dialects.openai.responses import events, object
-from api.dialects.openai.responses.request import Question, ResponseRequest, ask, parameters
+from api.dialects.openai import ids, items, paging
+from api.dialects.openai.errors import ProviderFailed
+from api.dialects.openai.request import idempotency_key, read_body, starting_after
+from api.dialects.openai.responses import object
+from api.dialects.openai.responses.events import EventTranslation
+from api.dialects.openai.responses.request import ResponseInput, ResponseRequest, parameters, submission
+from api.dialects.openai.sse import FROM_THE_START, frames
 from api.guards import principal
 from api.http import sse
-from api.http.request_digest import request_digest
-from api.jobs import idempotency
 from shared.errors import InvalidRequest, NotFound
-from shared.events import Event
-from shared.jobs import ending
 from shared.json_types import JsonObject
 from shared.messages.answer import estimate_tokens, text_of
 from shared.models import Job, Message, ObjectType, Status
@@ -31,13 +30,12 @@ blueprint = Blueprint("responses", __name__)
 @blueprint.post("/responses")
 def create() -> Response:
     """Create a response: whole, streamed, in the background, or both."""
-    body = wire.read(ResponseRequest)
+    body = read_body(ResponseRequest)
     before, where = _place(body)
-    user_id = principal().user_id
-    key = idempotency.key_of(request.headers.get("Idempotency-Key"), request_digest, wire.retry())
-    job = context().submitter.submit(user_id, ask(body, before, **where), key)
+    key = idempotency_key()
+    job = context().submitter.submit(principal().user_id, submission(body, before, **where), key)
     if body.stream:
-        return _streamed(job, events.FROM_THE_START)
+        return _streamed(job, FROM_THE_START)
     if not body.background:
         job = context().jobs.wait_for_end(job)
         if job.status is Status.FAILED and not text_of(job.message):
@@ -72,7 +70,7 @@ def _place(body: ResponseRequest) -> tuple[list[JsonObject], JsonObject]:
 
 def _previous(response_id: str) -> Job:
     try:
-        previous = wire.find(ObjectType.RESPONSE, response_id, param="previous_response_id")
+        previous = ids.find(ObjectType.RESPONSE, response_id, param="previous_response_id")
     except NotFound:
         previous = None
     if previous is None or previous.conversation_id is None:
@@ -99,16 +97,16 @@ def _said(rows: Iterable[Message]) -> list[JsonObject]:
 @blueprint.get("/responses/<response_id>")
 def show(response_id: str) -> Response:
     """Show a response as it is now, or follow it from any number on."""
-    job = wire.find(ObjectType.RESPONSE, response_id, param="response_id")
+    job = ids.find(ObjectType.RESPONSE, response_id, param="response_id")
     if request.args.get("stream", "") in TRUE:
-        return _streamed(job, wire.starting_after())
+        return _streamed(job, starting_after())
     return _shown(job)
 
 
 @blueprint.post("/responses/<response_id>/cancel")
 def cancel(response_id: str) -> Response:
     """Cancel a response that was asked for in the background; again and again is the same."""
-    job = wire.find(ObjectType.RESPONSE, response_id, param="response_id")
+    job = ids.find(ObjectType.RESPONSE, response_id, param="response_id")
     if not (job.wire_request or {}).get("background"):
         raise InvalidRequest("Only responses in the background can be cancelled; hang up on others.", param="response_id")
     return _shown(context().jobs.cancel(job.user_id, job.id))
@@ -117,7 +115,7 @@ def cancel(response_id: str) -> Response:
 @blueprint.delete("/responses/<response_id>")
 def remove(response_id: str) -> Response:
     """Delete a response; a running one is cancelled first. Its messages stay in their conversation."""
-    job = wire.find(ObjectType.RESPONSE, response_id, param="response_id")
+    job = ids.find(ObjectType.RESPONSE, response_id, param="response_id")
     context().jobs.remove(job.user_id, job.id)
     return jsonify({"id": response_id, "object": "response", "deleted": True})
 
@@ -125,7 +123,7 @@ def remove(response_id: str) -> Response:
 @blueprint.get("/responses/<response_id>/input_items")
 def input_items(response_id: str) -> Response:
     """List what a response was asked with."""
-    job = wire.find(ObjectType.RESPONSE, response_id, param="response_id")
+    job = ids.find(ObjectType.RESPONSE, response_id, param="response_id")
     sent = (job.wire_request or {}).get("input", [])
     return jsonify(paging.page(items.listed(sent, object.base(job))))
 
@@ -133,14 +131,14 @@ def input_items(response_id: str) -> Response:
 @blueprint.post("/responses/input_tokens")
 def input_tokens() -> Response:
     """Estimate how many tokens an input is, with what was said before it and the tools. Nobody is asked."""
-    body = wire.read(Question)
+    body = read_body(ResponseInput)
     messages = [*_before(body), *items.messages_of(body.items())]
     asked = [body.instructions or "", *(orjson.dumps(tool).decode() for tool in parameters(body).get("tools", ()))]
     count = sum(estimate_tokens(text) for text in (*map(text_of, messages), *asked))
     return jsonify({"object": "response.input_tokens", "input_tokens": count})
 
 
-def _before(body: Question) -> list[JsonObject]:
+def _before(body: ResponseInput) -> list[JsonObject]:
     if body.conversation_name is not None:
         found = context().conversations.get(principal().user_id, body.conversation_name, param="conversation")
         return _said(context().conversations.path(found))
@@ -148,21 +146,13 @@ def _before(body: Question) -> list[JsonObject]:
 
 
 def _shown(job: Job) -> Response:
-    response = jsonify(object.shown(job, _log(job)))
+    response = jsonify(object.shown(job, context().job_logs.so_far(job)))
     if not job.status.is_terminal:
         response.headers["openai-poll-after-ms"] = str(POLL_MS)
-    return wire.marked(response, job)
+    return ids.with_job_id(response, job)
 
 
-def _log(job: Job) -> list[Event]:
-    if not job.status.is_terminal:
-        return context().job_logs.partial(job.id) if job.attempt else []
-    with context().database.read() as session:
-        return ending.archived(session, job.id)
-
-
-def _streamed(job: Job, starting_after: int) -> Response:
-    here = context()
-    told = here.job_logs.follow(job, 0)
-    frames = events.frames(job, told, lambda: here.jobs.find(job.user_id, job.id), starting_after)
-    return wire.marked(sse.respond(frames), job)
+def _streamed(job: Job, number: int) -> Response:
+    jobs = context().jobs  # the stream goes on when the request's context is gone
+    log = context().job_logs.follow(job, 0)
+    return ids.with_job_id(sse.respond(frames(EventTranslation(job), log, lambda: jobs.find(job.user_id, job.id), number)), job)

@@ -3,7 +3,8 @@
 from flask import Blueprint, Response, jsonify
 
 from api.context import context
-from api.dialects.openai import paging, wire
+from api.dialects.openai import paging
+from api.dialects.openai.request import read_body
 from api.dialects.openai.webhooks.endpoints import EventType
 from api.guards import principal
 from api.http.bodies import Body
@@ -23,7 +24,7 @@ class Test(Body):
 @blueprint.post("/webhook_endpoints/<endpoint_id>/test")
 def test(endpoint_id: str) -> Response:
     """Send an event of no response, once, and answer with what the endpoint answered."""
-    body = wire.read(Test)
+    body = read_body(Test)
     status = context().webhook_deliveries.test(principal().user_id, endpoint_id, body.event_type)
     result = {"event_type": body.event_type, "status_code": status, "success": True}
     return jsonify({"object": "webhook_endpoint.test", "webhook_endpoint_id": endpoint_id, **result})

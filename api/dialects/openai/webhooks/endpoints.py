@@ -9,7 +9,8 @@ from flask import Blueprint, Response, jsonify
 from pydantic import Field
 
 from api.context import context
-from api.dialects.openai import paging, wire
+from api.dialects.openai import paging
+from api.dialects.openai.request import read_body
 from api.guards import principal
 from api.http.bodies import Body
 from shared.json_types import JsonObject
@@ -55,7 +56,7 @@ def event_types() -> Response:
 @blueprint.post("/webhook_endpoints")
 def create() -> Response:
     """Create an endpoint. No other answer than this one has its secret."""
-    body = wire.read(NewEndpoint)
+    body = read_body(NewEndpoint)
     endpoint, secret = context().webhook_endpoints.create(_caller(), name=body.name, url=body.url, event_types=body.event_types)
     return jsonify({**_view(endpoint), "signing_secret": secret})
 
@@ -75,7 +76,7 @@ def show(endpoint_id: str) -> Response:
 @blueprint.post("/webhook_endpoints/<endpoint_id>")
 def change(endpoint_id: str) -> Response:
     """Change an endpoint."""
-    body = wire.read(Change)
+    body = read_body(Change)
     endpoint = context().webhook_endpoints.change(
         _caller(), endpoint_id, name=body.name, url=body.url, event_types=body.event_types
     )
@@ -92,7 +93,7 @@ def remove(endpoint_id: str) -> Response:
 @blueprint.post("/webhook_endpoints/<endpoint_id>/rotate_secret")
 def rotate(endpoint_id: str) -> Response:
     """Give an endpoint a new secret; on request the old one signs, too, for a day."""
-    body = wire.read(Rotation)
+    body = read_body(Rotation)
     keep = body.keep_old_secret_active_for_24_hours
     endpoint, secret = context().webhook_endpoints.rotate_secret(_caller(), endpoint_id, keep_former=keep)
     return jsonify({**_view(endpoint), "signing_secret": secret})

@@ -1,0 +1,45 @@
+"""Errors in OpenAI's envelope, so that the SDK raises what its users expect; and the failure of a provider as an error."""
+
+from http import HTTPStatus
+
+from flask import Response, jsonify
+
+from api.dialects.openai.ids import JOB_HEADER
+from api.webhooks.deliveries import WebhookNotReached
+from shared.errors import ChatrelayError, Unauthorized
+from shared.json_types import JsonObject
+from shared.models import Job
+
+FLAGGED = "content_flagged"
+STATUSES = {FLAGGED: HTTPStatus.BAD_REQUEST, "agent_none": HTTPStatus.SERVICE_UNAVAILABLE, "cancelled": HTTPStatus.CONFLICT}
+"""HTTP statuses for jobs that ended without an answer, by their error's code; all others are 502."""
+
+
+class ProviderFailed(ChatrelayError):
+    """There is no answer."""
+
+    type = "provider_error"
+
+    def __init__(self, job: Job) -> None:
+        """Take message and code from the job's error, which has the provider's own."""
+        error = job_error(job)
+        super().__init__(error["message"], code=error["code"])
+        self.job_id = job.id
+        self.status = STATUSES.get(error["code"], HTTPStatus.BAD_GATEWAY)
+
+
+def job_error(job: Job) -> JsonObject:
+    """Return why a job has no answer; of one that has no error, what its status says."""
+    return job.error or {"code": job.status.value, "message": f"The answer was {job.status.value}."}
+
+
+def refusal(error: ChatrelayError) -> Response:
+    """Write an error in OpenAI's envelope."""
+    code = "invalid_api_key" if isinstance(error, Unauthorized) else error.reason
+    response = jsonify({"error": {"message": error.message, "type": error.type, "param": error.param, "code": code}})
+    response.status_code = error.status
+    if isinstance(error, ProviderFailed | WebhookNotReached):
+        response.headers["x-should-retry"] = "false"  # it was tried, as often as that makes sense
+    if isinstance(error, ProviderFailed):
+        response.headers[JOB_HEADER] = error.job_id
+    return response
