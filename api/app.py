@@ -19,6 +19,7 @@ from api.http.limits import Limits
 from api.jobs.jobs import Jobs
 from api.jobs.listing import JobLists
 from api.jobs.submitter import Submitter
+from api.model_list import ModelList
 from api.routes import auth, events, health, jobs, tokens
 from api.schemas.answers import ErrorAnswer
 from api.streaming.hub import Hub
@@ -109,6 +110,7 @@ def _context(config: Settings) -> Context:
         jobs=jobs,
         conversations=Conversations(database, jobs.stop),
         job_lists=JobLists(database),
+        model_list=ModelList(redis),
         submitter=Submitter(config, database, queue, limits),
         members=Members(database, api_tokens, jobs),
         webhook_endpoints=WebhookEndpoints(config, database),

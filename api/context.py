@@ -19,6 +19,7 @@ from api.http.limits import Limits
 from api.jobs.jobs import Jobs
 from api.jobs.listing import JobLists
 from api.jobs.submitter import Submitter
+from api.model_list import ModelList
 from api.streaming.hub import Hub
 from api.streaming.job_logs import JobLogs
 from api.webhooks.deliveries import WebhookDeliveries
@@ -48,6 +49,7 @@ class Context:
     jobs: Jobs
     job_lists: JobLists
     submitter: Submitter
+    model_list: ModelList
     conversations: Conversations
     members: Members
     webhook_endpoints: WebhookEndpoints

@@ -1,36 +1,38 @@
-"""The provider's models, as a worker last read them: the API itself never speaks to a provider."""
+"""The provider's models, as a worker last read them: the API itself never connects to a provider."""
 
 import time
-from typing import Any
 
 import orjson
 import structlog
+from redis import Redis
 
-from api.context import Context
 from shared import keyspace
+from shared.json_types import JsonObject
 from shared.redis_clients import RedisError
 
 FRESH_SECONDS = 5.0
-"""How long a process believes what it has read."""
+"""How long a list is kept in memory before Redis is asked again."""
 
 log = structlog.get_logger(__name__)
 
 
-class _Memory:
-    """What this process has read last."""
+class ModelList:
+    """The list of models in Redis, kept in memory for a few seconds."""
 
-    models: tuple[dict[str, Any], ...] = ()
-    until = 0.0
+    def __init__(self, redis: Redis) -> None:
+        """Keep the client; nothing is read yet."""
+        self._redis = redis
+        self._models: tuple[JsonObject, ...] = ()
+        self._fresh_until = 0.0
 
-
-def models(context: Context) -> list[dict[str, Any]]:
-    """Tell the models; none where no worker could read them yet."""
-    if time.monotonic() >= _Memory.until:
-        try:
-            told: Any = context.redis.get(keyspace.MODELS_KEY)
-        except RedisError as error:
-            log.warning("models.redis_away", error=str(error))
-        else:
-            _Memory.models = tuple(orjson.loads(told)) if told else ()
-        _Memory.until = time.monotonic() + FRESH_SECONDS
-    return list(_Memory.models)
+    def models(self) -> list[JsonObject]:
+        """Return the models; none where no worker could read them yet. While Redis is away, the last list is returned."""
+        if time.monotonic() >= self._fresh_until:
+            try:
+                stored = self._redis.get(keyspace.MODELS_KEY)
+            except RedisError as error:
+                log.warning("model_list.redis_away", error=str(error))
+            else:
+                self._models = tuple(orjson.loads(stored)) if isinstance(stored, bytes) else ()
+            self._fresh_until = time.monotonic() + FRESH_SECONDS
+        return list(self._models)

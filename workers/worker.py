@@ -21,7 +21,7 @@ from workers.log.flusher import Flusher
 from workers.loop import Loop
 from workers.prompt import token_counter
 from workers.providers.agent.provider import AgentProvider
-from workers.providers.model_list import ModelList
+from workers.providers.model_list import ModelListUpdater
 from workers.providers.moderation import Moderation
 from workers.providers.openai import OpenAIProvider
 from workers.providers.routing import Routing
@@ -71,12 +71,12 @@ class Worker:
         vault, client = Vault(config.secret_key), WebhookClient(private=config.webhook_private)
         self._webhooks = WebhookSender(self._database, vault, self._loop, client)
         self._sweep = Sweep(config, self._database, redis_clients.blocking(config.redis_url), self._queue)
-        catalogue = ModelList(redis, self._provider.client)
+        model_list = ModelListUpdater(redis, self._provider.client)
         self._forever = (
             self._flusher.run,
             self._flusher.tick,
             agents.listen,
-            catalogue.keep,
+            model_list.run,
             lambda: cancel_listener.listen(listener, self._leases),
         )
 

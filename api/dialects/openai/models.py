@@ -5,7 +5,6 @@ from typing import Any
 from flask import Blueprint, Response, jsonify
 
 from api.context import context
-from api.model_list import models
 from shared.agents.requests import AGENT_MODEL
 from shared.errors import NotFound
 
@@ -30,7 +29,7 @@ def show(model_id: str) -> Response:
 
 
 def _all() -> list[dict[str, Any]]:
-    listed = models(context()) or [_ours(context().config.default_model)]
+    listed = context().model_list.models() or [_ours(context().config.default_model)]
     return [*listed, _ours(AGENT_MODEL)]
 
 

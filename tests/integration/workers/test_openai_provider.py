@@ -13,7 +13,7 @@ from dev.testing.stack import Redis
 from shared import redis_clients
 from workers.providers import model_list, openai
 from workers.providers.base import Chunk, CompletionRequest, ProviderError
-from workers.providers.model_list import ModelList
+from workers.providers.model_list import ModelListUpdater
 from workers.providers.openai import OpenAIProvider
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -132,12 +132,12 @@ def test_what_is_odd_behind_a_whole_answer_takes_nothing_away() -> None:
     ],
 )
 def test_an_odd_list_of_models_ends_no_worker(empty_redis: Redis, monkeypatch: pytest.MonkeyPatch, body: bytes) -> None:
-    monkeypatch.setattr(model_list, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(model_list, "UPDATE_SECONDS", 0.01)
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
 
     async def keep(url: str) -> None:
         provider, client = OpenAIProvider("k", url), redis_clients.nonblocking(empty_redis.url)
-        keeping = asyncio.create_task(ModelList(client, provider.client).keep())
+        keeping = asyncio.create_task(ModelListUpdater(client, provider.client).run())
         async with asyncio.timeout(20):
             while not server.asked:
                 await asyncio.sleep(0.01)
