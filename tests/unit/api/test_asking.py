@@ -1,4 +1,4 @@
-"""What `/api/ask` tells of a question that is gone before its answer is there."""
+"""What `/api/ask` answers to a question that is gone before its answer is there."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -16,5 +16,5 @@ def test_a_question_that_is_deleted_while_it_is_waited_for(monkeypatch: pytest.M
 
     jobs = SimpleNamespace(wait_for_end=gone)
     monkeypatch.setattr(asking, "context", lambda: SimpleNamespace(jobs=jobs))
-    answer = asking._answered(Job())
+    answer = asking.wait_for_answer(Job())
     assert (answer.status_code, answer.json) == (500, {"error": "Conversation doesn't exists"})
