@@ -1,4 +1,4 @@
-"""Every setting: typed, read once from the environment, refusing to start when wrong. Nothing else reads the environment."""
+"""Every setting: typed, read once from the environment, checked before anything starts. Nothing else reads the environment."""
 
 import sys
 from functools import cache
@@ -16,7 +16,7 @@ from shared.errors import ConfigurationError
 
 
 def _with_driver(url: str) -> str:
-    """Let `postgres://` and `postgresql://` mean psycopg 3, as hosting providers write them; refuse other databases."""
+    """Return the URL, with psycopg 3 where a hosting provider writes `postgres://` or `postgresql://`; refuse other databases."""
     for prefix in ("postgres://", "postgresql://"):
         if url.startswith(prefix):
             url = "postgresql+psycopg://" + url.removeprefix(prefix)
@@ -30,13 +30,13 @@ def _with_driver(url: str) -> str:
 
 
 def _is_known(url: URL) -> bool:
-    """Whether our drivers are meant, and something that all processes share: each would have a memory of its own."""
+    """Return whether it names one of our drivers, and a database that processes share: each has a `:memory:` of its own."""
     is_file = url.database not in {None, "", ":memory:"} and url.query.get("mode") != "memory"
     return (url.get_backend_name(), url.get_driver_name()) in DRIVERS and (is_file or url.get_backend_name() != "sqlite")
 
 
 def _rate(value: str) -> str:
-    """Refuse what is no rate. Some readers of .env files leave the quotes in."""
+    """Return a rate without quotes, which some readers of .env files leave in; refuse what is not a rate."""
     value = value.strip("\"'")
     try:
         rates = parse_many(value)
@@ -48,7 +48,7 @@ def _rate(value: str) -> str:
 
 
 def _web(url: str) -> str:
-    """Refuse what no client could call."""
+    """Return the URL; refuse one that no HTTP client could call."""
     if (url and not url.startswith(("http://", "https://"))) or (url and not urlsplit(url).hostname):
         raise ValueError("not a URL that begins with http:// or https://")
     return url
@@ -61,7 +61,7 @@ def _redis(url: str) -> str:
 
 
 def _key(key: str) -> str:
-    """Take away what stands around a key by mistake; refuse what no header can hold."""
+    """Return a key without the blanks around it; refuse what no header can hold."""
     if not (key.strip().isascii() and (key.strip().isprintable())):
         raise ValueError("not a key: it has characters that no header can hold")
     return key.strip()
@@ -73,9 +73,9 @@ def _split(value: str | list[str]) -> list[str]:
 
 DRIVERS = {("sqlite", "pysqlite"), ("postgresql", "psycopg")}
 YEAR = 31_536_000.0
-"""In seconds: longer than anything here may last, and short enough to be reckoned with."""
+"""In seconds: the longest duration that a setting may have; much longer ones overflow timers."""
 RENEWALS_PER_LEASE = 2
-"""A lease must outlive a renewal that fails."""
+"""A lease must last longer than one renewal that fails."""
 
 Rate = Annotated[str, AfterValidator(_rate)]
 
@@ -90,11 +90,15 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(extra="ignore", env_ignore_empty=True, allow_inf_nan=False)
 
     # Where things are
-    secret_key: str = Field(min_length=32, description="Signs tokens. No default: at least 32 characters of your own.")
-    database_url: Annotated[str, AfterValidator(_with_driver)] = Field("", description="SQLAlchemy URL; empty: SQLite in DATA_DIR.")
+    secret_key: str = Field(
+        min_length=32, description="Signs tokens, and encrypts stored secrets. No default: at least 32 characters of your own."
+    )
+    database_url: Annotated[str, AfterValidator(_with_driver)] = Field(
+        "", description="The database, as an SQLAlchemy URL; empty: SQLite in DATA_DIR."
+    )
     redis_url: Annotated[str, BeforeValidator(str.strip), AfterValidator(_redis)] = Field(
         "redis://127.0.0.1:6379/0",
-        description="Broker, live logs, limits; empty: redis://127.0.0.1:6379/0, and bin/dev starts its own.",
+        description="Redis, for queue, live logs and limits; empty: redis://127.0.0.1:6379/0, and bin/dev starts its own.",
     )
     data_dir: Path = Field(Path(".data"), description="Where SQLite and the embedded Redis keep their files.")
     bind_address: str = Field("0.0.0.0", description="The address the API listens on; empty: 0.0.0.0, under bin/dev 127.0.0.1.")  # noqa: S104 - a container's port is published by hand
@@ -111,10 +115,10 @@ class Settings(BaseSettings):
     default_model: str = Field(
         "gpt-4o-mini", description="The model of jobs that name none; empty: gpt-4o-mini, or the built-in one."
     )
-    image_model: str = Field("", description="The model that is asked about images by the proxy dialect; empty: DEFAULT_MODEL.")
+    image_model: str = Field("", description="The model that answers about images in the proxy dialect; empty: DEFAULT_MODEL.")
     vision_models: Annotated[list[str], NoDecode, BeforeValidator(_split)] = Field(
         ["gpt-4o*", "gpt-4.1*", "gpt-5*", "chatgpt-4o*", "o1*", "o3*", "o4*", "demo*"],
-        description="Models that are shown the images of earlier turns, by commas, * for anything; others are told of them.",
+        description="Models that are shown the images of earlier turns, by commas, * for any text; others read [image].",
     )
     moderate: bool = Field(False, description="on: what the provider's moderation flags is refused before the model is asked.")
     moderation_model: str = Field("omni-moderation-latest", description="The provider's moderation model.")
@@ -124,12 +128,14 @@ class Settings(BaseSettings):
     agent_registration: Literal["token", "open"] = Field(
         "token", description="token: an agent needs an agent token; open: it needs none."
     )
-    agent_ping_seconds: float = Field(5, gt=0, description="An agent that does not answer a ping in this time is dead.")
-    agent_answer_seconds: float = Field(120, gt=0, description="An agent has this long for an answer.")
-    agent_wait_seconds: float = Field(30, ge=0, description="A job waits this long for an agent to be idle.")
+    agent_ping_seconds: float = Field(5, gt=0, description="How long an agent may take to answer a ping.")
+    agent_answer_seconds: float = Field(120, gt=0, description="How long an agent may take for an answer.")
+    agent_wait_seconds: float = Field(30, ge=0, description="How long a job waits for an idle agent.")
 
     # Who may do what
-    admin_key: str = Field("", repr=False, description="Works as an API token and makes and removes users; empty: nobody can.")
+    admin_key: str = Field(
+        "", repr=False, description="The operator's API token, which makes and removes users; empty: there is none."
+    )
     anonymous_access: bool = Field(
         False, description="on: clients of the proxy dialect that send no token share one anonymous user."
     )
@@ -148,24 +154,24 @@ class Settings(BaseSettings):
     submit_limit: Rate = Field("600 per minute", description="Jobs that a user may submit.")
     max_queued_jobs: int = Field(1000, ge=1, description="A user's jobs that may wait; more are refused with 429.")
     max_queue: int = Field(10_000, ge=1, description="Jobs of all users that may wait; more are refused with 503.")
-    heartbeat_seconds: float = Field(10, gt=0, le=YEAR, description="An idle stream gets a comment this often.")
-    access_token_seconds: int = Field(900, ge=1, description="An access token's life.")
-    refresh_token_days: int = Field(30, ge=1, description="A refresh token's life.")
+    heartbeat_seconds: float = Field(10, gt=0, le=YEAR, description="How often an idle stream gets a comment.")
+    access_token_seconds: int = Field(900, ge=1, description="How long an access token is valid.")
+    refresh_token_days: int = Field(30, ge=1, description="How long a refresh token is valid.")
 
     # Work
     worker_concurrency: int = Field(200, ge=1, le=4000, description="Jobs at once per worker process.")
     max_running_jobs: int = Field(200, ge=1, description="A user's jobs that run at once; more wait.")
-    lease_seconds: float = Field(8, gt=0, le=YEAR, description="A job whose worker is silent this long is taken over.")
-    renew_seconds: float = Field(2, gt=0, le=YEAR, description="A worker renews its leases this often: at least twice a lease.")
-    sweep_seconds: float = Field(2, gt=0, le=YEAR, description="A worker looks for what the dead left this often, with jitter.")
-    drain_seconds: float = Field(25, ge=0, le=YEAR, description="After SIGTERM a worker's jobs may run on this long.")
+    lease_seconds: float = Field(8, gt=0, le=YEAR, description="A job whose lease was not renewed for this long is taken over.")
+    renew_seconds: float = Field(2, gt=0, le=YEAR, description="How often a worker renews its leases: at least twice a lease.")
+    sweep_seconds: float = Field(2, gt=0, le=YEAR, description="How often a worker sweeps up what dead workers left, with jitter.")
+    drain_seconds: float = Field(25, ge=0, le=YEAR, description="How long a worker's jobs may run on after SIGTERM.")
     max_tries: int = Field(4, ge=1, description="Provider calls per job before it fails.")
     max_lost_workers: int = Field(5, ge=0, description="Workers a job may lose before it fails.")
     job_deadline_seconds: float = Field(900, gt=0, le=YEAR, description="A job that is not over after this long fails.")
-    stall_seconds: float = Field(60, gt=0, le=YEAR, description="A provider silent this long is asked again.")
-    log_ttl_seconds: float = Field(3600, gt=0, le=YEAR, description="A finished job's log stays in Redis this long.")
+    stall_seconds: float = Field(60, gt=0, le=YEAR, description="A provider that is silent for this long is called again.")
+    log_ttl_seconds: float = Field(3600, gt=0, le=YEAR, description="How long a finished job's log stays in Redis.")
     retention_days: int = Field(90, ge=0, description="Finished jobs, and conversations, older than this are deleted; 0: never.")
-    max_log_bytes: int = Field(8 * 1024 * 1024, ge=1024, description="A job whose log grows past this ends incomplete.")
+    max_log_bytes: int = Field(8 * 1024 * 1024, ge=1024, description="A job whose log grows beyond this ends incomplete.")
 
     @field_validator("renew_seconds")
     @classmethod
@@ -177,12 +183,12 @@ class Settings(BaseSettings):
 
     @property
     def database(self) -> str:
-        """The SQLAlchemy URL in force."""
+        """The SQLAlchemy URL that is used."""
         return self.database_url or f"sqlite:///{self.data_dir.resolve() / 'chatrelay.db'}"
 
 
 def load() -> Settings:
-    """Read the environment.
+    """Return the settings that the environment has.
 
     Raises:
         ConfigurationError: one sentence for each variable that is missing or wrong.
