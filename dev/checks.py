@@ -2,7 +2,7 @@
 
     bin/test                everything
     bin/test fast           lint, format, types, contracts and unit tests
-    bin/test coverage       the unit tests, and how much of the code they run
+    bin/test coverage       the tests that run the code in their own process (unit, integration), and how much of it they run
     bin/test ARGUMENT...    pytest with these arguments, and no linters: a file, a folder, `-k name`
 
 Tests run in several processes, as many as suit the machine; TEST_PROCESSES sets another number, 0 runs them in this one.
@@ -25,6 +25,7 @@ MAX_PROCESSES = 8
 """Each process has servers of its own: more of them would use up a machine's memory before its cores."""
 
 UNIT_TESTS = "tests/unit"
+INTEGRATION_TESTS = "tests/integration"
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,7 @@ def plan(arguments: Sequence[str], cores: int, environment: Mapping[str, str]) -
     if lane == "fast":
         return [*LINTERS, _pytest("unit tests", _processes(cores, environment), [UNIT_TESTS, *rest])]
     if lane == "coverage":
-        options = ["--cov", "--cov-report=term:skip-covered", UNIT_TESTS, *rest]
-        return [_pytest("unit tests", _processes(cores, environment), options)]
+        return [_pytest("coverage", several, ["--cov", "--cov-report=term:skip-covered", INTEGRATION_TESTS, UNIT_TESTS, *rest])]
     return [_pytest("tests", _few(arguments, several), arguments)]
 
 

@@ -37,9 +37,10 @@ def test_the_fast_lane_is_the_linters_and_the_unit_tests() -> None:
     assert pytest_options("fast")[-1] == "tests/unit"
 
 
-def test_coverage_is_measured_over_the_unit_tests_without_linters() -> None:
-    assert names("coverage") == ["unit tests"]
+def test_coverage_is_measured_over_the_tests_without_processes_of_their_own() -> None:
+    assert names("coverage") == ["coverage"]
     assert "--cov" in pytest_options("coverage")
+    assert pytest_options("coverage")[-2:] == ["tests/integration", "tests/unit"]
 
 
 def test_arguments_after_a_lane_go_to_pytest() -> None:
