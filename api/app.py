@@ -30,8 +30,7 @@ from shared import log_setup, redis_clients
 from shared.config import Settings, settings
 from shared.database import Database
 from shared.queue import Queue
-
-VERSION = "0.1.0"
+from shared.version import VERSION
 
 BLUEPRINTS = (auth.blueprint, tokens.blueprint, jobs.blueprint, events.blueprint, health.blueprint)
 DIALECTS = (
