@@ -13,7 +13,7 @@ from shared.config import Settings
 from shared.errors import ChatrelayError, ConfigurationError
 
 ROOMS = ("api", "workers", "shared")
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 PROTOCOL = (ROOT / "docs" / "protocol.md").read_text()
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 
