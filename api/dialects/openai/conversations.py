@@ -1,6 +1,6 @@
-"""`/v1/conversations` and their items: the conversations that all doors share, in OpenAI's words.
+"""`/v1/conversations` and their items: the conversations that all APIs share, as OpenAI's objects.
 
-The items are the messages on the way from a conversation's root to its current leaf; other branches are not shown here.
+The items are the messages on the way from a conversation's root to its current leaf; other branches are not shown.
 """
 
 from collections.abc import Sequence
@@ -10,8 +10,8 @@ from flask import Blueprint, Response, jsonify
 from pydantic import Field
 
 from api.context import context
-from api.dialects.openai import items, paging
-from api.dialects.openai.items import Item
+from api.dialects.openai import item_messages, paging
+from api.dialects.openai.items import Item, dumped
 from api.dialects.openai.request import read_body
 from api.guards import principal
 from api.http.bodies import Body
@@ -19,6 +19,7 @@ from api.schemas.jobs import Metadata
 from shared.errors import InvalidRequest, NotFound
 from shared.json_types import JsonObject
 from shared.models import Conversation, Message
+from shared.timestamps import unix_seconds
 
 MAX_ITEMS = 20
 """How many items may be put in at once."""
@@ -27,7 +28,7 @@ blueprint = Blueprint("conversations", __name__, url_prefix="/conversations")
 
 
 class NewConversation(Body):
-    """A conversation that begins, with what was said in it already."""
+    """A conversation to create, with its first items."""
 
     items: list[Item] | None = Field(None, max_length=MAX_ITEMS)
     metadata: Metadata | None = None
@@ -47,7 +48,7 @@ class NewItems(Body):
 
 @blueprint.post("")
 def create() -> Response:
-    """Begin a conversation."""
+    """Create a conversation."""
     body = read_body(NewConversation)
     messages = _messages(body.items or [])
     return jsonify(_view(context().conversations.create(_caller(), messages, body.metadata or {})))
@@ -69,7 +70,7 @@ def change(conversation_id: str) -> Response:
 
 @blueprint.delete("/<conversation_id>")
 def remove(conversation_id: str) -> Response:
-    """Delete a conversation with all that was said in it; what runs is cancelled first."""
+    """Delete a conversation with all its items; running jobs are cancelled first."""
     context().conversations.remove(_found(conversation_id))
     return jsonify({"id": conversation_id, "object": "conversation.deleted", "deleted": True})
 
@@ -85,7 +86,7 @@ def add(conversation_id: str) -> Response:
 
 @blueprint.get("/<conversation_id>/items")
 def index(conversation_id: str) -> Response:
-    """List a conversation's items, the newest first unless asked otherwise."""
+    """List a conversation's items, the newest first unless the query has an order."""
     return jsonify(paging.page(_items(context().conversations.path(_found(conversation_id)))))
 
 
@@ -98,7 +99,7 @@ def show_item(conversation_id: str, item_id: str) -> Response:
 
 @blueprint.delete("/<conversation_id>/items/<item_id>")
 def remove_item(conversation_id: str, item_id: str) -> Response:
-    """Take one item out of a conversation; answers with the conversation."""
+    """Remove one item from a conversation; answers with the conversation."""
     found = _found(conversation_id)
     message, _, _ = _item(context().conversations.path(found), item_id)
 
@@ -112,7 +113,7 @@ def remove_item(conversation_id: str, item_id: str) -> Response:
 
 
 def _without(body: JsonObject, place: int, count: int) -> JsonObject:
-    """Take a part of a message away that is an item of its own: its text, or one of its calls."""
+    """Return a message without a part that is an item of its own: its text, or one of its calls."""
     calls = body["tool_calls"]
     texts = count - len(calls)
     if place < texts:
@@ -123,25 +124,25 @@ def _without(body: JsonObject, place: int, count: int) -> JsonObject:
 
 
 def _item(path: Sequence[Message], item_id: str) -> tuple[Message, int, list[JsonObject]]:
-    """Find an item: its message, its place in it, and all items that the message is."""
+    """Return an item: its message, its place in it, and all items that the message is."""
     row_id = "msg_" + item_id.partition("_")[2].partition("_")[0]
     message = next((each for each in path if each.id == row_id), None)
-    told = items.items_of(message.id, message.role, message.body) if message else []
-    ids = [item["id"] for item in told]
+    siblings = item_messages.items_of(message.id, message.role, message.body) if message else []
+    ids = [item["id"] for item in siblings]
     # An item of an answer that began anew has its place in its response's stream behind its id.
     places = [place for place, each in enumerate(ids) if each == item_id or (item_id not in ids and item_id.startswith(f"{each}_"))]
     if message and places:
-        return message, places[0], told
+        return message, places[0], siblings
     raise NotFound(f"No item was found under the id '{item_id}'.", param="item_id")
 
 
 def _items(path: list[Message]) -> list[JsonObject]:
-    return [item for message in path for item in items.items_of(message.id, message.role, message.body)]
+    return [item for message in path for item in item_messages.items_of(message.id, message.role, message.body)]
 
 
 def _messages(sent: list[Item]) -> list[JsonObject]:
-    messages = items.messages_of(items.dumped(sent), "items")
-    if any(len(items.items_of("", message["role"], message)) == 0 for message in messages):
+    messages = item_messages.messages_of(dumped(sent), "items")
+    if any(len(item_messages.items_of("", message["role"], message)) == 0 for message in messages):
         raise InvalidRequest("An item says nothing.", param="items")
     return messages
 
@@ -155,4 +156,4 @@ def _found(conversation_id: str) -> Conversation:
 
 
 def _view(found: Conversation) -> JsonObject:
-    return {"id": found.id, "object": "conversation", "created_at": found.created_ms // 1000, "metadata": found.labels}
+    return {"id": found.id, "object": "conversation", "created_at": unix_seconds(found.created_ms), "metadata": found.labels}

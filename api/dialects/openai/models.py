@@ -1,4 +1,4 @@
-"""`/v1/models`: what the provider lists, as a worker last read it, and the agents."""
+"""`/v1/models`: the provider's list, as a worker last read it, and the agents."""
 
 from typing import Any
 

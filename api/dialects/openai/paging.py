@@ -14,7 +14,7 @@ ASCENDING, DESCENDING = "asc", "desc"
 
 
 def limit() -> int:
-    """Read how many are wanted.
+    """Read how many are to be on a page.
 
     Raises:
         InvalidRequest: it is no number, or out of range.
@@ -38,23 +38,23 @@ def is_descending(default: str = DESCENDING) -> bool:
 
 
 def page(whole: Sequence[JsonObject], default: str = DESCENDING) -> JsonObject:
-    """Cut the page that is asked for out of a list, oldest first, of what has ids.
+    """Return the page that the query names, of a whole list (the oldest first) of objects with ids.
 
     Raises:
         InvalidRequest: the query makes no sense.
         NotFound: `after` is none of them.
     """
     ordered = list(reversed(whole)) if is_descending(default) else list(whole)
-    after, most = request.args.get("after"), limit()
+    after, count = request.args.get("after"), limit()
     if after:
         places = [place for place, item in enumerate(ordered, 1) if item["id"] == after]
         if not places:
             raise NotFound(f"There is nothing under the id '{after}' in this list.", param="after")
-        ordered = ordered[places[-1] :]  # who sends two items under one id shall not be led in circles
-    return listed(ordered[:most], has_more=len(ordered) > most)
+        ordered = ordered[places[-1] :]  # behind the last one: two items may have been sent under one id
+    return listed(ordered[:count], has_more=len(ordered) > count)
 
 
-def listed(shown: Sequence[JsonObject], *, has_more: bool) -> JsonObject:
-    """Write a page."""
-    first_id, last_id = (shown[0]["id"], shown[-1]["id"]) if shown else (None, None)
-    return {"object": "list", "data": list(shown), "has_more": has_more, "first_id": first_id, "last_id": last_id}
+def listed(views: Sequence[JsonObject], *, has_more: bool) -> JsonObject:
+    """Return a page as an object."""
+    first_id, last_id = (views[0]["id"], views[-1]["id"]) if views else (None, None)
+    return {"object": "list", "data": list(views), "has_more": has_more, "first_id": first_id, "last_id": last_id}

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from api.dialects.openai.items import Item, call_item_id, dumped, items_of, listed, messages_of
+from api.dialects.openai.item_messages import call_item_id, items_of, listed, messages_of
+from api.dialects.openai.items import Item, dumped
 from shared.errors import InvalidRequest
 
 HEX = "0123456789abcdef0123456789abcdef"

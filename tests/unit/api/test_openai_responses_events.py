@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.dialects.openai.items import call_item_id
+from api.dialects.openai.item_messages import call_item_id
 from api.dialects.openai.responses import object
 from api.dialects.openai.responses.events import NUMBERS_PER_EVENT, EventTranslation
-from api.dialects.openai.responses.output import MOST_PIECES
+from api.dialects.openai.responses.output import MAX_FRAGMENTS
 from api.dialects.openai.sse import DONE, FROM_THE_START, KEEP_ALIVE_COMMENT, frames
 from shared import events
 from shared.errors import NotFound
@@ -129,7 +129,7 @@ def test_function_calls_are_items_of_their_own_and_finished_in_order() -> None:
 
 
 def test_long_texts_and_arguments_are_whole() -> None:
-    text = [f"{number} " for number in range(3 * MOST_PIECES)]
+    text = [f"{number} " for number in range(3 * MAX_FRAGMENTS)]
     arguments = [calls(0, piece, **({"id": "c", "name": "f"} if piece == text[0] else {})) for piece in text]
     final = told(STARTED, *map(says, text), *arguments, COMPLETED)[-1]["response"]["output"]
     assert [final[0]["content"][0]["text"], final[1]["arguments"]] == ["".join(text)] * 2

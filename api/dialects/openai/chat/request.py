@@ -69,7 +69,7 @@ class Message(ChatMessage):
 
 
 class StreamOptions(Body):
-    """How to stream. Nothing is ever obfuscated here."""
+    """How to stream. Nothing is ever obfuscated."""
 
     include_usage: bool | None = None
     include_obfuscation: bool | None = None

@@ -1,9 +1,10 @@
-"""The Response object: what a job's row and its log say, in OpenAI's words. Pure.
+"""The Response object, made from a job's row and its log. Pure.
 
 Its fields are those that the SDK's types name, and those that the Open Responses specification wants to be there.
 """
 
 from collections.abc import Iterable
+from http import HTTPStatus
 
 from api.dialects.openai.responses.output import COMPLETED, INCOMPLETE, Output
 from shared import events, ids
@@ -39,24 +40,23 @@ DEFAULTS: JsonObject = {
     "truncation": "disabled",
     "user": None,
 }
-"""What a request that does not say otherwise has asked for."""
+"""The values of parameters that a request leaves out."""
 TOOL_DEFAULTS: JsonObject = {"description": None, "parameters": None, "strict": None}
 
-TOO_MANY_REQUESTS = 429
-REFUSED = frozenset({400, 413, 422})
+REFUSED = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY})
 """Statuses by which a provider says that the prompt is at fault."""
 FLAGGED = "content_flagged"
 
 
 def base(job: Job) -> str:
-    """Tell of what the ids of a response's items are made: of its answer's row where there is one to be."""
+    """Return what the ids of a response's items are made from: its answer's id where it will have a row, else its job's."""
     return ids.random_part(job.answer_id or job.id)
 
 
 def begun(job: Job, status: str) -> JsonObject:
-    """Tell a response that has said nothing yet, by what of its job never changes."""
-    asked = job.wire_request or {}
-    told = {name: default if asked.get(name) is None else asked[name] for name, default in DEFAULTS.items()}
+    """Return a response without output, from what of its job never changes."""
+    sent = job.wire_request or {}
+    parameters = {name: default if sent.get(name) is None else sent[name] for name, default in DEFAULTS.items()}
     return {
         "id": ids.with_prefix(ids.RESPONSE, job.id),
         "object": "response",
@@ -69,16 +69,16 @@ def begun(job: Job, status: str) -> JsonObject:
         "output": [],
         "usage": None,
         "metadata": job.labels,
-        **told,
-        "conversation": _conversation(told["conversation"]),
-        "reasoning": {**DEFAULTS["reasoning"], **told["reasoning"]},
-        "text": {**DEFAULTS["text"], **told["text"]},
-        "tools": [{**TOOL_DEFAULTS, **tool} for tool in told["tools"]],
+        **parameters,
+        "conversation": _conversation(parameters["conversation"]),
+        "reasoning": {**DEFAULTS["reasoning"], **parameters["reasoning"]},
+        "text": {**DEFAULTS["text"], **parameters["text"]},
+        "tools": [{**TOOL_DEFAULTS, **tool} for tool in parameters["tools"]],
     }
 
 
 def ended(job: Job, output: Output) -> JsonObject:
-    """Tell a response that is over."""
+    """Return a response that is over."""
     reason = "content_filter" if job.finish_reason == "content_filter" else "max_output_tokens"
     return {
         **begun(job, job.status),
@@ -91,7 +91,7 @@ def ended(job: Job, output: Output) -> JsonObject:
 
 
 def shown(job: Job, log: Iterable[Event]) -> JsonObject:
-    """Tell a response as it now is: whole, or what it has said so far.
+    """Return a response as it now is: whole, or with its output so far.
 
     Args:
         job: its row.
@@ -100,18 +100,18 @@ def shown(job: Job, log: Iterable[Event]) -> JsonObject:
     output = Output(base(job))
     for event in log:
         if event.type == events.DELTA:
-            _done(output.add(event.fields()["delta"]))
+            _run(output.add(event.fields()["delta"]))
         elif event.type == events.RESTARTED:
-            _done(output.drop())
+            _run(output.drop())
     if not job.status.is_terminal:
         return {**begun(job, job.status), "output": output.items()}
-    _done(output.end(COMPLETED if job.status is Status.COMPLETED else INCOMPLETE, is_whole=True))
+    _run(output.end(COMPLETED if job.status is Status.COMPLETED else INCOMPLETE, is_whole=True))
     return ended(job, output)
 
 
-def _done(told: Iterable[JsonObject]) -> None:
-    """Take the steps, whose events nobody wants to hear."""
-    for _ in told:
+def _run(steps: Iterable[JsonObject]) -> None:
+    """Run all steps; their events are not needed."""
+    for _ in steps:
         pass
 
 
@@ -120,27 +120,27 @@ def _conversation(name: str | None) -> JsonObject | None:
 
 
 def _error(error: JsonObject | None) -> JsonObject:
-    """Word a failure: the types allow few codes, so the provider's own goes into the sentence."""
-    told = error or {}
-    status, code = told.get("provider_status"), told.get("code")
-    word = "server_error"
-    if status == TOO_MANY_REQUESTS or code == "rate_limit_exceeded":
-        word = "rate_limit_exceeded"
+    """Return a failure as OpenAI's types have it: they allow few codes, so the provider's own goes into the message."""
+    error = error or {}
+    status, code = error.get("provider_status"), error.get("code")
+    public_code = "server_error"
+    if status == HTTPStatus.TOO_MANY_REQUESTS or code == "rate_limit_exceeded":
+        public_code = "rate_limit_exceeded"
     elif status in REFUSED or code == FLAGGED:
-        word = "invalid_prompt"
-    return {"code": word, "message": f"{told.get('message', '')} ({code})"}
+        public_code = "invalid_prompt"
+    return {"code": public_code, "message": f"{error.get('message', '')} ({code})"}
 
 
 def _usage(usage: JsonObject | None) -> JsonObject | None:
     if usage is None:
         return None
     cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
-    thought = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0
+    reasoning = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0
     return {
         "input_tokens": usage["prompt_tokens"],
         "input_tokens_details": {"cached_tokens": cached, "cache_write_tokens": 0},
         "output_tokens": usage["completion_tokens"],
-        "output_tokens_details": {"reasoning_tokens": thought},
+        "output_tokens_details": {"reasoning_tokens": reasoning},
         "total_tokens": usage["total_tokens"],
         **({"estimated": True} if usage.get("estimated") else {}),
     }

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from api.dialects.openai import items
+from api.dialects.openai import item_messages, items
 from api.http.bodies import Body
 from api.jobs.submission import ParamNames, Submission
 from api.schemas.chat import INT64_MAX, MAX_TOOLS, FunctionTool, refuse_choice
@@ -31,7 +31,7 @@ class Named(Body):
 
 
 class Tool(FunctionTool):
-    """A function that the model may call. The tools that OpenAI runs itself are refused: nobody here would run them."""
+    """A function that the model may call. The tools that OpenAI runs itself are refused: nothing would run them."""
 
     type: Literal["function"]
 
@@ -81,7 +81,7 @@ class Reasoning(Body):
 
 
 class StreamOptions(Body):
-    """How to stream. Nothing is ever obfuscated here."""
+    """How to stream. Nothing is ever obfuscated."""
 
     include_obfuscation: bool | None = None
 
@@ -170,13 +170,13 @@ def submission(body: ResponseRequest, before: list[JsonObject], **where: Any) ->
 
     Args:
         body: the request.
-        before: what was said before, where the response is to be kept in no conversation.
+        before: the chat messages before it, if the response is to be kept in no conversation.
         where: the conversation, and the message there that it follows.
 
     Raises:
         InvalidRequest: there is nothing in it to be answered.
     """
-    messages = items.messages_of(body.items())
+    messages = item_messages.messages_of(body.items())
     if not messages:
         raise InvalidRequest("There is nothing in the input that could be answered.", param="input")
     is_kept = body.store is not False or body.conversation is not None
