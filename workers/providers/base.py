@@ -1,15 +1,16 @@
-"""The provider protocol: one method. Who answers, answers in pieces; what goes wrong is a ProviderError."""
+"""The provider protocol: one method, which yields chunks. What fails is a `ProviderError`."""
 
 import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from shared.errors import ChatrelayError
+from shared.json_types import JsonObject
 from shared.models import Kind
 
 COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
-"""What of a usage is kept."""
+"""The counts of a usage that are kept."""
 
 
 @dataclass(frozen=True)
@@ -20,14 +21,14 @@ class AgentPosition:
     caller asked for, passed on as they are.
     """
 
-    origin: dict[str, Any] | None = None
+    origin: JsonObject | None = None
     message_id: str | None = None
     parent_id: str | None = None
 
 
 @dataclass(frozen=True)
 class CompletionRequest:
-    """What a model is asked: OpenAI's chat messages, and the parameters of chat completions that go along.
+    """What a provider is asked: OpenAI's chat messages, a model, and the parameters of chat completions.
 
     `api_key` is the user's own, None for the operator's. Of `MODERATION` the answer's text is the moderation object as JSON.
     With a `refusal` no provider is called: it is raised instead. `user_messages` are those of the messages that come from the user
@@ -35,30 +36,30 @@ class CompletionRequest:
     """
 
     model: str
-    messages: list[dict[str, Any]]
-    parameters: dict[str, Any] = field(default_factory=dict)
+    messages: list[JsonObject]
+    parameters: JsonObject = field(default_factory=dict)
     kind: Kind = Kind.CHAT
     api_key: str | None = None
     position: AgentPosition = field(default_factory=AgentPosition)
     refusal: "ProviderError | None" = None
-    user_messages: list[dict[str, Any]] | None = None
+    user_messages: list[JsonObject] | None = None
 
 
 class Chunk(NamedTuple):
-    """What a provider says at once: a choice's delta, the reason it ended, the usage, where an agent's answer stands.
+    """What a provider sends at once: a choice's delta, its finish reason, the usage, and an agent's origin (`Message.origin`).
 
-    Each may be missing; one that says nothing at all still says that the provider is at work.
+    Each may be missing; an empty chunk still is a sign of life.
     """
 
-    delta: dict[str, Any] | None = None
+    delta: JsonObject | None = None
     finish_reason: str | None = None
-    usage: dict[str, Any] | None = None
-    origin: dict[str, Any] | None = None
+    usage: JsonObject | None = None
+    origin: JsonObject | None = None
 
     def is_last(self, was_last: bool = False) -> bool:
-        """Tell whether nothing more is to be said behind this: there is a reason for the end, and no text came after it.
+        """Return whether the answer is complete with this chunk: it has a finish reason, or follows a last one and adds nothing.
 
-        Some providers give a reason with every piece, or an empty one; `was_last` is what the piece before this was.
+        Some providers send a reason with every chunk, or an empty one; `was_last` is what this returned for the chunk before.
         """
         if any(value for name, value in (self.delta or {}).items() if name != "role") and not self.finish_reason:
             return False
@@ -66,16 +67,16 @@ class Chunk(NamedTuple):
 
 
 def wait_until(patience: asyncio.Timeout, moment: float | None) -> None:
-    """Move the end of a wait (by the loop's clock; None: no end), unless it is ending at this very moment."""
+    """Move the end of a time-out (by the loop's clock; None: no end), unless it is just ending."""
     if not patience.expired():
         patience.reschedule(moment)
 
 
 class ProviderError(ChatrelayError):
-    """The provider gave no answer, or broke off.
+    """The provider gave no answer, or its answer broke off.
 
-    `http_status` is the provider's own, or None where there was none; `retry_after_seconds` what it asked for; `details` are told
-    besides code and message.
+    `http_status` is the provider's own, or None where there was none; `retry_after_seconds` is how long it wants us to wait;
+    `details` are fields of the job's error besides code and message.
     """
 
     def __init__(
@@ -86,28 +87,28 @@ class ProviderError(ChatrelayError):
         retryable: bool,
         http_status: int | None = None,
         retry_after_seconds: float | None = None,
-        details: dict[str, Any] | None = None,
+        details: JsonObject | None = None,
     ) -> None:
-        """Say what the provider said."""
+        """Keep what the provider sent."""
         super().__init__(message, code=code)
         self.retryable = retryable
         self.http_status = http_status
         self.retry_after_seconds = retry_after_seconds
         self.details = details or {}
 
-    def fields(self) -> dict[str, Any]:
-        """Tell it the client's way: code, message, and the provider's own status where there was one."""
-        told: dict[str, Any] = {"code": self.reason, "message": self.message, **self.details}
-        return told if self.http_status is None else {**told, "provider_status": self.http_status}
+    def fields(self) -> JsonObject:
+        """Return the job's error: code, message, details, and the provider's own status where there was one."""
+        error = {"code": self.reason, "message": self.message, **self.details}
+        return error if self.http_status is None else {**error, "provider_status": self.http_status}
 
 
 class Provider(Protocol):
-    """Somebody who answers."""
+    """What answers completion requests."""
 
-    def answer(self, question: CompletionRequest) -> AsyncGenerator[Chunk, None]:
-        """Answer in pieces, the last of which carries a `finish_reason`. Closing the generator hangs up.
+    def answer(self, request: CompletionRequest) -> AsyncGenerator[Chunk, None]:
+        """Yield the answer's chunks, one of which has a `finish_reason`. Closing the generator closes the connection.
 
         Raises:
-            ProviderError: there is no answer, or no more of it.
+            ProviderError: there is no answer, or it broke off.
         """
         ...

@@ -1,74 +1,71 @@
-"""Judges messages by the provider's moderations endpoint, for those who ask for a judgement and before others are answered."""
+"""Judge messages by the provider's moderations endpoint: for jobs that ask for a moderation, and before completions."""
 
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from typing import Any
 
 import orjson
-from openai import APIStatusError, AsyncOpenAI
+from openai import AsyncOpenAI
 
+from shared.json_types import JsonObject
 from shared.messages.answer import text_of
 from workers.providers.base import COUNTS, Chunk, CompletionRequest, ProviderError
-from workers.providers.openai import CUT_OFF, UNASKABLE, broken, cause, refused, unaskable
+from workers.providers.openai_errors import CALL_ERRORS, malformed, provider_error
 
 FLAGGED = "content_flagged"
-SEES_IMAGES = "omni"
-"""What the name of a moderation model has in it that judges images. It takes one a call."""
+IMAGE_MODELS = "omni"
+"""Part of the name of every moderation model that judges images. Such a model takes one image a call."""
 
 
 class Moderation:
     """A provider whose answers are moderation objects."""
 
     def __init__(self, client: AsyncOpenAI, model: str) -> None:
-        """Prepare to ask `model`, a moderation model, through the client that answers are had by."""
+        """Keep the client, the one that completions are requested with, and the name of the moderation model."""
         self._client = client
         self._model = model
 
-    async def answer(self, question: CompletionRequest) -> AsyncGenerator[Chunk, None]:
+    async def answer(self, request: CompletionRequest) -> AsyncGenerator[Chunk, None]:
         """Answer with the moderation object as JSON; see `Provider.answer`. Of several images it has all results."""
-        said: list[dict[str, Any]] = []
-        async for judgement in self._judgements(question):
-            said.append(judgement)
+        moderations: list[JsonObject] = []
+        async for moderation in self._moderations(request):
+            moderations.append(moderation)
             yield Chunk()
-        whole = {**said[0], "results": [result for judgement in said for result in judgement["results"]]}
+        whole = {**moderations[0], "results": [result for each in moderations for result in each["results"]]}
         yield Chunk({"content": orjson.dumps(whole).decode()}, "stop", dict.fromkeys(COUNTS, 0))
 
-    async def check(self, question: CompletionRequest) -> AsyncGenerator[Chunk, None]:
-        """Judge what is about to be asked; the pieces are signs of life.
+    async def check(self, request: CompletionRequest) -> AsyncGenerator[Chunk, None]:
+        """Judge the user's messages of a request; the chunks are empty signs of life.
 
         Raises:
-            ProviderError: it is flagged (`content_flagged`, final), or nobody could judge it.
+            ProviderError: they are flagged (`content_flagged`, final), or could not be judged.
         """
         categories: set[str] = set()
-        async for judgement in self._judgements(question):
-            categories.update(_flagged(judgement))
+        async for moderation in self._moderations(request):
+            categories.update(_flagged(moderation))
             yield Chunk()
         if categories:
             message = f"The message was flagged by moderation: {', '.join(sorted(categories))}."
             raise ProviderError(message, code=FLAGGED, retryable=False)
 
-    async def _judgements(self, question: CompletionRequest) -> AsyncGenerator[dict[str, Any], None]:
-        client = self._client.with_options(api_key=question.api_key) if question.api_key else self._client
-        for judged in _inputs(question, sees=SEES_IMAGES in self._model):
-            yield await self._judgement(client, judged)
+    async def _moderations(self, request: CompletionRequest) -> AsyncGenerator[JsonObject, None]:
+        client = self._client.with_options(api_key=request.api_key) if request.api_key else self._client
+        for content in _inputs(request, with_images=IMAGE_MODELS in self._model):
+            yield await self._moderation(client, content)
 
-    async def _judgement(self, client: AsyncOpenAI, judged: Any) -> dict[str, Any]:
+    async def _moderation(self, client: AsyncOpenAI, content: Any) -> JsonObject:
         try:
-            response = await client.moderations.with_raw_response.create(model=self._model, input=judged)
-        except APIStatusError as error:
-            raise refused(error) from error
-        except CUT_OFF as error:
-            raise broken(f"The connection to the provider's moderation failed: {cause(error)}") from error
-        except UNASKABLE as error:
-            raise unaskable(error) from error
+            response = await client.moderations.with_raw_response.create(model=self._model, input=content)
+        except CALL_ERRORS as error:
+            raise provider_error(error, "provider's moderation") from error
         return _read(response.content)
 
 
-def _inputs(question: CompletionRequest, *, sees: bool) -> Iterator[Any]:
-    """Tell what is judged, call by call: texts together, a message with images by itself, an image a call."""
+def _inputs(request: CompletionRequest, *, with_images: bool) -> Iterator[Any]:
+    """Yield the input of each call: texts together, a message with images by itself, one image a call."""
     texts: list[str] = []
-    for message in _said(question):
+    for message in _user_messages(request):
         parts = message.get("content")
-        images = [_image(part) for part in parts if part["type"] == "image_url"] if sees and isinstance(parts, list) else []
+        images = [_image(part) for part in parts if part["type"] == "image_url"] if with_images and isinstance(parts, list) else []
         if not images:
             texts.append(text_of(message))
             continue
@@ -82,30 +79,30 @@ def _inputs(question: CompletionRequest, *, sees: bool) -> Iterator[Any]:
         yield texts if len(texts) > 1 else texts[0]
 
 
-def _said(question: CompletionRequest) -> list[dict[str, Any]]:
-    if question.user_messages is not None:
-        return question.user_messages
-    return [message for message in question.messages if message["role"] == "user"][-1:] or question.messages[-1:]
+def _user_messages(request: CompletionRequest) -> list[JsonObject]:
+    if request.user_messages is not None:
+        return request.user_messages
+    return [message for message in request.messages if message["role"] == "user"][-1:] or request.messages[-1:]
 
 
-def _image(part: dict[str, Any]) -> dict[str, Any]:
+def _image(part: JsonObject) -> JsonObject:
     return {"type": "image_url", "image_url": {"url": part["image_url"]["url"]}}
 
 
-def _read(body: bytes) -> dict[str, Any]:
-    """Read a moderation object. What judges nothing is none: silence must not pass for approval."""
+def _read(body: bytes) -> JsonObject:
+    """Read a moderation object. One without results is malformed: it must not pass for approval."""
     try:
-        judgement: dict[str, Any] = orjson.loads(body)
-        if not all([isinstance(result["flagged"], bool) for result in judgement["results"]] or [False]):
-            raise TypeError("no judgement")
-        list(_flagged(judgement))
+        moderation: JsonObject = orjson.loads(body)
+        if not all([isinstance(result["flagged"], bool) for result in moderation["results"]] or [False]):
+            raise TypeError("no result")
+        list(_flagged(moderation))
     except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
-        raise broken("The provider sent a malformed moderation.", code="provider_malformed") from error
-    return judgement
+        raise malformed("The provider sent a malformed moderation.") from error
+    return moderation
 
 
-def _flagged(judgement: dict[str, Any]) -> Iterable[str]:
-    """Name the categories of what is flagged; flagged without one is flagged all the same."""
-    for result in judgement["results"]:
+def _flagged(moderation: JsonObject) -> Iterable[str]:
+    """Return the categories of what is flagged; flagged without a category counts, too."""
+    for result in moderation["results"]:
         if result["flagged"]:
             yield from [name for name, is_so in (result.get("categories") or {}).items() if is_so] or ["unnamed"]

@@ -1,4 +1,4 @@
-"""Who answers what: moderation, an agent, or the model; with moderation before them all where the operator wants it."""
+"""Which provider answers what: moderation, an agent, or the model; with moderation before both where the operator wants it."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -10,30 +10,28 @@ from workers.providers.moderation import Moderation
 
 
 class Routing:
-    """A provider that passes each question on to the right one."""
+    """A provider that passes each completion request on to the right one."""
 
     def __init__(self, model: Provider, moderation: Moderation, agent: Provider, *, moderate: bool) -> None:
-        """Prepare; `moderate`: judge every question before it is asked."""
+        """Keep the providers; `moderate`: judge the user's messages before every completion."""
         self._model = model
         self._moderation = moderation
         self._agent = agent
         self._moderate = moderate
 
-    async def answer(self, question: CompletionRequest) -> AsyncGenerator[Chunk, None]:
+    async def answer(self, request: CompletionRequest) -> AsyncGenerator[Chunk, None]:
         """Answer; see `Provider.answer`."""
-        if question.refusal is not None:
-            raise question.refusal
-        if self._moderate and question.kind is Kind.CHAT:
-            async with aclosing(self._moderation.check(question)) as signs:
-                async for sign in signs:
+        if request.refusal is not None:
+            raise request.refusal
+        if self._moderate and request.kind is Kind.CHAT:
+            async with aclosing(self._moderation.check(request)) as signs_of_life:
+                async for sign in signs_of_life:
                     yield sign
-        async with aclosing(self._chosen(question).answer(question)) as pieces:
-            async for piece in pieces:
-                yield piece
+        async with aclosing(self._provider(request).answer(request)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
-    def _chosen(self, question: CompletionRequest) -> Provider:
-        if question.kind is Kind.MODERATION:
+    def _provider(self, request: CompletionRequest) -> Provider:
+        if request.kind is Kind.MODERATION:
             return self._moderation
-        if question.model != AGENT_MODEL:
-            return self._model
-        return self._agent
+        return self._agent if request.model == AGENT_MODEL else self._model

@@ -17,7 +17,7 @@ from workers.providers.model_list import ModelListUpdater
 from workers.providers.openai import OpenAIProvider
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-QUESTION = CompletionRequest("m", [{"role": "user", "content": "Hello"}])
+REQUEST = CompletionRequest("m", [{"role": "user", "content": "Hello"}])
 
 
 def chunked(data: bytes) -> bytes:
@@ -32,7 +32,7 @@ class Odd:
     """A server that answers whatever it is asked with the same bytes, and then hangs up, or falls silent."""
 
     def __init__(self, answer: bytes, *, hangs_up: bool) -> None:
-        self.asked = 0
+        self.calls = 0
         self._answer = answer
         self._hangs_up = hangs_up
         self._open: list[socket.socket] = []
@@ -47,7 +47,7 @@ class Odd:
             except OSError:
                 return
             line.recv(65536)
-            self.asked += 1
+            self.calls += 1
             line.sendall(self._answer)
             if self._hangs_up:
                 line.close()
@@ -70,7 +70,7 @@ def ask(url: str) -> list[Chunk]:
     async def collect() -> list[Chunk]:
         provider = OpenAIProvider("sk-0123456789", url)
         try:
-            return [piece async for piece in provider.answer(QUESTION)]
+            return [chunk async for chunk in provider.answer(REQUEST)]
         finally:
             await provider.close()
 
@@ -95,20 +95,20 @@ def test_what_breaks_off_may_go_well_another_time(answer: bytes) -> None:
 
 
 @pytest.mark.parametrize("hangs_up", [True, False])
-def test_an_answer_that_is_whole_needs_no_goodbye(monkeypatch: pytest.MonkeyPatch, *, hangs_up: bool) -> None:
+def test_an_answer_that_is_whole_needs_no_end(monkeypatch: pytest.MonkeyPatch, *, hangs_up: bool) -> None:
     monkeypatch.setattr(openai, "USAGE_SECONDS", 0.2)
     with answering(HEAD + said(content="a") + said("stop"), hangs_up=hangs_up) as server:
         assert ask(server.url) == [Chunk({"content": "a"}), Chunk({}, "stop")]
 
 
 @pytest.mark.parametrize("reason", ["", "stop"])
-def test_a_reason_with_every_piece_ends_nothing(monkeypatch: pytest.MonkeyPatch, reason: str) -> None:
+def test_a_reason_with_every_chunk_ends_nothing(monkeypatch: pytest.MonkeyPatch, reason: str) -> None:
     monkeypatch.setattr(openai, "USAGE_SECONDS", 0.2)
     with answering(HEAD + said(reason, content="a") + said("", content="b")) as server, pytest.raises(ProviderError) as caught:
         ask(server.url)
     assert caught.value.reason == "provider_broke_off"
     with answering(HEAD + said(reason, content="a") + said("stop", content="b")) as server:
-        assert [piece.delta for piece in ask(server.url)] == [{"content": "a"}, {"content": "b"}]
+        assert [chunk.delta for chunk in ask(server.url)] == [{"content": "a"}, {"content": "b"}]
 
 
 def test_what_is_odd_behind_a_whole_answer_takes_nothing_away() -> None:
@@ -139,7 +139,7 @@ def test_an_odd_list_of_models_ends_no_worker(empty_redis: Redis, monkeypatch: p
         provider, client = OpenAIProvider("k", url), redis_clients.nonblocking(empty_redis.url)
         keeping = asyncio.create_task(ModelListUpdater(client, provider.client).run())
         async with asyncio.timeout(20):
-            while not server.asked:
+            while not server.calls:
                 await asyncio.sleep(0.01)
             await asyncio.wait([keeping], timeout=0.2)
         assert not keeping.done(), keeping.exception()

@@ -33,60 +33,60 @@ class Judge:
 
     def __init__(self, *says: Any, model: str = OMNI) -> None:
         self._says = [httpx2.Response(200, json=words) if isinstance(words, dict) else words for words in says]
-        self.heard: list[dict[str, Any]] = []
+        self.calls: list[dict[str, Any]] = []
         self.keys: list[str] = []
         client = httpx2.AsyncClient(transport=httpx2.MockTransport(self._answer))
         sdk = AsyncOpenAI(api_key="operators", base_url="http://judge/v1", max_retries=0, http_client=client)
         self.moderation = Moderation(sdk, model)
 
     def _answer(self, request: httpx2.Request) -> httpx2.Response:
-        self.heard.append(orjson.loads(request.content))
+        self.calls.append(orjson.loads(request.content))
         self.keys.append(request.headers["authorization"])
-        says: httpx2.Response | Exception = self._says[min(len(self.heard), len(self._says)) - 1]
+        says: httpx2.Response | Exception = self._says[min(len(self.calls), len(self._says)) - 1]
         if isinstance(says, Exception):
             raise says
         return says
 
-    def answer(self, question: CompletionRequest) -> list[Chunk]:
+    def answer(self, request: CompletionRequest) -> list[Chunk]:
         """What a job that asks for a judgement is told."""
 
         async def collect() -> list[Chunk]:
-            return [piece async for piece in self.moderation.answer(question)]
+            return [chunk async for chunk in self.moderation.answer(request)]
 
         return asyncio.run(collect())
 
-    def check(self, question: CompletionRequest) -> list[Chunk]:
+    def check(self, request: CompletionRequest) -> list[Chunk]:
         """What comes before an answer."""
 
         async def collect() -> list[Chunk]:
-            return [piece async for piece in self.moderation.check(question)]
+            return [chunk async for chunk in self.moderation.check(request)]
 
         return asyncio.run(collect())
 
 
-def question(content: Any = "Hello", *more: dict[str, Any], **fields: Any) -> CompletionRequest:
+def request(content: Any = "Hello", *more: dict[str, Any], **fields: Any) -> CompletionRequest:
     return CompletionRequest("m", [{"role": "system", "content": "s"}, {"role": "user", "content": content}, *more], **fields)
 
 
 def test_a_judgement_is_the_moderation_object_unchanged() -> None:
     judge = Judge(judgement("hate"))
-    pieces = judge.answer(question(kind=Kind.MODERATION))
-    delta, finish_reason, usage, _ = pieces[-1]
+    chunks = judge.answer(request(kind=Kind.MODERATION))
+    delta, finish_reason, usage, _ = chunks[-1]
 
     assert delta is not None
     assert orjson.loads(delta["content"]) == judgement("hate")
     assert (finish_reason, usage) == ("stop", ZEROS)
-    assert [piece for piece in pieces[:-1] if piece != Chunk()] == []
-    assert judge.heard == [{"model": OMNI, "input": "Hello"}]
+    assert [chunk for chunk in chunks[:-1] if chunk != Chunk()] == []
+    assert judge.calls == [{"model": OMNI, "input": "Hello"}]
 
 
 def test_the_newest_message_of_the_user_is_judged() -> None:
     judge = Judge(judgement())
-    judge.check(question("old", {"role": "user", "content": "new"}, {"role": "assistant", "content": "answer"}))
-    judge.check(question([TEXT], {"role": "user", "content": [picture("new")]}))
+    judge.check(request("old", {"role": "user", "content": "new"}, {"role": "assistant", "content": "answer"}))
+    judge.check(request([TEXT], {"role": "user", "content": [picture("new")]}))
     judge.check(CompletionRequest("m", [{"role": "system", "content": "all there is"}]))
 
-    assert [heard["input"] for heard in judge.heard] == ["new", [picture("new")], "all there is"]
+    assert [call["input"] for call in judge.calls] == ["new", [picture("new")], "all there is"]
 
 
 @pytest.mark.parametrize(
@@ -102,51 +102,51 @@ def test_the_newest_message_of_the_user_is_judged() -> None:
 )
 def test_images_are_judged_one_a_call(content: list[dict[str, Any]], inputs: list[Any]) -> None:
     judge = Judge(judgement())
-    signs = judge.check(question(content))
+    signs = judge.check(request(content))
 
-    assert [heard["input"] for heard in judge.heard] == inputs
+    assert [call["input"] for call in judge.calls] == inputs
     assert signs == [Chunk()] * len(inputs)
 
 
 def test_all_that_comes_with_a_question_is_judged_texts_in_one_call() -> None:
     judge = Judge(judgement())
-    said = [{"role": "user", "content": content} for content in ("one", "two", [TEXT, picture("a")], "three")]
-    judge.check(question(user_messages=said))
+    messages = [{"role": "user", "content": content} for content in ("one", "two", [TEXT, picture("a")], "three")]
+    judge.check(request(user_messages=messages))
 
-    assert [heard["input"] for heard in judge.heard] == [["one", "two"], [TEXT, picture("a")], "three"]
+    assert [call["input"] for call in judge.calls] == [["one", "two"], [TEXT, picture("a")], "three"]
 
 
 def test_where_nothing_comes_from_the_user_there_is_nothing_to_judge() -> None:
     judge = Judge(judgement("hate"))
-    assert judge.check(question(user_messages=[])) == []
-    assert judge.heard == []
+    assert judge.check(request(user_messages=[])) == []
+    assert judge.calls == []
 
 
 def test_a_model_that_sees_no_images_judges_the_text() -> None:
     judge = Judge(judgement(), model="text-moderation-latest")
-    judge.check(question([TEXT, picture("a")]))
+    judge.check(request([TEXT, picture("a")]))
 
-    assert judge.heard == [{"model": "text-moderation-latest", "input": "Look"}]
+    assert judge.calls == [{"model": "text-moderation-latest", "input": "Look"}]
 
 
 def test_a_judgement_of_several_images_has_all_results() -> None:
-    said = Judge(judgement(), judgement("hate")).answer(question([picture("a"), picture("b")]))[-1].delta
+    delta = Judge(judgement(), judgement("hate")).answer(request([picture("a"), picture("b")]))[-1].delta
 
-    assert said is not None
-    assert orjson.loads(said["content"])["results"] == [*judgement()["results"], *judgement("hate")["results"]]
+    assert delta is not None
+    assert orjson.loads(delta["content"])["results"] == [*judgement()["results"], *judgement("hate")["results"]]
 
 
 @pytest.mark.parametrize("flags", [(judgement("hate"), judgement()), (judgement(), judgement("hate"))], ids=["first", "last"])
 def test_one_flagged_image_is_enough(flags: tuple[dict[str, Any], ...]) -> None:
     with pytest.raises(ProviderError) as flagged:
-        Judge(*flags).check(question([picture("a"), picture("b")]))
+        Judge(*flags).check(request([picture("a"), picture("b")]))
 
     assert (flagged.value.reason, flagged.value.retryable) == ("content_flagged", False)
 
 
 def test_a_refusal_names_the_categories_and_not_the_text() -> None:
     with pytest.raises(ProviderError) as flagged:
-        Judge(judgement("hate", "harassment/threatening")).check(question("Something bad"))
+        Judge(judgement("hate", "harassment/threatening")).check(request("Something bad"))
 
     assert flagged.value.fields() == {
         "code": "content_flagged",
@@ -157,7 +157,7 @@ def test_a_refusal_names_the_categories_and_not_the_text() -> None:
 @pytest.mark.parametrize("categories", [{"categories": None}, {"categories": {"hate": False}}, {}])
 def test_what_is_flagged_for_no_reason_is_flagged(categories: dict[str, Any]) -> None:
     with pytest.raises(ProviderError, match="unnamed"):
-        Judge({"results": [{"flagged": True, **categories}]}).check(question())
+        Judge({"results": [{"flagged": True, **categories}]}).check(request())
 
 
 NO_JUDGEMENTS: dict[str, Callable[[], Any]] = {
@@ -177,9 +177,9 @@ NO_JUDGEMENTS: dict[str, Callable[[], Any]] = {
 
 @pytest.mark.parametrize("says", NO_JUDGEMENTS.values(), ids=NO_JUDGEMENTS)
 def test_what_is_no_judgement_is_no_pass(says: Callable[[], Any]) -> None:
-    for ask in (Judge.check, Judge.answer):
+    for call in (Judge.check, Judge.answer):
         with pytest.raises(ProviderError) as broken:
-            ask(Judge(says()), question())
+            call(Judge(says()), request())
         assert (broken.value.reason, broken.value.retryable) == ("provider_malformed", True)
 
 
@@ -192,13 +192,13 @@ def test_a_moderation_that_cannot_be_had_is_a_providers_error() -> None:
         (httpx2.ReadError("cut"), None, True),
     ]:
         with pytest.raises(ProviderError) as failed:
-            Judge(says).check(question())
+            Judge(says).check(request())
         assert (failed.value.http_status, failed.value.retryable) == (status, may_pass)
 
 
 def test_a_users_own_key_is_judged_with() -> None:
     judge = Judge(judgement())
-    judge.check(question())
-    judge.check(question(api_key="sk-mine"))
+    judge.check(request())
+    judge.check(request(api_key="sk-mine"))
 
     assert judge.keys == ["Bearer operators", "Bearer sk-mine"]

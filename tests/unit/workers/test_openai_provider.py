@@ -1,4 +1,4 @@
-"""What a provider sends, read: events cut out of bytes, chunks with and without sense, the times it asks for."""
+"""What a provider sends, read: events cut out of bytes, chunks with and without sense, the waits it asks for."""
 
 import asyncio
 import time
@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai import APIStatusError
 
-from workers.providers import openai
+from workers.providers import openai_errors, openai_stream
 from workers.providers.base import Chunk, ProviderError
 
 BODY = (
@@ -23,14 +23,14 @@ DATA = [b'{"a": 1}', b'{"b": "\xc3\xa4"}', b'{"c": 3}']
 
 
 def cut(*chunks: bytes) -> list[bytes]:
-    """What `_events` makes of a body that comes in these pieces."""
+    """Return the events of a body that comes in these chunks."""
 
     async def stream() -> AsyncIterator[bytes]:
         for chunk in chunks:
             yield chunk
 
     async def collect() -> list[bytes]:
-        return [data async for data in openai._events(openai._lines(stream()))]
+        return [data async for data in openai_stream.events(stream())]
 
     return asyncio.run(collect())
 
@@ -51,7 +51,7 @@ def test_what_ends_without_a_line_end_is_an_event_if_it_was_not_cut_off() -> Non
 
 
 def test_a_line_without_an_end_is_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openai, "MAX_LINE_BYTES", 1000)
+    monkeypatch.setattr(openai_stream, "MAX_LINE_BYTES", 1000)
     assert cut(*[b"x" * 100] * 10, b"\n", b"data: 1\n") == [b"1"]
     with pytest.raises(ProviderError) as caught:
         cut(*[b"x" * 100] * 11, b"\n")
@@ -63,7 +63,7 @@ def chunk(**choice: Any) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("data", "piece"),
+    ("data", "expected"),
     [
         (chunk(delta={"content": "a"}), Chunk({"content": "a"})),
         (chunk(delta={}, finish_reason="stop"), Chunk({}, "stop")),
@@ -76,8 +76,8 @@ def chunk(**choice: Any) -> bytes:
         (b"{}", Chunk()),
     ],
 )
-def test_a_chunk_is_read_as_it_came(data: bytes, piece: Chunk | None) -> None:
-    assert openai._piece(data) == (piece or Chunk(orjson.loads(data)["choices"][0]["delta"]))
+def test_a_chunk_is_read_as_it_came(data: bytes, expected: Chunk | None) -> None:
+    assert openai_stream.read_chunk(data) == (expected or Chunk(orjson.loads(data)["choices"][0]["delta"]))
 
 
 @pytest.mark.parametrize(
@@ -112,13 +112,13 @@ def test_a_chunk_is_read_as_it_came(data: bytes, piece: Chunk | None) -> None:
 )
 def test_a_chunk_without_sense_is_an_error_that_may_pass(data: bytes) -> None:
     with pytest.raises(ProviderError) as caught:
-        openai._piece(data)
+        openai_stream.read_chunk(data)
 
     assert (caught.value.reason, caught.value.retryable) == ("provider_malformed", True)
 
 
 def test_a_finish_reason_fits_into_its_column() -> None:
-    assert openai._piece(chunk(delta={}, finish_reason="r" * 100)).finish_reason == "r" * 32
+    assert openai_stream.read_chunk(chunk(delta={}, finish_reason="r" * 100)).finish_reason == "r" * 32
 
 
 @pytest.mark.parametrize(
@@ -130,9 +130,9 @@ def test_a_finish_reason_fits_into_its_column() -> None:
         ("Overloaded", "provider_error", "Overloaded"),
     ],
 )
-def test_an_error_inside_the_stream_is_told(error: object, code: str, message: str) -> None:
+def test_an_error_inside_the_stream_is_raised(error: object, code: str, message: str) -> None:
     with pytest.raises(ProviderError) as caught:
-        openai._piece(orjson.dumps({"error": error}))
+        openai_stream.read_chunk(orjson.dumps({"error": error}))
 
     assert (caught.value.reason, caught.value.message, caught.value.retryable) == (code, message, True)
 
@@ -141,39 +141,41 @@ REFUSALS = dict.fromkeys((400, 401, 403, 404, 413, 422), False) | dict.fromkeys(
 
 
 @pytest.mark.parametrize(("status", "passes"), REFUSALS.items())
-def test_what_may_pass_is_told_by_the_status(status: int, passes: bool) -> None:
+def test_the_status_says_whether_another_try_may_succeed(status: int, passes: bool) -> None:
     response = httpx2.Response(status, headers={"retry-after": "7"}, request=httpx2.Request("POST", "http://provider"))
-    refused = openai.refused(APIStatusError("No.", response=response, body={"message": "Not so.", "code": "no"}))
+    refused = openai_errors.status_error(APIStatusError("No.", response=response, body={"message": "Not so.", "code": "no"}))
 
     assert (refused.retryable, refused.http_status, refused.retry_after_seconds) == (passes, status, 7.0)
     assert refused.fields() == {"code": "no", "message": "Not so.", "provider_status": status}
 
 
-def told(message: str, key: str) -> str:
+def message_of(message: str, key: str) -> str:
     request = httpx2.Request("POST", "http://provider", headers={"Authorization": f"Bearer {key}"})
     response = httpx2.Response(401, request=request)
-    return openai.refused(APIStatusError("No.", response=response, body={"message": message})).message
+    return openai_errors.status_error(APIStatusError("No.", response=response, body={"message": message})).message
 
 
-def test_a_key_that_the_provider_repeats_is_blotted_out() -> None:
-    assert told("Wrong key: sk-0123456789.", "sk-0123456789") == "Wrong key: …."
-    assert told("There is none.", "none") == "There is none."
-    assert told("Wrong key.", "") == "Wrong key."
+def test_a_key_that_the_provider_repeats_is_removed() -> None:
+    assert message_of("Wrong key: sk-0123456789.", "sk-0123456789") == "Wrong key: …."
+    assert message_of("There is none.", "none") == "There is none."
+    assert message_of("Wrong key.", "") == "Wrong key."
 
 
 def test_what_a_provider_says_is_bounded_and_found_wherever_it_stands() -> None:
-    assert told("x" * 5_000_000, "sk-0123456789") == "x" * 2_000 + "…"
+    assert message_of("x" * 5_000_000, "sk-0123456789") == "x" * 2_000 + "…"
     request = httpx2.Request("POST", "http://provider")
     for body, message in (("no such model", "no such model"), ({"detail": "Not here."}, "Not here."), ({"detail": [1]}, "No.")):
         error = APIStatusError("No.", response=httpx2.Response(400, request=request), body=body)
-        assert openai.refused(error).message == message
+        assert openai_errors.status_error(error).message == message
     with pytest.raises(ProviderError) as caught:
-        openai._piece(orjson.dumps({"error": {"message": "Wrong key: sk-0123456789.", "code": {"a": 1}}}), "sk-0123456789")
+        openai_stream.read_chunk(
+            orjson.dumps({"error": {"message": "Wrong key: sk-0123456789.", "code": {"a": 1}}}), "sk-0123456789"
+        )
     assert (caught.value.message, caught.value.reason) == ("Wrong key: ….", "provider_error")
 
 
-def asked(**headers: str) -> float | None:
-    return openai._retry_after(httpx2.Headers({name.replace("_", "-"): value for name, value in headers.items()}))
+def retry_after(**headers: str) -> float | None:
+    return openai_errors.retry_after_seconds(httpx2.Headers({name.replace("_", "-"): value for name, value in headers.items()}))
 
 
 @pytest.mark.parametrize(
@@ -189,12 +191,12 @@ def asked(**headers: str) -> float | None:
     ],
 )
 def test_the_wait_that_a_provider_asks_for(headers: dict[str, str], seconds: float | None) -> None:
-    assert asked(**headers) == seconds
+    assert retry_after(**headers) == seconds
 
 
 @pytest.mark.parametrize("away", [30, -30])
 def test_the_moment_that_a_provider_asks_for(away: int) -> None:
-    assert asked(retry_after=formatdate(time.time() + away, usegmt=True)) == pytest.approx(away, abs=2)
+    assert retry_after(retry_after=formatdate(time.time() + away, usegmt=True)) == pytest.approx(away, abs=2)
 
 
 @pytest.mark.parametrize(
@@ -217,13 +219,13 @@ def test_the_moment_that_a_provider_asks_for(away: int) -> None:
 )
 @pytest.mark.parametrize("name", ["retry_after", "retry_after_ms"])
 def test_rubbish_is_no_error(name: str, rubbish: str) -> None:
-    told = asked(**{name: rubbish})
+    seconds = retry_after(**{name: rubbish})
 
-    assert told is None or told < 0 or told == float("inf")
+    assert seconds is None or seconds < 0 or seconds == float("inf")
 
 
 @given(st.text(st.characters(max_codepoint=255)).map(lambda text: text.encode("latin-1")))
 def test_no_header_is_an_error(value: bytes) -> None:
     for name in (b"retry-after", b"retry-after-ms"):
-        told = openai._retry_after(httpx2.Headers([(name, value)]))
-        assert told is None or isinstance(told, float)
+        seconds = openai_errors.retry_after_seconds(httpx2.Headers([(name, value)]))
+        assert seconds is None or isinstance(seconds, float)
