@@ -11,7 +11,7 @@ from shared.database import Database
 from shared.errors import NotFound
 from shared.json_types import JsonObject
 from shared.messages import tree
-from shared.messages.answer import text_of
+from shared.messages.text import text_of
 from shared.models import UNFINISHED, Conversation, ConversationName, Job, Message, User
 
 PATH_BATCH = 1_000

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from shared.errors import InvalidRequest
-from shared.messages.answer import text_of
+from shared.messages.text import text_of
 from shared.models import Kind, ObjectType, OnInterrupt
 
 

@@ -4,7 +4,8 @@ from datetime import datetime
 
 from api.context import context
 from api.schemas.jobs import JobError, JobView, Timings, Usage
-from shared.messages.answer import assemble, text_of
+from shared.messages.answer import assemble
+from shared.messages.text import text_of
 from shared.models import Job
 from shared.timestamps import utc
 

@@ -21,7 +21,9 @@ from shared.log import epoch, stream
 from shared.log.opening import opening
 from shared.log.stream import Write, WriteVerdict
 from shared.messages import tree
-from shared.messages.answer import assemble, estimated_usage, text_of
+from shared.messages.answer import assemble
+from shared.messages.text import text_of
+from shared.messages.usage import estimated_usage
 from shared.models import Conversation, Job, Message, Status, User
 from shared.webhooks import events as webhook_events
 

@@ -5,13 +5,13 @@ message it answers, so a path leads on past it.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from sqlalchemy import Text, and_, case, cast, exists, literal, null, select, update
 from sqlalchemy.orm import Session
 
 from shared.errors import NotFound
 from shared.ids import new_id
+from shared.json_types import JsonObject
 from shared.models import Conversation, Job, Message
 
 BATCH_MESSAGES = 32
@@ -62,7 +62,7 @@ def path_up(
         yield from (rows[each] for each in some if each in rows)
 
 
-def append(session: Session, conversation_id: str, turn: Sequence[dict[str, Any]], parent_id: str | None) -> str | None:
+def append(session: Session, conversation_id: str, turn: Sequence[JsonObject], parent_id: str | None) -> str | None:
     """Append messages, as OpenAI's chat completions write them: the first follows a parent, each other one the one before.
 
     Returns:
@@ -73,7 +73,7 @@ def append(session: Session, conversation_id: str, turn: Sequence[dict[str, Any]
     return parent_id
 
 
-def add(session: Session, row: Message, message: dict[str, Any]) -> str:
+def add(session: Session, row: Message, message: JsonObject) -> str:
     """Add a row that holds a message as OpenAI's chat completions write it, and return its id."""
     row.role = message["role"]
     row.body = {name: value for name, value in message.items() if name != "role"}

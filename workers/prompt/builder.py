@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable
 from itertools import tee
-from typing import Any
 
 from sqlalchemy.orm import Session
 
 from shared.agents.requests import AGENT_MODEL
 from shared.config import Settings
+from shared.json_types import JsonObject
 from shared.messages import tree
-from shared.messages.answer import text_of
+from shared.messages.text import text_of
 from shared.models import Job, Message, User
 from shared.vault import SealBroken, Vault
 from workers.prompt import messages
@@ -44,7 +44,7 @@ def completion_request(session: Session, job: Job, config: Settings) -> Completi
     )
 
 
-def _user_messages(job: Job, prompt: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _user_messages(job: Job, prompt: list[JsonObject]) -> list[JsonObject]:
     """Return what of a prompt comes from the user with this job: of a turn its own messages, of a whole context all of theirs."""
     count = len(job.request["messages"]) if "messages" in job.request else job.request.get("turn_messages", 1)
     return [message for message in prompt[-count:] if message["role"] == "user"]

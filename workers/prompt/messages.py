@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from itertools import chain, islice, takewhile
-from typing import Any
 
 from sqlalchemy.orm import Session
 
-from shared.messages.answer import text_of
+from shared.json_types import JsonObject
+from shared.messages.text import text_of
 from shared.models import Conversation, Job, Message
 from workers.prompt import token_counter
 
@@ -17,7 +17,7 @@ IMAGE = "[image]"
 
 def prompt(
     session: Session, job: Job, path: Iterator[Message], budget_tokens: int, vision_models: Sequence[str]
-) -> list[dict[str, Any]]:
+) -> list[JsonObject]:
     """Return the messages of a job's completion request.
 
     A job that brings its whole context is shown that and nothing else. A turn of a conversation is shown the path to it, newest
@@ -35,7 +35,7 @@ def prompt(
     conversation = session.get(Conversation, job.conversation_id)
     system = job.request.get("system") or (conversation.system_prompt if conversation else None)
     turn, path = _turn(job.request.get("turn_messages", 1), path)
-    history: Iterable[dict[str, Any]] = map(_message, _without_failures(path))
+    history: Iterable[JsonObject] = map(_message, _without_failures(path))
     if not any(fnmatchcase(job.model, pattern) for pattern in vision_models):
         history = map(_without_images, history)
     left = (
@@ -46,7 +46,7 @@ def prompt(
     return _with_system(system, [*_complete(_fitting(history, left, job.model)), *turn])
 
 
-def _turn(count: int, path: Iterator[Message]) -> tuple[list[dict[str, Any]], Iterator[Message]]:
+def _turn(count: int, path: Iterator[Message]) -> tuple[list[JsonObject], Iterator[Message]]:
     """Split a path into the turn (its newest `count` messages, and if tool results begin it, their calls as well) and the rest."""
     rows = list(islice(path, count))
     for row in path:
@@ -57,11 +57,11 @@ def _turn(count: int, path: Iterator[Message]) -> tuple[list[dict[str, Any]], It
     return [_message(row) for row in reversed(rows)], path
 
 
-def _with_system(system: str | None, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _with_system(system: str | None, messages: list[JsonObject]) -> list[JsonObject]:
     return [{"role": "system", "content": system}, *messages] if system else messages
 
 
-def _message(row: Message) -> dict[str, Any]:
+def _message(row: Message) -> JsonObject:
     return {"role": row.role, **row.body}
 
 
@@ -77,17 +77,17 @@ def _without_failures(path: Iterable[Message]) -> Iterator[Message]:
             yield row
 
 
-def _without_images(message: dict[str, Any]) -> dict[str, Any]:
+def _without_images(message: JsonObject) -> JsonObject:
     parts = message.get("content")
     if not isinstance(parts, list) or all(part.get("type") == "text" for part in parts):
         return message
     return {**message, "content": "\n".join(part["text"] if part.get("type") == "text" else IMAGE for part in parts)}
 
 
-def _fitting(history: Iterable[dict[str, Any]], budget_tokens: int, model: str) -> list[dict[str, Any]]:
+def _fitting(history: Iterable[JsonObject], budget_tokens: int, model: str) -> list[JsonObject]:
     """Return the newest messages that fit, oldest first; `history` comes newest first."""
     left = budget_tokens
-    chosen: list[dict[str, Any]] = []
+    chosen: list[JsonObject] = []
     for message in history:
         left -= token_counter.of_message(message, model)
         if left < 0:
@@ -96,7 +96,7 @@ def _fitting(history: Iterable[dict[str, Any]], budget_tokens: int, model: str) 
     return chosen[::-1]
 
 
-def _complete(messages: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _complete(messages: list[JsonObject]) -> Iterator[JsonObject]:
     """Leave out empty answers, tool calls that do not all have results, and tool results without a call."""
     open_calls: set[str] = set()
     for index, message in enumerate(messages, 1):
@@ -112,7 +112,7 @@ def _complete(messages: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
             yield {name: value for name, value in message.items() if name != "tool_calls"}
 
 
-def _results(messages: list[dict[str, Any]], start: int) -> set[str | None]:
+def _results(messages: list[JsonObject], start: int) -> set[str | None]:
     """Return the ids of the calls whose results begin at this index."""
     results = takewhile(lambda message: message["role"] == "tool", islice(messages, start, None))
     return {result.get("tool_call_id") for result in results}

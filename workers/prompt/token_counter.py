@@ -1,51 +1,53 @@
-"""How many tokens a text is: counted by tiktoken where its data is at hand, else estimated. Nothing is downloaded at run time.
+"""Count tokens: with tiktoken where its data is cached, else by an estimate. Nothing is downloaded at run time.
 
 tiktoken looks for its data in TIKTOKEN_CACHE_DIR (the image has it there), DATA_GYM_CACHE_DIR or a folder for temporary files, and
-would fetch what is missing, in the middle of a job.
+would download what is missing, in the middle of a job.
 """
 
 from functools import cache
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import structlog
 import tiktoken
 import tiktoken.load
 
-from shared.messages.answer import estimate_tokens, text_of
+from shared.json_types import JsonObject
+from shared.messages.text import text_of
+from shared.messages.usage import estimate_tokens
 
 UNKNOWN_MODELS_ENCODING = "o200k_base"
 MESSAGE_OVERHEAD_TOKENS = 4
 IMAGE_TOKENS = 765
-"""What OpenAI counts for an image of 1024 × 1024 pixels in full detail; nobody knows the size of one that is only linked to."""
-MOST_COUNTED_CHARS = 200_000
-"""A longer text is estimated. Some that are a million characters long, such as blanks, make tiktoken panic."""
+"""What OpenAI counts for an image of 1024 × 1024 pixels in full detail; the size of an image that is only linked to is unknown."""
+MAX_COUNTED_CHARS = 200_000
+"""A longer text is estimated. Some texts of a million characters, such as blanks, make tiktoken panic."""
 
 log = structlog.get_logger(__name__)
 
 
-class NotAtHand(Exception):
+class EncodingNotCached(Exception):
     """The data of an encoding would have to be downloaded."""
 
 
 def _refuse(blobpath: str) -> NoReturn:
-    raise NotAtHand(blobpath)
+    raise EncodingNotCached(blobpath)
 
 
 tiktoken.load.read_file = _refuse
 
 
-def of_message(message: dict[str, Any], model: str) -> int:
-    """Count the tokens of a chat message, as `model` would: its text, its images and the tools it calls."""
+def of_message(message: JsonObject, model: str) -> int:
+    """Count the tokens of a chat message for a model: its text, its images and its tool calls."""
     parts = message.get("content")
     images = sum(part.get("type") == "image_url" for part in parts) if isinstance(parts, list) else 0
-    called = [call["function"] for call in message.get("tool_calls") or ()]
-    text = text_of(message) + "".join(function["name"] + function["arguments"] for function in called)
+    functions = [call["function"] for call in message.get("tool_calls") or ()]
+    text = text_of(message) + "".join(function["name"] + function["arguments"] for function in functions)
     return of_text(text, model) + MESSAGE_OVERHEAD_TOKENS + images * IMAGE_TOKENS
 
 
 def of_text(text: str, model: str) -> int:
-    """Count the tokens of a text. What looks like a special token is ordinary text."""
-    encoding = _encoding(_encoding_name(model)) if len(text) <= MOST_COUNTED_CHARS else None
+    """Count the tokens of a text for a model. What looks like a special token is ordinary text."""
+    encoding = _encoding(_encoding_name(model)) if len(text) <= MAX_COUNTED_CHARS else None
     return len(encoding.encode_ordinary(text)) if encoding else estimate_tokens(text)
 
 
@@ -60,6 +62,6 @@ def _encoding_name(model: str) -> str:
 def _encoding(name: str) -> tiktoken.Encoding | None:
     try:
         return tiktoken.get_encoding(name)
-    except (NotAtHand, OSError) as error:
+    except (EncodingNotCached, OSError) as error:
         log.info("tokens.estimated", encoding=name, error=str(error))
         return None

@@ -7,7 +7,7 @@ import orjson
 from openai import AsyncOpenAI
 
 from shared.json_types import JsonObject
-from shared.messages.answer import text_of
+from shared.messages.text import text_of
 from workers.providers.base import COUNTS, Chunk, CompletionRequest, ProviderError
 from workers.providers.openai_errors import CALL_ERRORS, malformed, provider_error
 

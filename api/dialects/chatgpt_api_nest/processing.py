@@ -17,7 +17,7 @@ from api.jobs.submission import Submission
 from api.streaming.follower import HEARTBEAT
 from shared.errors import ChatrelayError, NotFound, RateLimited, Unavailable
 from shared.events import CANCELLED, DELTA, FAILED, RESTARTED, STARTED, Event
-from shared.messages.answer import text_of
+from shared.messages.text import text_of
 from shared.models import Job, Status
 
 NO_CONTENT = 204

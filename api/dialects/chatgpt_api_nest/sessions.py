@@ -11,7 +11,7 @@ from api.conversations.overviews import Overview
 from api.dialects.chatgpt_api_nest.wire import CREATED, Invalid, blueprint, is_uuid, said, shown_id, stored_id, text
 from api.guards import principal
 from shared.errors import NotFound
-from shared.messages.answer import text_of
+from shared.messages.text import text_of
 from shared.models import Conversation, Message
 
 TAKE = 5

@@ -13,7 +13,7 @@ from api.http import go_json
 from api.jobs.submission import Submission
 from shared.agents.requests import AGENT_MODEL, ANSWER_FIELDS, AgentError
 from shared.errors import DatabaseUnavailable, NotFound, Unauthorized
-from shared.messages.answer import text_of
+from shared.messages.text import text_of
 from shared.models import Job, Status
 
 ASK_FIELDS = ("content", "conversation_id", "parent_id", "message_id")

@@ -11,7 +11,7 @@ from api.dialects.unanswered import NotAnswered
 from api.guards import principal
 from api.jobs.submission import Submission
 from shared.errors import InvalidRequest, NotFound
-from shared.messages.answer import text_of
+from shared.messages.text import text_of
 from shared.models import Conversation, Job, Setting, Status
 from shared.models.setting import GLOBAL_PROMPT
 

@@ -14,7 +14,7 @@ from api.dialects.chatgpt_proxy.wire import blueprint
 from api.guards import principal, require_admin
 from api.jobs import submission
 from api.jobs.submission import Submission
-from shared.messages.answer import text_of
+from shared.messages.text import text_of
 from shared.models import Kind, Setting
 from shared.models.setting import GLOBAL_PROMPT
 

@@ -12,7 +12,7 @@ from api.dialects.unanswered import NotAnswered
 from api.guards import principal
 from api.jobs.submission import Submission
 from shared.errors import ChatrelayError, InvalidRequest, NotFound
-from shared.messages.answer import text_of
+from shared.messages.text import text_of
 from shared.models import Job, Message, Status
 
 DEFAULT_NAMES = frozenset({"", "text-davinci-002-render-sha"})

@@ -13,7 +13,7 @@ from api.dialects.chatgpt_rest_api.asking import answer_object, author
 from api.dialects.chatgpt_rest_api.wire import blueprint
 from api.guards import principal
 from shared.errors import NotFound
-from shared.messages.answer import text_of
+from shared.messages.text import text_of
 from shared.models import Conversation, Message
 
 DEFAULT_LIMIT = 10

@@ -16,7 +16,7 @@ from api.jobs.submission import Submission
 from api.schemas.chat import TextPart
 from api.schemas.jobs import ModelName
 from shared.json_types import JsonObject
-from shared.messages.answer import text_of
+from shared.messages.text import text_of
 from shared.models import Kind, Status
 
 MAX_INPUTS = 100

@@ -1,4 +1,4 @@
-"""How tokens are counted, and that nothing is fetched for it."""
+"""How tokens are counted, and that nothing is downloaded for it."""
 
 import base64
 import hashlib
@@ -10,7 +10,7 @@ import tiktoken
 import tiktoken.load
 import tiktoken.registry
 
-from shared.messages.answer import estimate_tokens
+from shared.messages.usage import estimate_tokens
 from workers.prompt import token_counter
 
 TEXT = "ababab <|endoftext|>"
@@ -26,7 +26,7 @@ def tiny() -> dict[str, object]:
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty folder where tiktoken looks for its data, and an encoding that would have to be fetched."""
+    """An empty folder where tiktoken looks for its data, and an encoding that would have to be downloaded."""
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
     tiktoken.list_encoding_names()
     assert tiktoken.registry.ENCODING_CONSTRUCTORS is not None
@@ -38,15 +38,15 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     tiktoken.registry.ENCODINGS.pop("tiny", None)
 
 
-def at_hand(folder: Path) -> Path:
+def cached(folder: Path) -> Path:
     lines = [base64.b64encode(word) + b" %d" % rank for word, rank in VOCABULARY.items()]
-    place = folder / hashlib.sha1(URL.encode()).hexdigest()
-    place.write_bytes(b"\n".join(lines))
-    return place
+    file = folder / hashlib.sha1(URL.encode()).hexdigest()
+    file.write_bytes(b"\n".join(lines))
+    return file
 
 
-def test_with_the_data_at_hand_tokens_are_counted(cache: Path) -> None:
-    at_hand(cache)
+def test_with_cached_data_tokens_are_counted(cache: Path) -> None:
+    cached(cache)
 
     # Three pairs, a blank, and what looks like a special token letter by letter.
     assert token_counter.of_text(TEXT, "unknown-model") == 3 + 1 + len("<|endoftext|>")
@@ -54,10 +54,10 @@ def test_with_the_data_at_hand_tokens_are_counted(cache: Path) -> None:
 
 @pytest.mark.parametrize("model", ["unknown-model", "gpt-4o", "gpt-4"])
 @pytest.mark.parametrize("folder", ["the cache", ""])
-def test_without_it_they_are_estimated_and_nothing_is_fetched(
+def test_without_it_they_are_estimated_and_nothing_is_downloaded(
     cache: Path, monkeypatch: pytest.MonkeyPatch, model: str, folder: str
 ) -> None:
-    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: pytest.fail("somebody is looked for on the network"))
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: pytest.fail("a host is looked up"))
     if not folder:
         monkeypatch.setenv("TIKTOKEN_CACHE_DIR", "")  # what tiktoken takes for: keep nothing
 
@@ -65,24 +65,24 @@ def test_without_it_they_are_estimated_and_nothing_is_fetched(
     assert list(cache.iterdir()) == []
 
 
-def test_damaged_data_is_not_at_hand(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: pytest.fail("somebody is looked for on the network"))
+def test_damaged_data_is_not_used(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: pytest.fail("a host is looked up"))
     url = "https://openaipublic.blob.core.windows.net/encodings/o200k_base.tiktoken"
     (cache / hashlib.sha1(url.encode()).hexdigest()).write_bytes(b"damaged")
 
     assert token_counter.of_text(TEXT, "gpt-4o") == estimate_tokens(TEXT)
 
 
-def test_data_that_cannot_be_read_is_not_at_hand(cache: Path) -> None:
-    place = at_hand(cache)
-    place.unlink()
-    place.mkdir()
+def test_data_that_cannot_be_read_is_not_used(cache: Path) -> None:
+    file = cached(cache)
+    file.unlink()
+    file.mkdir()
 
     assert token_counter.of_text(TEXT, "unknown-model") == estimate_tokens(TEXT)
 
 
 def test_a_very_long_text_is_not_counted(cache: Path) -> None:
-    at_hand(cache)
+    cached(cache)
     text = "ab" * 200_000
 
     assert token_counter.of_text(text, "unknown-model") == estimate_tokens(text)
@@ -97,7 +97,7 @@ def test_no_text_that_is_counted_makes_tiktoken_panic(monkeypatch: pytest.Monkey
     encoding = tiktoken.Encoding(**(tiktoken.registry.ENCODING_CONSTRUCTORS or {})[name]())
     monkeypatch.setattr(token_counter, "_encoding", lambda _: encoding)
 
-    assert token_counter.of_text(letter * (token_counter.MOST_COUNTED_CHARS - 1) + "x", "m") > 1
+    assert token_counter.of_text(letter * (token_counter.MAX_COUNTED_CHARS - 1) + "x", "m") > 1
 
 
 def test_a_message_has_an_overhead_and_its_images_count() -> None:

@@ -8,7 +8,7 @@ from api.dialects.openai.responses.request import ResponseInput
 from api.guards import principal
 from shared.errors import InvalidRequest, NotFound
 from shared.json_types import JsonObject
-from shared.messages.answer import text_of
+from shared.messages.text import text_of
 from shared.models import Conversation, Job, Message, ObjectType
 
 

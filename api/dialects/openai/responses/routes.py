@@ -14,7 +14,8 @@ from api.dialects.openai.sse import FROM_THE_START, frames
 from api.guards import principal
 from api.http import sse
 from shared.errors import InvalidRequest
-from shared.messages.answer import estimate_tokens, text_of
+from shared.messages.text import text_of
+from shared.messages.usage import estimate_tokens
 from shared.models import Job, ObjectType, Status
 
 POLL_MS = 1_000
