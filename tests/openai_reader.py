@@ -1,4 +1,4 @@
-"""A reader of background responses as the official SDK's users are: who is cut off comes back with the last number."""
+"""A reader of background responses like users of the official SDK: cut off, it comes back with the last number."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""A real HTTP server that webhooks are delivered to: it keeps what came, and answers as it is told."""
+"""A real HTTP server that webhooks are delivered to: it keeps what came, and answers with the statuses that a test sets."""
 
 import threading
 from collections.abc import Mapping
@@ -16,9 +16,9 @@ class Received(NamedTuple):
 
     @property
     def response_id(self) -> str:
-        """The response that it tells of."""
-        told: str = orjson.loads(self.body)["data"]["id"]
-        return told
+        """The id of the response that has ended."""
+        response_id: str = orjson.loads(self.body)["data"]["id"]
+        return response_id
 
 
 class Receiver:
@@ -54,7 +54,7 @@ class Receiver:
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/hook"
 
     def of(self, response_id: str) -> list[Received]:
-        """Tell what came of one response."""
+        """Return the requests about one response."""
         return [each for each in self.received if each.response_id == response_id]
 
     def __enter__(self) -> Self:

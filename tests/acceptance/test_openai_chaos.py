@@ -1,4 +1,4 @@
-"""Chaos behind OpenAI's door: whatever dies in the middle of a background stream, the SDK resumes it, and the text is whole."""
+"""Chaos behind OpenAI's API: whatever dies in the middle of a background stream, the SDK resumes it, and the text is whole."""
 
 import secrets
 import time
@@ -57,7 +57,7 @@ def run(here: Arena, fault: Fault) -> list[Reader]:
     """Let eight background responses stream, hurt them in the middle, and wait for their ends."""
     asked = [f"round {secrets.token_hex(8)}" for _ in range(READERS)]
     turns = [here.stack.urls[place % 2 :] + here.stack.urls[: place % 2] for place in range(READERS)]
-    readers = [Reader(turn, here.client.token, MODEL, said) for turn, said in zip(turns, asked, strict=True)]
+    readers = [Reader(turn, here.client.token, MODEL, text) for turn, text in zip(turns, asked, strict=True)]
     for reader in readers:
         reader.start()
     wait_until(lambda: all(len(reader.events) > OPENING_EVENTS + TOKENS // 4 for reader in readers), "every stream to flow")

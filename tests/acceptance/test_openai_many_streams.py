@@ -86,8 +86,8 @@ def test_a_thousand_streams_outlive_their_api_process(stack: Stack, client: Clie
     # Then each has come back and seen what all others saw, to the end
     assert all(reader.connections > 1 for reader in readers)
     for response in made:
-        told = [reader.frames for reader in readers if reader.response_id == response["id"]]
-        assert all(frames == told[0] for frames in told)
-        numbers = [orjson.loads(frame)["sequence_number"] for frame in told[0]]
+        streams = [reader.frames for reader in readers if reader.response_id == response["id"]]
+        assert all(frames == streams[0] for frames in streams)
+        numbers = [orjson.loads(frame)["sequence_number"] for frame in streams[0]]
         assert numbers == list(range(len(numbers)))
-        assert text_of(orjson.loads(told[0][-1])["response"]) == counted(TOKENS)
+        assert text_of(orjson.loads(streams[0][-1])["response"]) == counted(TOKENS)

@@ -66,8 +66,8 @@ def waited(receiver: Receiver, response_id: str, count: int = 1) -> list[Receive
 
 def deliveries(api: OpenAI, endpoint_id: str) -> list[dict[str, Any]]:
     answer = api.get(f"/webhook_endpoints/{endpoint_id}/deliveries", cast_to=object)
-    told: list[dict[str, Any]] = answer["data"]  # type: ignore[index]
-    return told
+    rows: list[dict[str, Any]] = answer["data"]  # type: ignore[index]
+    return rows
 
 
 def has_failed(api: OpenAI, endpoint_id: str, response_id: str) -> bool:
@@ -79,7 +79,7 @@ def sdk_of(deployment: Deployment) -> OpenAI:
     return sdk(deployment.url, deployment.user().token)
 
 
-def test_every_end_is_told_once_and_signed(api: OpenAI, receiver: Receiver) -> None:
+def test_every_end_is_delivered_once_and_signed(api: OpenAI, receiver: Receiver) -> None:
     # Given an endpoint, when responses end in each way
     here = endpoint(api, receiver)
     ids = {
@@ -90,16 +90,16 @@ def test_every_end_is_told_once_and_signed(api: OpenAI, receiver: Receiver) -> N
     }
     api.responses.cancel(ids["response.cancelled"])
 
-    # Then each is told, in words that the SDK accepts and that say nothing of what was said
+    # Then each is delivered once, in a shape that the SDK accepts and without its text
     for kind, response_id in ids.items():
-        (told,) = waited(receiver, response_id)
-        event = api.webhooks.unwrap(told.body, told.headers, secret=here.signing_secret)
+        (received,) = waited(receiver, response_id)
+        event = api.webhooks.unwrap(received.body, received.headers, secret=here.signing_secret)
         assert event.type == kind
         assert api.responses.retrieve(response_id).status == kind.removeprefix("response.")
-        assert counted(3).encode() not in told.body
+        assert counted(3).encode() not in received.body
     wait_until(lambda: all(each["delivered_at"] for each in deliveries(api, here.id)), "the log to say so")
     assert {each["tries"] for each in deliveries(api, here.id)} == {1}
-    # And a response in the foreground is not told of
+    # And a response in the foreground is not delivered
     foreground = api.responses.create(model=QUICK, input="Hello").id
     assert receiver.of(foreground) == []
 
@@ -113,8 +113,8 @@ def test_a_failed_try_is_made_again_under_the_same_id(api: OpenAI, receiver: Rec
     assert int(second.headers["webhook-timestamp"]) >= int(first.headers["webhook-timestamp"]) + 4
     api.webhooks.unwrap(second.body, second.headers, secret=here.signing_secret)
     wait_until(lambda: deliveries(api, here.id)[0]["delivered_at"], "the log to say so")
-    (told,) = deliveries(api, here.id)
-    assert (told["tries"], told["status_code"], told["next_try_at"]) == (2, 200, None)
+    (row,) = deliveries(api, here.id)
+    assert (row["tries"], row["status_code"], row["next_try_at"]) == (2, 200, None)
 
 
 def test_an_event_can_be_sent_again(api: OpenAI, receiver: Receiver) -> None:
@@ -122,10 +122,10 @@ def test_an_event_can_be_sent_again(api: OpenAI, receiver: Receiver) -> None:
     response_id = asked(api)
     waited(receiver, response_id)
     wait_until(lambda: deliveries(api, here.id)[0]["delivered_at"], "the log to say so")
-    (told,) = deliveries(api, here.id)
-    api.post(f"/webhook_endpoints/{here.id}/deliveries/{told['id']}/resend", cast_to=object)
+    (row,) = deliveries(api, here.id)
+    api.post(f"/webhook_endpoints/{here.id}/deliveries/{row['id']}/resend", cast_to=object)
     first, second = waited(receiver, response_id, 2)
-    assert first.headers["webhook-id"] == second.headers["webhook-id"] == told["id"]
+    assert first.headers["webhook-id"] == second.headers["webhook-id"] == row["id"]
 
 
 @pytest.mark.parametrize("keep", [True, False])
@@ -133,29 +133,29 @@ def test_while_a_secret_rotates_both_are_good_where_that_is_wanted(api: OpenAI, 
     former = endpoint(api, receiver)
     rotated = api.webhooks.rotate_secret(former.id, keep_old_secret_active_for_24_hours=keep)
     assert rotated.signing_secret != former.signing_secret
-    (told,) = waited(receiver, asked(api))
-    api.webhooks.unwrap(told.body, told.headers, secret=rotated.signing_secret)
+    (received,) = waited(receiver, asked(api))
+    api.webhooks.unwrap(received.body, received.headers, secret=rotated.signing_secret)
     if keep:
-        api.webhooks.unwrap(told.body, told.headers, secret=former.signing_secret)
+        api.webhooks.unwrap(received.body, received.headers, secret=former.signing_secret)
     else:
         with pytest.raises(openai.InvalidWebhookSignatureError):
-            api.webhooks.unwrap(told.body, told.headers, secret=former.signing_secret)
+            api.webhooks.unwrap(received.body, received.headers, secret=former.signing_secret)
 
 
-def test_who_says_that_he_is_gone_is_not_asked_again(api: OpenAI, receiver: Receiver) -> None:
+def test_a_receiver_that_is_gone_is_not_called_again(api: OpenAI, receiver: Receiver) -> None:
     here = endpoint(api, receiver)
     receiver.statuses = [410]
     waited(receiver, asked(api))
     wait_until(lambda: not api.webhooks.retrieve(here.id).to_dict()["enabled"], "the endpoint to be disabled")
     later = asked(api)
     wait_until(lambda: api.responses.retrieve(later).status == "completed", "the response to end")
-    (told,) = deliveries(api, here.id)
+    (row,) = deliveries(api, here.id)
     # What it is asked for meanwhile is refused at once
     with pytest.raises(openai.ConflictError) as refused:
         api.webhooks.test(here.id, event_type="response.completed")
     assert refused.value.code == "webhook_endpoint_disabled"
     with pytest.raises(openai.ConflictError):
-        api.post(f"/webhook_endpoints/{here.id}/deliveries/{told['id']}/resend", cast_to=object)
+        api.post(f"/webhook_endpoints/{here.id}/deliveries/{row['id']}/resend", cast_to=object)
     assert len(deliveries(api, here.id)) == 1
     assert api.webhooks.update(here.id, event_types=ALL).to_dict()["enabled"] is True
 
@@ -184,10 +184,10 @@ def test_a_worker_that_dies_over_a_delivery_costs_a_minute_and_no_event(
     deployment.stack.start_worker()
 
     # Then the try is still ours for a minute, and is then made again (the minute is not waited for here)
-    (told,) = deliveries(api, here.id)
-    assert (told["tries"], told["delivered_at"]) == (1, None)
-    assert told["next_try_at"] > time.time() - 1
-    api.post(f"/webhook_endpoints/{here.id}/deliveries/{told['id']}/resend", cast_to=object)
+    (row,) = deliveries(api, here.id)
+    assert (row["tries"], row["delivered_at"]) == (1, None)
+    assert row["next_try_at"] > time.time() - 1
+    api.post(f"/webhook_endpoints/{here.id}/deliveries/{row['id']}/resend", cast_to=object)
     first, second = waited(receiver, response_id, 2)
     assert first.headers["webhook-id"] == second.headers["webhook-id"]
 

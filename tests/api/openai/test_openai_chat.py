@@ -105,15 +105,15 @@ def test_a_tool_is_called_and_answers(api: OpenAI, *, streamed: bool) -> None:
     assert call.function.name == "get_weather"
     assert set(orjson.loads(call.function.arguments)) == {"place"}
     answer: Any = {"role": "tool", "tool_call_id": call.id, "content": "21 degrees"}
-    told = api.chat.completions.create(model="demo", messages=[*messages, message, answer], tools=[TOOL])
-    assert "21 degrees" in (told.choices[0].message.content or "")
+    completion = api.chat.completions.create(model="demo", messages=[*messages, message, answer], tools=[TOOL])
+    assert "21 degrees" in (completion.choices[0].message.content or "")
 
 
 @ON_SQLITE
 def test_an_image_is_sent(api: OpenAI) -> None:
     parts = [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": PIXEL, "detail": "low"}}]
-    told = api.chat.completions.create(model="demo", messages=[{"role": "user", "content": parts}])  # type: ignore[list-item, misc]
-    assert "1 image" in (told.choices[0].message.content or "")
+    completion = api.chat.completions.create(model="demo", messages=[{"role": "user", "content": parts}])  # type: ignore[list-item, misc]
+    assert "1 image" in (completion.choices[0].message.content or "")
 
 
 @ON_SQLITE
@@ -161,8 +161,8 @@ def test_a_stream_that_breaks_after_text_raises(api: OpenAI) -> None:
 
 @ON_SQLITE
 def test_a_whole_answer_is_asked_again(api: OpenAI) -> None:
-    told = api.chat.completions.create(model=f"{MODEL}&drop_at=5", messages=new())
-    assert told.choices[0].message.content == counted(TOKENS)
+    completion = api.chat.completions.create(model=f"{MODEL}&drop_at=5", messages=new())
+    assert completion.choices[0].message.content == counted(TOKENS)
 
 
 @ON_SQLITE

@@ -1,4 +1,4 @@
-"""`/v1/conversations` and their items through OpenAI's own SDK, unmodified; they are the conversations of all doors."""
+"""`/v1/conversations` and their items through OpenAI's own SDK, unmodified; they are the conversations of all APIs."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -104,10 +104,10 @@ def test_items_of_one_message_are_deleted_at_once(api: OpenAI) -> None:
 def test_a_call_has_one_name_in_its_response_and_in_its_conversation(api: OpenAI) -> None:
     tool: Any = {"type": "function", "name": "f", "parameters": {"type": "object"}}
     made = api.conversations.create()
-    told = api.responses.create(model="demo", input="x", tools=[tool], tool_choice="required", conversation=made.id)
-    assert "function_call" in [item.type for item in told.output]
+    answer = api.responses.create(model="demo", input="x", tools=[tool], tool_choice="required", conversation=made.id)
+    assert "function_call" in [item.type for item in answer.output]
     shown = api.conversations.items.list(made.id, order="asc").data
-    assert [item.id for item in shown[1:]] == [item.id for item in told.output]
+    assert [item.id for item in shown[1:]] == [item.id for item in answer.output]
 
 
 @pytest.mark.parametrize("idle_deployment", ["sqlite"], indirect=True)
@@ -127,10 +127,10 @@ def test_what_follows_an_answer_that_was_removed_is_shown_what_came_before(api: 
     items = api.conversations.items.list(made.id, order="asc").data
     for item in items[-2 if whole_turn else -1 :]:
         api.conversations.items.delete(item.id or "", conversation_id=made.id)
-    told = api.responses.create(model=ECHO, input="Say my name.", previous_response_id=last.id).output_text
-    assert "I am Ann." in told
-    assert "Who am I?" in told
-    assert ("And now?" in told) is not whole_turn
+    answer = api.responses.create(model=ECHO, input="Say my name.", previous_response_id=last.id).output_text
+    assert "I am Ann." in answer
+    assert "Who am I?" in answer
+    assert ("And now?" in answer) is not whole_turn
     assert texts(api, made.id)[-2] == "Say my name."
 
 
@@ -149,7 +149,7 @@ def test_a_response_is_a_turn_of_a_conversation(api: OpenAI) -> None:
 
 @ON_SQLITE
 def test_a_conversation_goes_on_from_door_to_door(api: OpenAI, client: Client) -> None:
-    # Given one that began at our own door and went on at another's
+    # Given one that began at our own API and went on at a dialect
     job = client.finished(client.submit("first")["id"])
     asked = client.http.post("/chat/process", json={"message": "second", "session_id": job["conversation_id"]}).json()
     conversation_id = job["conversation_id"]
@@ -158,8 +158,8 @@ def test_a_conversation_goes_on_from_door_to_door(api: OpenAI, client: Client) -
     # Then it is read here, goes on here, and is seen there
     assert texts(api, conversation_id)[::2] == ["first", "second"]
     api.conversations.items.create(conversation_id, items=[says("By the way:")])
-    told = api.responses.create(model=ECHO, input="third", conversation=conversation_id).output_text
-    assert all(word in told for word in ("first", "second", "By the way:", "third"))
+    answer = api.responses.create(model=ECHO, input="third", conversation=conversation_id).output_text
+    assert all(word in answer for word in ("first", "second", "By the way:", "third"))
     shown = client.http.get(f"/chat/session/{conversation_id}").json()["messages"]
     assert [message["content"] for message in shown if message["role"] == "user"] == ["first", "second", "By the way:", "third"]
 

@@ -38,7 +38,7 @@ class Weather(BaseModel):
 
 
 def new() -> str:
-    """Say something that nobody has said before."""
+    """Return a text that no other request has."""
     return f"Hello {secrets.token_hex(8)}"
 
 
@@ -105,13 +105,13 @@ def test_a_tool_is_called_and_answers(api: OpenAI, *, streamed: bool, store: boo
     (call,) = response.output
     assert (call.type, call.name, set(orjson.loads(call.arguments))) == ("function_call", "get_weather", {"place"})
 
-    # Then its output can be sent behind the response, or with all that was said
+    # Then its output can be sent behind the response, or with all items before it
     output: Any = {"type": "function_call_output", "call_id": call.call_id, "output": "21 degrees"}
     if store:
-        told = api.responses.create(model="demo", input=[output], tools=[TOOL], previous_response_id=response.id)
+        answer = api.responses.create(model="demo", input=[output], tools=[TOOL], previous_response_id=response.id)
     else:
-        told = api.responses.create(model="demo", input=[question, *response.output, output], tools=[TOOL], store=False)
-    assert "21 degrees" in told.output_text
+        answer = api.responses.create(model="demo", input=[question, *response.output, output], tools=[TOOL], store=False)
+    assert "21 degrees" in answer.output_text
 
 
 @ON_SQLITE
@@ -209,12 +209,12 @@ def test_a_cancel_ends_the_response_and_every_stream(api: OpenAI, deployment: De
     model = "demo?tokens=5&first_ms=30000" if when.startswith("waiting") else SLOW
     before = int(str(deployment.stack.stats()["disconnects"]))
     response = api.responses.create(model=model, input=new(), background=True)
-    told: list[list[Any]] = [[], []]
+    received: list[list[Any]] = [[], []]
 
     def read(into: list[Any]) -> None:
         into.extend(event.to_dict() for event in api.responses.retrieve(response.id, stream=True))
 
-    readers = [threading.Thread(target=read, args=(into,)) for into in told]
+    readers = [threading.Thread(target=read, args=(into,)) for into in received]
     for reader in readers:
         reader.start()
     status = "in_progress"
@@ -227,7 +227,7 @@ def test_a_cancel_ends_the_response_and_every_stream(api: OpenAI, deployment: De
     assert cancelled.status == "cancelled"
     for reader in readers:
         reader.join(30)
-    for events in told:
+    for events in received:
         assert events[-1]["type"] == "response.cancelled"
         assert events[-1]["response"] == cancelled.to_dict()
     assert cancelled.usage is not None

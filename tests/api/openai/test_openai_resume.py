@@ -49,9 +49,9 @@ def frames(response: httpx2.Response) -> Iterator[bytes]:
 def fields(frame: bytes) -> dict[str, Any]:
     """Read an event, whose name is its type."""
     name, _, data = frame.partition(b"\n")
-    told: dict[str, Any] = orjson.loads(data.removeprefix(b"data: "))
-    assert name == b"event: " + told["type"].encode()
-    return told
+    event: dict[str, Any] = orjson.loads(data.removeprefix(b"data: "))
+    assert name == b"event: " + event["type"].encode()
+    return event
 
 
 def rest(client: Client, response_id: str, **query: Any) -> list[bytes]:
@@ -63,14 +63,14 @@ def rest(client: Client, response_id: str, **query: Any) -> list[bytes]:
 
 def broken_at(client: Client, count: int) -> tuple[str, list[bytes]]:
     """Create a response, and hang up after so many events."""
-    with begun(client) as told:
-        seen = [next(told) for _ in range(count)]
+    with begun(client) as stream:
+        seen = [next(stream) for _ in range(count)]
     return fields(seen[0])["response"]["id"], seen
 
 
 def test_a_stream_that_is_broken_at_every_event_goes_on_byte_for_byte(client: Client) -> None:
-    with begun(client) as told:
-        length = len(list(told))
+    with begun(client) as stream:
+        length = len(list(stream))
     for count in range(1, length):  # the last frame is [DONE]
         response_id, seen = broken_at(client, count)
         resumed = seen + rest(client, response_id, starting_after=count - 1)
@@ -92,11 +92,11 @@ def test_a_stream_that_is_broken_twice_goes_on(client: Client) -> None:
 
 def test_where_a_reader_may_come_in(client: Client, api: OpenAI) -> None:
     # Given a response that is over
-    with begun(client) as told:
-        whole = list(told)
+    with begun(client) as stream:
+        whole = list(stream)
     response_id = fields(whole[0])["response"]["id"]
 
-    # Then it is told from the start, after any number, and after the last one there is only the end
+    # Then it is sent from the start, after any number, and after the last one there is only the end
     assert rest(client, response_id) == rest(client, response_id, starting_after=-1) == whole
     assert rest(client, response_id, starting_after=0) == whole[1:]
     assert rest(client, response_id, starting_after=len(whole) - 2) == [DONE]
@@ -106,8 +106,8 @@ def test_where_a_reader_may_come_in(client: Client, api: OpenAI) -> None:
 
 
 def test_a_response_is_told_when_redis_has_forgotten_it(client: Client, deployment: Deployment) -> None:
-    with begun(client) as told:
-        whole = list(told)
+    with begun(client) as stream:
+        whole = list(stream)
     response_id = fields(whole[0])["response"]["id"]
     deployment.redis.client.delete(keyspace.log_key(response_id.replace("resp_", "job_")))
     assert rest(client, response_id) == whole
@@ -122,11 +122,11 @@ def test_a_number_that_is_none_is_refused_by_name(client: Client, number: str) -
 
 def test_fifty_readers_that_join_at_random_see_the_same_bytes(client: Client) -> None:
     chance = random.Random(50)
-    with begun(client, SLOW) as told, ThreadPoolExecutor(READERS) as threads:
-        whole = [next(told)]
+    with begun(client, SLOW) as stream, ThreadPoolExecutor(READERS) as threads:
+        whole = [next(stream)]
         response_id = fields(whole[0])["response"]["id"]
         readers: list[Future[list[bytes]]] = []
-        for frame in told:
+        for frame in stream:
             whole.append(frame)
             if chance.random() < 0.8 and len(readers) < READERS:
                 readers.append(threads.submit(rest, client, response_id))

@@ -1,4 +1,4 @@
-"""Chat completions as tables: what may be asked, and how a log is told in chunks."""
+"""Chat completions as tables: which requests are accepted, and a log in chunks."""
 
 from collections.abc import Callable
 from typing import Any
@@ -29,10 +29,10 @@ COMPLETED = ("completed", {"finish_reason": "stop", "usage": USAGE})
 FAILED = ("failed", {"error": {"code": "x", "message": "No."}, "usage": USAGE})
 CANCELLED = ("cancelled", {"usage": USAGE})
 
-Said = tuple[str, dict[str, Any]]
+Entry = tuple[str, dict[str, Any]]
 
 
-def says(**delta: Any) -> Said:
+def says(**delta: Any) -> Entry:
     return "delta", {"delta": delta}
 
 
@@ -44,20 +44,20 @@ def job(status: Status = Status.IN_PROGRESS, *, include_usage: bool = False, **m
     return row
 
 
-def log(*said: Said) -> list[Event]:
-    return [events.make(1, seq, kind, fields) for seq, (kind, fields) in enumerate(said, 1)]
+def log(*entries: Entry) -> list[Event]:
+    return [events.make(1, seq, kind, fields) for seq, (kind, fields) in enumerate(entries, 1)]
 
 
 def over(kind: str) -> Job:
     return job(Status(kind), error={"code": "x", "message": "No."} if kind == "failed" else None)
 
 
-def chunks(*said: Said, include_usage: bool = False) -> list[dict[str, Any]]:
-    told = ChunkTranslation(job(include_usage=include_usage))
+def chunks(*entries: Entry, include_usage: bool = False) -> list[dict[str, Any]]:
+    translation = ChunkTranslation(job(include_usage=include_usage))
     whole: list[dict[str, Any]] = []
-    for event in log(*said):
-        if not told.is_over:
-            whole += told.translate(event, lambda kind=event.type: over(kind))  # type: ignore[misc]  # a default that fixes the name
+    for event in log(*entries):
+        if not translation.is_over:
+            whole += translation.translate(event, lambda kind=event.type: over(kind))  # type: ignore[misc]  # a default that fixes the name
     assert [fields["sequence_number"] for fields in whole] == list(range(len(whole)))
     return whole
 
@@ -99,31 +99,31 @@ def test_a_restart_before_any_text_is_not_told() -> None:
 
 
 @pytest.mark.parametrize(("end", "code"), [(FAILED, "x"), (CANCELLED, "cancelled")])
-def test_other_ends_are_an_error(end: Said, code: str) -> None:
+def test_other_ends_are_an_error(end: Entry, code: str) -> None:
     assert chunks(STARTED, says(content="x"), end)[-1]["error"]["code"] == code
 
 
 def test_a_completion_is_told_whole() -> None:
     message = {"role": "assistant", "content": "Hello"}
-    told = answer.completion(job(Status.COMPLETED, message=message, finish_reason="stop"))
-    choice = told["choices"][0]
+    whole = answer.completion(job(Status.COMPLETED, message=message, finish_reason="stop"))
+    choice = whole["choices"][0]
     assert (choice["message"]["content"], choice["message"]["refusal"], choice["finish_reason"]) == ("Hello", None, "stop")
-    assert told["usage"] == {"prompt_tokens": 4, "completion_tokens": 2, "total_tokens": 6}
-    assert "metadata" not in told
+    assert whole["usage"] == {"prompt_tokens": 4, "completion_tokens": 2, "total_tokens": 6}
+    assert "metadata" not in whole
     assert answer.completion(job(Status.COMPLETED, message=message, stored=True, labels={"a": "b"}))["metadata"] == {"a": "b"}
 
 
 _SAID = st.lists(st.sampled_from([says(content="a"), says(content="💬"), RESTARTED, says(refusal="no")]), max_size=10)
 
 
-@given(said=_SAID, end=st.sampled_from([COMPLETED, CANCELLED, FAILED]), cut=st.integers(FROM_THE_START, 15), usage=st.booleans())
-def test_who_comes_back_gets_the_rest_byte_for_byte(said: list[Said], end: Said, cut: int, *, usage: bool) -> None:
-    whole = log(STARTED, *said, end)
+@given(entries=_SAID, end=st.sampled_from([COMPLETED, CANCELLED, FAILED]), cut=st.integers(FROM_THE_START, 15), usage=st.booleans())
+def test_a_reader_that_comes_back_gets_the_rest_byte_for_byte(entries: list[Entry], end: Entry, cut: int, *, usage: bool) -> None:
+    whole = log(STARTED, *entries, end)
 
     def stream(row: Job, number: int) -> list[bytes]:
         with_silence = [each for event in whole for each in (None, event)]
-        told = frames(ChunkTranslation(row, number), with_silence, lambda: over(end[0]), number)
-        return [frame for frame in told if frame != KEEP_ALIVE_COMMENT]
+        written = frames(ChunkTranslation(row, number), with_silence, lambda: over(end[0]), number)
+        return [frame for frame in written if frame != KEEP_ALIVE_COMMENT]
 
     live = stream(job(Status.QUEUED, include_usage=usage), FROM_THE_START)
     late = stream(job(Status.COMPLETED, include_usage=usage), cut)
@@ -141,12 +141,12 @@ LOST = [
 
 
 def _resumed(whole: list[Event], number: int) -> list[dict[str, Any]]:
-    told = frames(ChunkTranslation(job(), number), whole, lambda: over("completed"), number)
-    return [orjson.loads(frame[6:]) for frame in told if frame != DONE]
+    written = frames(ChunkTranslation(job(), number), whole, lambda: over("completed"), number)
+    return [orjson.loads(frame[6:]) for frame in written if frame != DONE]
 
 
 def test_what_was_lost_is_not_glued_to_what_came_after() -> None:
-    # Who had seen something of the old answer is told that it broke off
+    # A reader who saw something of the old answer learns that it broke off
     assert [fields["error"]["code"] for fields in _resumed(LOST, 5)] == ["restarted"]
     assert [fields["error"]["code"] for fields in _resumed([*log(STARTED, says(content="old")), *LOST], 0)[1:]] == ["restarted"]
     # Who comes late sees the new one whole, and may break off in it, too
@@ -164,9 +164,9 @@ def test_a_database_that_is_away_at_the_end_cuts_the_stream_off() -> None:
     assert _last(says(content="a"), CANCELLED, ended=away)["error"]["code"] == "stream_cut"
 
 
-def _last(*said: Said, ended: Callable[[], Job]) -> dict[str, Any]:
-    told = list(frames(ChunkTranslation(job()), log(STARTED, *said), ended, FROM_THE_START))
-    last: dict[str, Any] = orjson.loads(told[-1].removeprefix(b"data: "))
+def _last(*entries: Entry, ended: Callable[[], Job]) -> dict[str, Any]:
+    written = list(frames(ChunkTranslation(job()), log(STARTED, *entries), ended, FROM_THE_START))
+    last: dict[str, Any] = orjson.loads(written[-1].removeprefix(b"data: "))
     return last
 
 
@@ -176,7 +176,7 @@ def test_a_stream_that_is_cut_off_says_so_and_has_no_end() -> None:
 
 
 @pytest.mark.parametrize("end", [FAILED, CANCELLED])
-def test_what_was_deleted_before_its_end_was_told_is_not_found(end: Said) -> None:
+def test_what_was_deleted_before_its_end_was_told_is_not_found(end: Entry) -> None:
     def deleted() -> Job:
         raise NotFound("There is no such job.")
 

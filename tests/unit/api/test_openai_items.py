@@ -21,7 +21,7 @@ CHAT_SECOND = {"id": "call_2", "type": "function", "function": {"name": "g", "ar
 IMAGE = {"type": "input_image", "image_url": "https://a.example/b.png", "detail": "low"}
 
 
-def said(*items: dict[str, Any]) -> list[dict[str, Any]]:
+def converted(*items: dict[str, Any]) -> list[dict[str, Any]]:
     return messages_of(dumped(ITEMS.validate_python(list(items))))
 
 
@@ -73,7 +73,7 @@ def said(*items: dict[str, Any]) -> list[dict[str, Any]]:
     ],
 )
 def test_items_are_messages(items: list[dict[str, Any]], messages: list[dict[str, Any]]) -> None:
-    assert said(*items) == messages
+    assert converted(*items) == messages
 
 
 @pytest.mark.parametrize(
@@ -95,11 +95,11 @@ def test_messages_are_items_that_make_the_same_message(role: str, body: dict[str
     assert len({item["id"] for item in items}) == len(items)
     assert all(item["status"] == "completed" for item in items)
     (again,) = messages_of(dumped(ITEMS.validate_python(items)))
-    told = {name: value for name, value in again.items() if value}
+    sent = {name: value for name, value in again.items() if value}
     expected = {"role": role, **{name: value for name, value in body.items() if value}}
-    for part in told.get("content", ()) if isinstance(told.get("content"), list) else ():
+    for part in sent.get("content", ()) if isinstance(sent.get("content"), list) else ():
         part.get("image_url", {}).pop("detail", None)
-    assert told == expected
+    assert sent == expected
 
 
 def test_the_ids_of_items_are_made_of_their_message() -> None:
@@ -139,7 +139,7 @@ def test_what_is_no_item_here_is_refused(item: dict[str, Any]) -> None:
 
 def test_an_image_of_anybody_elses_is_refused_by_name() -> None:
     with pytest.raises(InvalidRequest) as refused:
-        said({"role": "user", "content": "x"}, {"role": "system", "content": [IMAGE]})
+        converted({"role": "user", "content": "x"}, {"role": "system", "content": [IMAGE]})
     assert refused.value.param == "input.1.content"
 
 
@@ -149,7 +149,7 @@ def test_listed_items_keep_their_ids_or_get_some() -> None:
             [{"role": "user", "content": "Hi", "id": "msg_own"}, {"role": "assistant", "content": "x"}, CALL, OUTPUT]
         )
     )
-    told = listed(items, HEX)
-    assert [item["id"] for item in told] == ["msg_own", f"msg_{HEX}_in1", f"fc_{HEX}_in2", f"fco_{HEX}_in3"]
-    assert told[0]["content"] == [{"type": "input_text", "text": "Hi"}]
-    assert told[1]["content"][0]["type"] == "output_text"
+    views = listed(items, HEX)
+    assert [item["id"] for item in views] == ["msg_own", f"msg_{HEX}_in1", f"fc_{HEX}_in2", f"fco_{HEX}_in3"]
+    assert views[0]["content"] == [{"type": "input_text", "text": "Hi"}]
+    assert views[1]["content"][0]["type"] == "output_text"

@@ -28,14 +28,14 @@ COMPLETED = ("completed", {"finish_reason": "stop", "usage": USAGE})
 CANCELLED = ("cancelled", {"usage": USAGE})
 FAILED = ("failed", {"error": {"code": "provider_error", "message": "No."}, "usage": USAGE})
 
-Said = tuple[str, dict[str, Any]]
+Entry = tuple[str, dict[str, Any]]
 
 
-def says(text: str) -> Said:
+def says(text: str) -> Entry:
     return "delta", {"delta": {"content": text}}
 
 
-def calls(index: int, arguments: str, **named: str) -> Said:
+def calls(index: int, arguments: str, **named: str) -> Entry:
     function = {"arguments": arguments, **({"name": named["name"]} if named else {})}
     return "delta", {"delta": {"tool_calls": [{"index": index, "function": function, **({"id": named["id"]} if named else {})}]}}
 
@@ -49,8 +49,8 @@ def job(status: Status = Status.IN_PROGRESS, **more: Any) -> Job:
     return row
 
 
-def log(*said: Said) -> list[Event]:
-    return [events.make(1, seq, kind, fields) for seq, (kind, fields) in enumerate(said, 1)]
+def log(*entries: Entry) -> list[Event]:
+    return [events.make(1, seq, kind, fields) for seq, (kind, fields) in enumerate(entries, 1)]
 
 
 def ending(kind: str) -> Job:
@@ -58,10 +58,10 @@ def ending(kind: str) -> Job:
     return job(Status(kind), finish_reason={"completed": "stop", "incomplete": "length"}.get(kind), **how)
 
 
-def told(*said: Said, row: Job | None = None) -> list[dict[str, Any]]:
+def translated(*entries: Entry, row: Job | None = None) -> list[dict[str, Any]]:
     translation = EventTranslation(row or job())
     whole = list(translation.opening())
-    for event in log(*said):
+    for event in log(*entries):
         whole += translation.translate(event, lambda: ending(event.type))  # noqa: B023 - called at once
     assert [fields["sequence_number"] for fields in whole] == list(range(len(whole)))
     for fields in whole:
@@ -74,7 +74,7 @@ def types(whole: list[dict[str, Any]]) -> list[str]:
 
 
 def test_a_text_is_told_in_openais_order() -> None:
-    whole = told(STARTED, says("Hel"), says("lo"), COMPLETED)
+    whole = translated(STARTED, says("Hel"), says("lo"), COMPLETED)
     assert types(whole) == [
         "created",
         "queued",
@@ -102,13 +102,13 @@ def test_a_text_is_told_in_openais_order() -> None:
 
 
 def test_a_foreground_response_was_never_queued() -> None:
-    whole = told(STARTED, says("x"), COMPLETED, row=job(wire_request={"input": []}))
+    whole = translated(STARTED, says("x"), COMPLETED, row=job(wire_request={"input": []}))
     assert types(whole)[:3] == ["created", "in_progress", "output_item.added"]
     assert whole[0]["response"]["status"] == "in_progress"
 
 
 def test_function_calls_are_items_of_their_own_and_finished_in_order() -> None:
-    whole = told(
+    whole = translated(
         STARTED,
         says("Let me see."),
         calls(0, '{"a"', id="call_1", name="f"),
@@ -131,12 +131,12 @@ def test_function_calls_are_items_of_their_own_and_finished_in_order() -> None:
 def test_long_texts_and_arguments_are_whole() -> None:
     text = [f"{number} " for number in range(3 * MAX_FRAGMENTS)]
     arguments = [calls(0, piece, **({"id": "c", "name": "f"} if piece == text[0] else {})) for piece in text]
-    final = told(STARTED, *map(says, text), *arguments, COMPLETED)[-1]["response"]["output"]
+    final = translated(STARTED, *map(says, text), *arguments, COMPLETED)[-1]["response"]["output"]
     assert [final[0]["content"][0]["text"], final[1]["arguments"]] == ["".join(text)] * 2
 
 
 def test_a_refusal_is_a_part_of_its_own() -> None:
-    whole = told(
+    whole = translated(
         STARTED, says("Well. "), ("delta", {"delta": {"refusal": "I will "}}), ("delta", {"delta": {"refusal": "not."}}), COMPLETED
     )
     assert [part["type"] for part in whole[-1]["response"]["output"][0]["content"]] == ["output_text", "refusal"]
@@ -145,7 +145,7 @@ def test_a_refusal_is_a_part_of_its_own() -> None:
 
 @pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
 def test_thoughts_are_an_item_before_the_message(name: str) -> None:
-    whole = told(STARTED, ("delta", {"delta": {name: "Hm."}}), says("Yes."), COMPLETED)
+    whole = translated(STARTED, ("delta", {"delta": {name: "Hm."}}), says("Yes."), COMPLETED)
     thought, message = whole[-1]["response"]["output"]
     assert (thought["type"], thought["id"], thought["summary"]) == ("reasoning", f"rs_{HEX}_0", [])
     assert thought["content"] == [{"type": "reasoning_text", "text": "Hm."}]
@@ -154,7 +154,7 @@ def test_thoughts_are_an_item_before_the_message(name: str) -> None:
 
 
 def test_an_answer_that_begins_anew_goes_on_in_a_new_item_and_the_old_one_is_no_output() -> None:
-    whole = told(STARTED, says("1 2 "), RESTARTED, says("1 2 3 "), COMPLETED)
+    whole = translated(STARTED, says("1 2 "), RESTARTED, says("1 2 3 "), COMPLETED)
     assert types(whole).count("in_progress") == 1
     added = [fields for fields in whole if fields["type"] == "response.output_item.added"]
     assert [(each["output_index"], each["item"]["id"]) for each in added] == [(0, f"msg_{HEX}"), (1, f"msg_{HEX}_1")]
@@ -163,12 +163,12 @@ def test_an_answer_that_begins_anew_goes_on_in_a_new_item_and_the_old_one_is_no_
     output = whole[-1]["response"]["output"]
     assert [item["id"] for item in output] == [f"msg_{HEX}_1"]
     assert output[0]["content"][0]["text"] == "1 2 3 "
-    # A text that was broken off is not told to be done: the SDK would parse it where a format was asked for
+    # A text that was broken off is not said to be done: the SDK would parse it where a format was asked for
     assert [fields["text"] for fields in whole if fields["type"] == "response.output_text.done"] == ["1 2 3 "]
 
 
 def test_a_restart_that_follows_no_text_is_not_told() -> None:
-    assert told(STARTED, RESTARTED, says("x"), COMPLETED) == told(STARTED, says("x"), COMPLETED)
+    assert translated(STARTED, RESTARTED, says("x"), COMPLETED) == translated(STARTED, says("x"), COMPLETED)
 
 
 @pytest.mark.parametrize(
@@ -179,8 +179,8 @@ def test_a_restart_that_follows_no_text_is_not_told() -> None:
         (("incomplete", {"finish_reason": "length", "usage": USAGE}), ["response.incomplete"], "incomplete"),
     ],
 )
-def test_other_ends_keep_the_text_so_far(end: Said, last: list[str], status: str) -> None:
-    whole = told(STARTED, says("so far"), end)
+def test_other_ends_keep_the_text_so_far(end: Entry, last: list[str], status: str) -> None:
+    whole = translated(STARTED, says("so far"), end)
     assert [fields["type"] for fields in whole][-len(last) :] == last
     final = whole[-1]["response"]
     assert (final["status"], final["completed_at"]) == (status, None)
@@ -190,7 +190,7 @@ def test_other_ends_keep_the_text_so_far(end: Said, last: list[str], status: str
 
 
 def test_a_response_that_was_cancelled_in_the_queue_has_no_output() -> None:
-    whole = told(CANCELLED)
+    whole = translated(CANCELLED)
     assert types(whole) == ["created", "queued", "cancelled"]
     assert whole[-1]["response"]["output"] == []
 
@@ -265,13 +265,15 @@ _SAID = st.lists(
 
 
 @given(
-    said=_SAID,
+    entries=_SAID,
     end=st.sampled_from([COMPLETED, CANCELLED, FAILED]),
     cut=st.integers(FROM_THE_START, 60),
     in_background=st.booleans(),
 )
-def test_who_comes_back_gets_the_rest_byte_for_byte(said: list[Said], end: Said, cut: int, *, in_background: bool) -> None:
-    whole = log(STARTED, *said, end)
+def test_a_reader_that_comes_back_gets_the_rest_byte_for_byte(
+    entries: list[Entry], end: Entry, cut: int, *, in_background: bool
+) -> None:
+    whole = log(STARTED, *entries, end)
     asked = {"background": in_background, "input": []}
 
     def stream(row: Job, number: int) -> list[bytes]:
@@ -281,18 +283,18 @@ def test_who_comes_back_gets_the_rest_byte_for_byte(said: list[Said], end: Said,
     late = [frame for frame in stream(_asked(ending(end[0]), asked), cut) if frame != KEEP_ALIVE_COMMENT]
     seen = [frame for frame in live if frame != DONE and orjson.loads(frame.split(b"data: ", 1)[1])["sequence_number"] <= cut]
     assert seen + late == live
-    # And what is shown at the end is what the last event told
+    # And what is shown at the end is what the last event holds
     told_last = orjson.loads(live[-2].split(b"data: ", 1)[1])["response"]
     shown = orjson.loads(orjson.dumps(object.shown(_asked(ending(end[0]), asked), whole)))
     assert told_last == shown
 
 
-@pytest.mark.parametrize(("said", "code"), [((), "stream_cut"), ((COMPLETED,), "not_found"), ((CANCELLED,), "not_found")])
-def test_a_stream_that_is_cut_off_or_deleted_says_so(said: tuple[Said, ...], code: str) -> None:
+@pytest.mark.parametrize(("entries", "code"), [((), "stream_cut"), ((COMPLETED,), "not_found"), ((CANCELLED,), "not_found")])
+def test_a_stream_that_is_cut_off_or_deleted_says_so(entries: tuple[Entry, ...], code: str) -> None:
     def deleted() -> Job:
         raise NotFound("There is no such job.")
 
-    *before, last = list(frames(EventTranslation(job()), log(STARTED, says("a"), *said), deleted, FROM_THE_START))
+    *before, last = list(frames(EventTranslation(job()), log(STARTED, says("a"), *entries), deleted, FROM_THE_START))
     assert orjson.loads(last.removeprefix(b"data: "))["error"]["code"] == code
     assert DONE not in before
 

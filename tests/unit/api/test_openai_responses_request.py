@@ -1,4 +1,4 @@
-"""What a response can be asked with, as a table: what the provider is told, and what is refused by name."""
+"""Requests for responses as a table: what the provider gets, and what is refused by name."""
 
 from typing import Any
 
