@@ -1,6 +1,6 @@
 """An agent, written from the description of the protocol alone: it connects, answers pings and questions, and can misbehave.
 
-What it does with a question is told by the question itself: `silent`, `close`, `wrong id`, `no json`, `number`, `bad data`,
+What it does with a question is decided by the question itself: `silent`, `close`, `wrong id`, `no json`, `number`, `bad data`,
 `error`, `empty`, `own error`, `binary`, `slow 0.5`. Any other is answered with its own words.
 """
 
@@ -44,7 +44,7 @@ class Agent:
             agent_id: the id of an earlier connection; None takes the one that is offered.
             token: an agent token, for the header.
             path: where to connect.
-            greeting: what to say instead of a connection id.
+            greeting: what to send instead of a connection id.
             pong: what is done with a ping: `pong`, `wrong id`, `silent`, `close`, `late 0.8`.
             heartbeat_seconds: send Ping control frames this often, and leave if they are not answered.
             wait: whether to wait.
@@ -56,7 +56,7 @@ class Agent:
         self.pong = pong
         self._heartbeat_seconds = heartbeat_seconds
         self.frames: list[str] = []
-        self.heard: list[Frame] = []
+        self.received: list[Frame] = []
         self.requests: list[Frame] = []
         self.id: str | None = None
         self.refused: int | None = None
@@ -71,29 +71,29 @@ class Agent:
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         try:
-            self._loop.run_until_complete(self._live())
+            self._loop.run_until_complete(self._connect())
         finally:
             self.is_over = True
             self._loop.close()
 
-    async def _live(self) -> None:
+    async def _connect(self) -> None:
         headers = {"Authorization": self.token} if self.token else {}
         async with aiohttp.ClientSession() as session:
             try:
                 connecting = session.ws_connect(self.url, headers=headers, max_msg_size=0, heartbeat=self._heartbeat_seconds)
                 async with connecting as self._socket:
-                    await self._converse()
+                    await self._read_frames()
             except aiohttp.WSServerHandshakeError as error:
                 self.refused = error.status
 
-    async def _converse(self) -> None:
+    async def _read_frames(self) -> None:
         tasks = set()
         async for message in self._socket:
             if message.type is not aiohttp.WSMsgType.TEXT:
                 continue
             self.frames.append(message.data)
             frame = json.loads(message.data)
-            self.heard.append(frame)
+            self.received.append(frame)
             tasks.add(asyncio.create_task(self._react(frame)))
         self.close_code = self._socket.close_code
         for task in tasks:
@@ -105,7 +105,7 @@ class Agent:
                 await self._socket.send_str(self._greeting)
             elif frame["message"] == "Connection id":
                 self.id = frame["id"] if self.wanted is None else self.wanted
-                await self.say(self.id, "Connection id")
+                await self.send(self.id, "Connection id")
             elif frame["message"] == "ping":
                 await self._answer_ping(frame["id"])
             elif frame["message"] == "ChatGptRequest":
@@ -115,12 +115,12 @@ class Agent:
     async def _answer_ping(self, ping_id: str) -> None:
         match self.pong.split():
             case ["pong"]:
-                await self.say(ping_id, "pong")
+                await self.send(ping_id, "pong")
             case ["late", seconds]:
                 await asyncio.sleep(float(seconds))
-                await self.say(ping_id, "pong")
+                await self.send(ping_id, "pong")
             case ["wrong", "id"]:
-                await self.say("another id", "pong")
+                await self.send("another id", "pong")
             case ["close"]:
                 await self._socket.close()
 
@@ -132,37 +132,37 @@ class Agent:
             case ["close"]:
                 await self._socket.close()
             case ["wrong", "id"]:
-                await self.say("another id", "ChatGptResponse", json.dumps(self._payload(request)))
+                await self.send("another id", "ChatGptResponse", json.dumps(self._payload(request)))
             case ["no", "json"]:
                 await self._socket.send_str("this is no JSON")
             case ["number"]:
                 await self._socket.send_str(json.dumps({"id": request_id, "message": "ChatGptResponse", "data": {"a": 1}}))
             case ["bad", "data"]:
-                await self.say(request_id, "ChatGptResponse", "this is no JSON")
+                await self.send(request_id, "ChatGptResponse", "this is no JSON")
             case ["error"]:
                 frame = {"id": request_id, "message": "error", "data": "Unknown error", "error": {}}
                 await self._socket.send_str(json.dumps(frame))
             case ["empty"]:
-                await self.say(request_id, "ChatGptResponse", "{}")
+                await self.send(request_id, "ChatGptResponse", "{}")
             case ["own", "error"]:
-                await self.say(request_id, "ChatGptResponse", json.dumps({"id": "x", "content": "", "error": "boom"}))
+                await self.send(request_id, "ChatGptResponse", json.dumps({"id": "x", "content": "", "error": "boom"}))
             case ["binary"]:
                 frame = {"id": request_id, "message": "ChatGptResponse", "data": json.dumps(self._payload(request))}
                 await self._socket.send_bytes(json.dumps(frame).encode())
             case ["slow", seconds]:
                 await asyncio.sleep(float(seconds))
-                await self.say(request_id, "ChatGptResponse", json.dumps(self._payload(request)))
+                await self.send(request_id, "ChatGptResponse", json.dumps(self._payload(request)))
             case _:
-                await self.say(request_id, "ChatGptResponse", json.dumps(self._payload(request)))
+                await self.send(request_id, "ChatGptResponse", json.dumps(self._payload(request)))
 
     def _payload(self, request: Frame) -> Frame:
         return {
             "response_id": str(uuid.uuid4()),
             "conversation_id": request["conversation_id"] or str(uuid.uuid4()),
-            "content": f"{self.id} heard {request['content']}",
+            "content": f"{self.id} received {request['content']}",
         }
 
-    async def say(self, frame_id: str, message: str, data: str = "") -> None:
+    async def send(self, frame_id: str, message: str, data: str = "") -> None:
         """Send a frame."""
         await self._socket.send_str(json.dumps({"id": frame_id, "message": message, "data": data}))
 
@@ -182,7 +182,7 @@ class Agent:
         connection.transport.abort()
 
     def close(self) -> None:
-        """Say goodbye."""
+        """Close the connection in order."""
         if not self.is_over:
             with suppress(RuntimeError):
                 self.do(self._socket.close())

@@ -24,7 +24,7 @@ class RawAgent:
     """One connection, read and written by the test itself."""
 
     def __init__(self, url: str, token: str, agent_id: str | None = None) -> None:
-        """Connect, and say who it is, unless `agent_id` is empty."""
+        """Connect, and send an id, unless `agent_id` is empty."""
         place = urlsplit(url)
         assert place.hostname is not None
         self.socket = socket.create_connection((place.hostname, place.port or 80), WAIT_SECONDS)
@@ -42,9 +42,9 @@ class RawAgent:
         self.close_code: int | None = None
         self._events: list[Event] = []
         self._text = ""
-        self.id = str(self.hear()["id"]) if agent_id is None else agent_id
+        self.id = str(self.receive()["id"]) if agent_id is None else agent_id
         if self.id:
-            self.say(self.id)
+            self.send_message(self.id)
 
     def write(self, data: bytes) -> None:
         """Send bytes as they are."""
@@ -54,15 +54,15 @@ class RawAgent:
         """Send frames, all at once."""
         self.write(b"".join(self.frames.send(event) for event in events))
 
-    def framed(self, frame_id: str, message: str = "", data: str = "") -> TextMessage:
+    def message(self, frame_id: str, message: str = "", data: str = "") -> TextMessage:
         """Make a message of the agents' protocol."""
         return TextMessage(json.dumps({"id": frame_id, "message": message, "data": data}))
 
-    def say(self, frame_id: str, message: str = "", data: str = "") -> None:
+    def send_message(self, frame_id: str, message: str = "", data: str = "") -> None:
         """Send a message of the agents' protocol."""
-        self.send(self.framed(frame_id, message, data))
+        self.send(self.message(frame_id, message, data))
 
-    def hear(self, message: str | None = None) -> Frame:
+    def receive(self, message: str | None = None) -> Frame:
         """Wait for the next message, or for the next one of a kind; what comes between is left unanswered."""
         while True:
             event = self._event()
@@ -75,23 +75,23 @@ class RawAgent:
             if message in {None, frame["message"]}:
                 return frame
 
-    def asked(self) -> Frame:
-        """Answer the next ping, and wait for the question behind it."""
-        self.say(self.hear("ping")["id"], "pong")
-        return self.hear("ChatGptRequest")
+    def receive_request(self) -> Frame:
+        """Answer the next ping, and return the question behind it."""
+        self.send_message(self.receive("ping")["id"], "pong")
+        return self.receive("ChatGptRequest")
 
     def answer(self, question: Frame, **payload: str) -> None:
         """Answer a question."""
-        self.say(question["id"], "ChatGptResponse", json.dumps(payload))
+        self.send_message(question["id"], "ChatGptResponse", json.dumps(payload))
 
     def pong(self) -> bytes:
         """Wait for the answer to a Ping frame."""
         while not isinstance(event := self._event(), Pong):
-            assert event is not None, "the line is cut"
+            assert event is not None, "the connection was cut"
         return bytes(event.payload)
 
     def closed(self) -> int:
-        """Wait until the server has said goodbye; tells its code (0: it said none)."""
+        """Wait until the server has closed the connection; return its code (0: it sent none)."""
         while True:
             event = self._event()
             if event is None or isinstance(event, CloseConnection):

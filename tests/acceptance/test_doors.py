@@ -89,7 +89,7 @@ def test_a_conversation_goes_on_at_an_agent_and_back(client: Client, agents_door
         said = ["one", "two", "three", "four", "five", "six"]
         assert texts(last["text"]) == said
         back = answered(http.post("/api/ask", json={"content": "seven", "conversation_id": name}), 200)
-        assert back["content"].endswith("User: seven") or back["content"].endswith("heard seven")
+        assert back["content"].endswith("User: seven") or back["content"].endswith("received seven")
         chat = answered(http.get(f"/{here}/chat"), 200)
         assert [message["content"] for message in chat if message["role"] == "user"] == [*said, "seven"]
 

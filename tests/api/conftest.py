@@ -9,7 +9,7 @@ import pytest
 
 from dev.servers.postgres_server import PostgresServer
 from dev.testing.client import Client
-from tests.api.agency import ADMIN_KEY, ANSWER_SECONDS, PING_SECONDS, WAIT_SECONDS, Agency, meet, post
+from tests.api.agent_client import ADMIN_KEY, ANSWER_SECONDS, PING_SECONDS, WAIT_SECONDS, AgentClient, agent_client_of, post
 from tests.api.deployment import Deployment, deployed
 
 MOST_CHARS = 10_000
@@ -124,22 +124,22 @@ def anonymous(deployment: Deployment) -> Iterator[httpx2.Client]:
 
 
 @pytest.fixture(params=BOTH)
-def agency(request: pytest.FixtureRequest, agent_deployments: Deployments) -> Iterator[Agency]:
+def agent_client(request: pytest.FixtureRequest, agent_deployments: Deployments) -> Iterator[AgentClient]:
     """A user who asks agents, and the agents that a test connects."""
-    yield from meet(agent_deployments.on(request.param))
+    yield from agent_client_of(agent_deployments.on(request.param))
 
 
 @pytest.fixture
-def nobody(agency: Agency) -> Iterator[httpx2.Client]:
+def nobody(agent_client: AgentClient) -> Iterator[httpx2.Client]:
     """Somebody without a token, where agents are."""
-    with httpx2.Client(base_url=agency.url, timeout=30, verify=False) as http:
+    with httpx2.Client(base_url=agent_client.url, timeout=30, verify=False) as http:
         yield http
 
 
 @pytest.fixture
-def elsewhere(agency: Agency) -> Iterator[Client]:
+def elsewhere(agent_client: AgentClient) -> Iterator[Client]:
     """Who asks agents, at our own API."""
-    client = Client(agency.url, agency.user.headers["Authorization"])
+    client = Client(agent_client.url, agent_client.user.headers["Authorization"])
     yield client
     client.close()
 

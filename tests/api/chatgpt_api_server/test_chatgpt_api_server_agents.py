@@ -10,11 +10,11 @@ import pytest
 
 from dev.testing.stack import BIN, free_port, is_up, wait_until
 from tests.agent import Agent
-from tests.api.agency import ADMIN_KEY, ANSWER_SECONDS, PING_SECONDS, SLACK_SECONDS, Agency
+from tests.api.agent_client import ADMIN_KEY, ANSWER_SECONDS, PING_SECONDS, SLACK_SECONDS, AgentClient
 
 
-def _refused(agency: Agency, content: str = "Hello", **ids: str) -> tuple[int, Any]:
-    response = agency.ask(content, **ids)
+def _refused(agent_client: AgentClient, content: str = "Hello", **ids: str) -> tuple[int, Any]:
+    response = agent_client.ask(content, **ids)
     assert response.headers["content-type"] == "application/json; charset=utf-8"
     return response.status_code, response.json()
 
@@ -22,53 +22,53 @@ def _refused(agency: Agency, content: str = "Hello", **ids: str) -> tuple[int, A
 # What an agent is greeted with: (a)
 
 
-def test_conformance_a_an_agent_is_sent_one_frame_with_a_connection_id(agency: Agency) -> None:
-    agent = agency.agent()
+def test_conformance_a_an_agent_is_sent_one_frame_with_a_connection_id(agent_client: AgentClient) -> None:
+    agent = agent_client.agent()
     assert len(agent.frames) == 1
     assert agent.frames[0].endswith("\n")
-    assert list(agent.heard[0]) == ["id", "message", "data"]
-    assert agent.heard[0] == {"id": str(uuid.UUID(agent.heard[0]["id"])), "message": "Connection id", "data": ""}
+    assert list(agent.received[0]) == ["id", "message", "data"]
+    assert agent.received[0] == {"id": str(uuid.UUID(agent.received[0]["id"])), "message": "Connection id", "data": ""}
 
 
 # Which id an agent has: (b)
 
 
-def test_conformance_b_an_agent_that_takes_the_offered_id_has_it(agency: Agency) -> None:
-    agent = agency.agent()
-    assert agency.ids() == [agent.heard[0]["id"]]
+def test_conformance_b_an_agent_that_takes_the_offered_id_has_it(agent_client: AgentClient) -> None:
+    agent = agent_client.agent()
+    assert agent_client.agent_ids() == [agent.received[0]["id"]]
 
 
-def test_conformance_b_an_agent_that_comes_again_replaces_its_older_connection(agency: Agency) -> None:
-    older = agency.agent()
-    newer = agency.agent(agent_id=older.id)
+def test_conformance_b_an_agent_that_comes_again_replaces_its_older_connection(agent_client: AgentClient) -> None:
+    older = agent_client.agent()
+    newer = agent_client.agent(agent_id=older.id)
     wait_until(lambda: older.is_over, "the older connection to be closed")
     assert not newer.is_over
-    assert agency.ids() == [older.id]
-    assert agency.told()["content"]
+    assert agent_client.agent_ids() == [older.id]
+    assert agent_client.answer()["content"]
     assert [len(each.requests) for each in (older, newer)] == [0, 1]
 
 
 @pytest.mark.parametrize("agent_id", ["yesterday's id", "", "ü 💬", "a" * 255])
-def test_conformance_b_an_unknown_id_is_adopted(agency: Agency, agent_id: str) -> None:
-    agency.agent(agent_id=agent_id)
-    assert agency.ids() == [agent_id]
-    assert agency.told()["content"]
+def test_conformance_b_an_unknown_id_is_adopted(agent_client: AgentClient, agent_id: str) -> None:
+    agent_client.agent(agent_id=agent_id)
+    assert agent_client.agent_ids() == [agent_id]
+    assert agent_client.answer()["content"]
 
 
 @pytest.mark.parametrize("agent_id", ["a" * 256, "line\nbreak", "nul\0"])
-def test_conformance_b_an_id_that_cannot_be_is_turned_away(agency: Agency, agent_id: str) -> None:
-    agent = Agent(agency.url, token=ADMIN_KEY, agent_id=agent_id)
+def test_conformance_b_an_id_that_cannot_be_is_turned_away(agent_client: AgentClient, agent_id: str) -> None:
+    agent = Agent(agent_client.url, token=ADMIN_KEY, agent_id=agent_id)
     wait_until(lambda: agent.is_over, "the agent to be turned away")
-    assert agency.ids() == []
+    assert agent_client.agent_ids() == []
 
 
 # What a question looks like: (c), (d)
 
 
-def test_conformance_c_a_question_comes_behind_a_ping(agency: Agency) -> None:
-    agent = agency.agent()
-    agency.told("What is it?")
-    ping, question = agent.heard[1:]
+def test_conformance_c_a_question_comes_behind_a_ping(agent_client: AgentClient) -> None:
+    agent = agent_client.agent()
+    agent_client.answer("What is it?")
+    ping, question = agent.received[1:]
     assert ping["message"] == "ping"
     assert ping["data"] == ""
     assert question["message"] == "ChatGptRequest"
@@ -76,10 +76,10 @@ def test_conformance_c_a_question_comes_behind_a_ping(agency: Agency) -> None:
     assert isinstance(question["data"], str)
 
 
-def test_conformance_d_a_new_conversation_has_an_empty_id_and_fresh_others(agency: Agency) -> None:
-    agent = agency.agent()
-    agency.told("One")
-    agency.told("Two")
+def test_conformance_d_a_new_conversation_has_an_empty_id_and_fresh_others(agent_client: AgentClient) -> None:
+    agent = agent_client.agent()
+    agent_client.answer("One")
+    agent_client.answer("Two")
     for request, content in zip(agent.requests, ["One", "Two"], strict=True):
         assert list(request) == ["message_id", "conversation_id", "parent_id", "content"]
         assert request["conversation_id"] == ""
@@ -88,19 +88,19 @@ def test_conformance_d_a_new_conversation_has_an_empty_id_and_fresh_others(agenc
     assert agent.requests[0]["message_id"] != agent.requests[1]["message_id"]
 
 
-def test_conformance_d_ids_of_the_callers_choice_are_passed_on(agency: Agency) -> None:
-    agent = agency.agent()
-    agency.told(message_id="m", parent_id="p")
+def test_conformance_d_ids_of_the_callers_choice_are_passed_on(agent_client: AgentClient) -> None:
+    agent = agent_client.agent()
+    agent_client.answer(message_id="m", parent_id="p")
     assert agent.requests[0] == {"message_id": "m", "conversation_id": "", "parent_id": "p", "content": "Hello"}
-    conversation = agency.told()["conversation_id"]
-    agency.told(message_id="m2", parent_id="p2", conversation_id=conversation)
+    conversation = agent_client.answer()["conversation_id"]
+    agent_client.answer(message_id="m2", parent_id="p2", conversation_id=conversation)
     assert agent.requests[2] == {"message_id": "m2", "conversation_id": conversation, "parent_id": "p2", "content": "Hello"}
 
 
-def test_conformance_d_a_large_question_and_answer_arrive_whole(agency: Agency) -> None:
-    agency.agent()
+def test_conformance_d_a_large_question_and_answer_arrive_whole(agent_client: AgentClient) -> None:
+    agent_client.agent()
     text = "".join(str(number) for number in range(150_000))
-    assert agency.told(text)["content"].endswith(f" heard {text}")
+    assert agent_client.answer(text)["content"].endswith(f" received {text}")
 
 
 # What an answer looks like: (e)
@@ -113,43 +113,45 @@ def test_conformance_d_a_large_question_and_answer_arrive_whole(agency: Agency) 
         ("own error", {"id": "x", "response_id": "", "conversation_id": "", "content": "", "error": "boom"}),
     ],
 )
-def test_conformance_e_missing_fields_of_the_payload_are_empty(agency: Agency, content: str, expected: dict[str, str]) -> None:
-    agency.agent()
-    assert agency.told(content) == expected
+def test_conformance_e_missing_fields_of_the_payload_are_empty(
+    agent_client: AgentClient, content: str, expected: dict[str, str]
+) -> None:
+    agent_client.agent()
+    assert agent_client.answer(content) == expected
 
 
-def test_conformance_e_a_binary_answer_is_as_good(agency: Agency) -> None:
-    agent = agency.agent()
-    assert agency.told("binary")["content"] == f"{agent.id} heard binary"
+def test_conformance_e_a_binary_answer_is_as_good(agent_client: AgentClient) -> None:
+    agent = agent_client.agent()
+    assert agent_client.answer("binary")["content"] == f"{agent.id} received binary"
 
 
 # Which agent a conversation stays with: (f)
 
 
-def test_conformance_f_a_conversation_stays_with_its_agent(agency: Agency) -> None:
-    agents = [agency.agent() for _ in range(2)]
-    first = agency.told()
-    others = [agency.told("More", conversation_id=first["conversation_id"]) for _ in range(3)]
-    asked = next(agent for agent in agents if agent.requests)
-    assert len(asked.requests) == 4
-    assert {request["conversation_id"] for request in asked.requests[1:]} == {first["conversation_id"]}
+def test_conformance_f_a_conversation_stays_with_its_agent(agent_client: AgentClient) -> None:
+    agents = [agent_client.agent() for _ in range(2)]
+    first = agent_client.answer()
+    others = [agent_client.answer("More", conversation_id=first["conversation_id"]) for _ in range(3)]
+    answering = next(agent for agent in agents if agent.requests)
+    assert len(answering.requests) == 4
+    assert {request["conversation_id"] for request in answering.requests[1:]} == {first["conversation_id"]}
 
     # And each question follows the answer before, without the caller's help
-    parents = [request["parent_id"] for request in asked.requests[1:]]
+    parents = [request["parent_id"] for request in answering.requests[1:]]
     assert parents == [first["response_id"], *(answer["response_id"] for answer in others[:-1])]
-    assert asked.requests[1]["content"] == "More"
+    assert answering.requests[1]["content"] == "More"
 
 
-def test_conformance_f_a_conversation_goes_on_when_its_agent_comes_again(agency: Agency) -> None:
-    agents = [agency.agent() for _ in range(2)]
-    first = agency.told()
-    asked = next(agent for agent in agents if agent.requests)
-    asked.close()
-    wait_until(lambda: len(agency.ids()) == 1, "the agent to be gone")
-    assert _refused(agency, conversation_id=first["conversation_id"]) == (500, {"error": "Connection no longer exists"})
+def test_conformance_f_a_conversation_goes_on_when_its_agent_comes_again(agent_client: AgentClient) -> None:
+    agents = [agent_client.agent() for _ in range(2)]
+    first = agent_client.answer()
+    answering = next(agent for agent in agents if agent.requests)
+    answering.close()
+    wait_until(lambda: len(agent_client.agent_ids()) == 1, "the agent to be gone")
+    assert _refused(agent_client, conversation_id=first["conversation_id"]) == (500, {"error": "Connection no longer exists"})
 
-    again = agency.agent(agent_id=asked.id)
-    assert agency.told("More", conversation_id=first["conversation_id"])["conversation_id"] == first["conversation_id"]
+    again = agent_client.agent(agent_id=answering.id)
+    assert agent_client.answer("More", conversation_id=first["conversation_id"])["conversation_id"] == first["conversation_id"]
     # The refused question left no trace: it goes on behind the last answer
     assert [(request["parent_id"], request["content"]) for request in again.requests] == [(first["response_id"], "More")]
 
@@ -157,63 +159,63 @@ def test_conformance_f_a_conversation_goes_on_when_its_agent_comes_again(agency:
 # Whose turn it is: (g)
 
 
-def test_conformance_g_new_conversations_go_to_whom_was_used_longest_ago(agency: Agency) -> None:
-    agents = [agency.agent() for _ in range(2)]
-    asked = [agency.told()["content"].split()[0] for _ in range(4)]
-    assert set(asked[:2]) == {agent.id for agent in agents}
-    assert asked[2:] == asked[:2]
-    late = agency.agent()
-    assert agency.told()["content"].split()[0] == late.id
+def test_conformance_g_new_conversations_go_to_whom_was_used_longest_ago(agent_client: AgentClient) -> None:
+    agents = [agent_client.agent() for _ in range(2)]
+    answering = [agent_client.answer()["content"].split()[0] for _ in range(4)]
+    assert set(answering[:2]) == {agent.id for agent in agents}
+    assert answering[2:] == answering[:2]
+    late = agent_client.agent()
+    assert agent_client.answer()["content"].split()[0] == late.id
 
 
 # What goes wrong: (h)
 
 
-def test_conformance_h_without_agents_nobody_is_available(agency: Agency) -> None:
+def test_conformance_h_without_agents_nobody_is_available(agent_client: AgentClient) -> None:
     began = time.monotonic()
-    assert _refused(agency) == (503, {"error": "No available clients"})
+    assert _refused(agent_client) == (503, {"error": "No available clients"})
     assert time.monotonic() - began < SLACK_SECONDS
 
 
-def test_conformance_h_an_unknown_conversation_is_refused(agency: Agency) -> None:
-    agency.agent()
-    assert _refused(agency, conversation_id="unknown") == (500, {"error": "Conversation doesn't exists"})
+def test_conformance_h_an_unknown_conversation_is_refused(agent_client: AgentClient) -> None:
+    agent_client.agent()
+    assert _refused(agent_client, conversation_id="unknown") == (500, {"error": "Conversation doesn't exists"})
 
 
 @pytest.mark.parametrize("pong", ["silent", "wrong id", "close"])
-def test_conformance_h_a_dead_agent_is_not_asked(agency: Agency, pong: str) -> None:
-    agent = agency.agent(pong=pong)
+def test_conformance_h_a_dead_agent_is_not_asked(agent_client: AgentClient, pong: str) -> None:
+    agent = agent_client.agent(pong=pong)
     began = time.monotonic()
-    assert _refused(agency) == (503, {"error": "No available clients"})
+    assert _refused(agent_client) == (503, {"error": "No available clients"})
     assert time.monotonic() - began < PING_SECONDS + SLACK_SECONDS
     assert agent.requests == []
 
 
-def test_conformance_h_a_dead_agent_is_passed_over(agency: Agency) -> None:
-    dead = agency.agent(pong="silent")
-    good = agency.agent()
-    assert {agency.told()["content"].split()[0] for _ in range(2)} == {good.id}
-    assert len([frame for frame in dead.heard if frame["message"] == "ping"]) <= 1
+def test_conformance_h_a_dead_agent_is_passed_over(agent_client: AgentClient) -> None:
+    dead = agent_client.agent(pong="silent")
+    good = agent_client.agent()
+    assert {agent_client.answer()["content"].split()[0] for _ in range(2)} == {good.id}
+    assert len([frame for frame in dead.received if frame["message"] == "ping"]) <= 1
 
 
-def test_conformance_h_three_dead_agents_in_a_row_are_enough(agency: Agency) -> None:
-    good = agency.agent()
-    agency.told()  # so that its turn is last
-    dead = [agency.agent(pong="silent") for _ in range(3)]
-    assert agency.ids()[-1] == good.id
-    assert _refused(agency) == (503, {"error": "Ping failed"})
-    assert [[frame["message"] for frame in agent.heard] for agent in dead] == [["Connection id", "ping"]] * 3
-    assert agency.told()["content"] == f"{good.id} heard Hello"
+def test_conformance_h_three_dead_agents_in_a_row_are_enough(agent_client: AgentClient) -> None:
+    good = agent_client.agent()
+    agent_client.answer()  # so that its turn is last
+    dead = [agent_client.agent(pong="silent") for _ in range(3)]
+    assert agent_client.agent_ids()[-1] == good.id
+    assert _refused(agent_client) == (503, {"error": "Ping failed"})
+    assert [[frame["message"] for frame in agent.received] for agent in dead] == [["Connection id", "ping"]] * 3
+    assert agent_client.answer()["content"] == f"{good.id} received Hello"
 
 
-def test_conformance_h_the_agent_of_a_conversation_that_does_not_answer_its_ping(agency: Agency) -> None:
-    agent = agency.agent()
-    conversation = agency.told()["conversation_id"]
+def test_conformance_h_the_agent_of_a_conversation_that_does_not_answer_its_ping(agent_client: AgentClient) -> None:
+    agent = agent_client.agent()
+    conversation = agent_client.answer()["conversation_id"]
     agent.pong = "silent"
     for _ in range(2):
-        assert _refused(agency, conversation_id=conversation) == (503, {"error": "Ping failed"})
+        assert _refused(agent_client, conversation_id=conversation) == (503, {"error": "Ping failed"})
     agent.pong = "pong"
-    assert agency.told(conversation_id=conversation)["conversation_id"] == conversation
+    assert agent_client.answer(conversation_id=conversation)["conversation_id"] == conversation
 
 
 @pytest.mark.parametrize(
@@ -225,25 +227,25 @@ def test_conformance_h_the_agent_of_a_conversation_that_does_not_answer_its_ping
         ("number", "json: cannot unmarshal object into field data of type string"),
     ],
 )
-def test_conformance_h_an_answer_that_cannot_be_read(agency: Agency, content: str, err: str) -> None:
-    agency.agent()
+def test_conformance_h_an_answer_that_cannot_be_read(agent_client: AgentClient, content: str, err: str) -> None:
+    agent_client.agent()
     began = time.monotonic()
-    assert _refused(agency, content) == (500, {"err": err, "error": "Failed to read response from the client"})
+    assert _refused(agent_client, content) == (500, {"err": err, "error": "Failed to read response from the client"})
     assert time.monotonic() - began < ANSWER_SECONDS + SLACK_SECONDS
 
 
-def test_conformance_h_a_wrong_id(agency: Agency) -> None:
-    agency.agent()
-    assert _refused(agency, "wrong id") == (500, {"error": "Failed to find response from the client"})
+def test_conformance_h_a_wrong_id(agent_client: AgentClient) -> None:
+    agent_client.agent()
+    assert _refused(agent_client, "wrong id") == (500, {"error": "Failed to find response from the client"})
 
 
 @pytest.mark.parametrize(
     ("content", "message", "data"), [("bad data", "ChatGptResponse", "this is no JSON"), ("error", "error", "Unknown error")]
 )
-def test_conformance_h_an_answer_that_is_none(agency: Agency, content: str, message: str, data: str) -> None:
-    agent = agency.agent()
-    status, body = _refused(agency, content)
-    response = {"id": agent.heard[-1]["id"], "message": message, "data": data}
+def test_conformance_h_an_answer_that_is_none(agent_client: AgentClient, content: str, message: str, data: str) -> None:
+    agent = agent_client.agent()
+    status, body = _refused(agent_client, content)
+    response = {"id": agent.received[-1]["id"], "message": message, "data": data}
     assert (status, body) == (500, {"error": "Failed to convert response to ChatGptResponse", "response": response})
     assert list(body["response"]) == ["id", "message", "data"]
 
@@ -251,56 +253,56 @@ def test_conformance_h_an_answer_that_is_none(agency: Agency, content: str, mess
 # Better than the original
 
 
-def test_an_agent_that_stays_busy_is_not_waited_for_for_ever(agency: Agency) -> None:
-    agency.agent()
+def test_an_agent_that_stays_busy_is_not_waited_for_for_ever(agent_client: AgentClient) -> None:
+    agent_client.agent()
     with ThreadPoolExecutor(6) as threads:
-        answers = list(threads.map(agency.ask, ["slow 1.5"] * 6))
+        answers = list(threads.map(agent_client.ask, ["slow 1.5"] * 6))
     assert {answer.status_code for answer in answers} == {200, 503}
     assert {answer.text for answer in answers if answer.status_code == 503} == {'{"error":"No available clients"}'}
 
 
-def test_a_late_answer_is_nobodys(agency: Agency) -> None:
-    agent = agency.agent()
-    assert agency.ask("slow 3.3").status_code == 500
+def test_a_late_answer_is_nobodys(agent_client: AgentClient) -> None:
+    agent = agent_client.agent()
+    assert agent_client.ask("slow 3.3").status_code == 500
     # The next question is under way when the answer to the one before comes
-    assert agency.told("slow 0.5 now")["content"] == f"{agent.id} heard slow 0.5 now"
+    assert agent_client.answer("slow 0.5 now")["content"] == f"{agent.id} received slow 0.5 now"
 
 
-def test_a_late_pong_brings_an_agent_back(agency: Agency) -> None:
-    agent = agency.agent(pong="late 2.5")
-    assert _refused(agency) == (503, {"error": "No available clients"})
+def test_a_late_pong_brings_an_agent_back(agent_client: AgentClient) -> None:
+    agent = agent_client.agent(pong="late 2.5")
+    assert _refused(agent_client) == (503, {"error": "No available clients"})
     agent.pong = "pong"
-    wait_until(lambda: agency.ids() == [agent.id], "the agent to be back")
-    assert agency.told()["content"]
+    wait_until(lambda: agent_client.agent_ids() == [agent.id], "the agent to be back")
+    assert agent_client.answer()["content"]
 
 
-def test_another_agent_takes_over_when_one_dies_in_the_middle(agency: Agency) -> None:
-    agents = [agency.agent() for _ in range(2)]
+def test_another_agent_takes_over_when_one_dies_in_the_middle(agent_client: AgentClient) -> None:
+    agents = [agent_client.agent() for _ in range(2)]
     with ThreadPoolExecutor(1) as threads:
-        asked = threads.submit(agency.told, "slow 0.7")
+        answering = threads.submit(agent_client.answer, "slow 0.7")
         wait_until(lambda: any(agent.requests for agent in agents), "the question to arrive")
         dying = next(agent for agent in agents if agent.requests)
         dying.vanish()
         survivor = next(agent for agent in agents if agent is not dying)
-        assert asked.result()["content"] == f"{survivor.id} heard slow 0.7"
+        assert answering.result()["content"] == f"{survivor.id} received slow 0.7"
 
 
-def test_agents_on_threads_instead_of_greenlets(agency: Agency) -> None:
+def test_agents_on_threads_instead_of_greenlets(agent_client: AgentClient) -> None:
     # Given an API process on gunicorn's threads
-    stack, port = agency.deployment.stack, free_port()
+    stack, port = agent_client.deployment.stack, free_port()
     command = [str(BIN / "gunicorn"), "-c", "gunicorn.conf.py", "-k", "gthread", "--threads", "8", "api.app:create_app()"]
     process = stack.start("web-gthread", command, PORT=str(port))
     url = f"http://127.0.0.1:{port}"
     wait_until(lambda: is_up(f"{url}/healthz"), "the API on threads")
 
     # Then its agents answer, pings and questions, and those that are gone are gone at once
-    agents = [agency.agent(url=url, heartbeat_seconds=10) for _ in range(2)]
+    agents = [agent_client.agent(url=url, heartbeat_seconds=10) for _ in range(2)]
     with ThreadPoolExecutor(4) as threads:
-        answers = list(threads.map(agency.told, ["slow 0.3 a", "slow 0.3 b", "slow 0.3 c", "slow 0.3 d"]))
+        answers = list(threads.map(agent_client.answer, ["slow 0.3 a", "slow 0.3 b", "slow 0.3 c", "slow 0.3 d"]))
     assert [answer["content"][-1] for answer in answers] == list("abcd")
     agents[0].vanish()
-    wait_until(lambda: agency.ids() == [agents[1].id], "the agent to be gone")
-    again = agency.agent(url=url, agent_id=agents[1].id)
+    wait_until(lambda: agent_client.agent_ids() == [agents[1].id], "the agent to be gone")
+    again = agent_client.agent(url=url, agent_id=agents[1].id)
     wait_until(lambda: agents[1].is_over, "the older connection to be closed")
 
     # And when it stops it sends them away

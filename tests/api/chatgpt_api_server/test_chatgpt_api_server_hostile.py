@@ -16,7 +16,7 @@ from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
 from dev.testing.stack import wait_until
 from shared.database import STATEMENT_MS
 from tests.agent import Agent
-from tests.api.agency import ADMIN_KEY, ANSWER_SECONDS, SLACK_SECONDS, Agency
+from tests.api.agent_client import ADMIN_KEY, ANSWER_SECONDS, SLACK_SECONDS, AgentClient
 from tests.raw_agent import RawAgent
 
 MIB = 1024 * 1024
@@ -24,7 +24,7 @@ MAX_MESSAGE_BYTES = 16 * MIB
 MASK = b"\0\0\0\0"
 TEXT = 0x81
 ENDLESS = struct.pack("!BBQ", TEXT, 0xFF, 2**62) + MASK
-"""The head of a frame that says it is longer than anything."""
+"""The head of a frame that claims to be longer than anything."""
 
 
 @pytest.fixture
@@ -34,19 +34,19 @@ def threads() -> Iterator[ThreadPoolExecutor]:
 
 
 @pytest.fixture
-def raw(agency: Agency) -> Callable[..., RawAgent]:
+def raw(agent_client: AgentClient) -> Callable[..., RawAgent]:
     """Connects agents that speak in bytes."""
 
     def connect(agent_id: str | None = None) -> RawAgent:
-        agent = agency.ends.enter_context(RawAgent(agency.url, ADMIN_KEY, agent_id))
-        wait_until(lambda: not agent.id or agent.id in agency.ids(), "the agent to be there")
+        agent = agent_client.ends.enter_context(RawAgent(agent_client.url, ADMIN_KEY, agent_id))
+        wait_until(lambda: not agent.id or agent.id in agent_client.agent_ids(), "the agent to be there")
         return agent
 
     return connect
 
 
-def _trouble(asked: "Future[httpx2.Response]") -> Any:
-    response = asked.result(30)
+def _error(answering: "Future[httpx2.Response]") -> Any:
+    response = answering.result(30)
     assert response.status_code == 500, response.text
     return response.json()
 
@@ -69,60 +69,60 @@ def _trouble(asked: "Future[httpx2.Response]") -> Any:
     ids=["rubbish", "unmasked", "no UTF-8", "unknown opcode", "ping in parts", "part of nothing", "half a code", "negative length"],
 )
 def test_what_is_no_frame_is_told_and_ends_the_connection(
-    agency: Agency, raw: Callable[..., RawAgent], threads: ThreadPoolExecutor, data: bytes, code: int
+    agent_client: AgentClient, raw: Callable[..., RawAgent], threads: ThreadPoolExecutor, data: bytes, code: int
 ) -> None:
     # In the middle of an answer
     agent = raw()
-    asked = threads.submit(agency.ask)
-    agent.asked()
+    answering = threads.submit(agent_client.ask)
+    agent.receive_request()
     agent.write(data)
-    told = _trouble(asked)
-    assert told["error"] == "Failed to read response from the client"
-    assert told["err"].startswith(f"websocket: close {code}")
+    answer = _error(answering)
+    assert answer["error"] == "Failed to read response from the client"
+    assert answer["err"].startswith(f"websocket: close {code}")
     assert agent.closed() in {code, 0}
     # Instead of a greeting, and of a pong
     greeting = raw("")
-    greeting.hear()
+    greeting.receive()
     greeting.write(data)
     assert greeting.closed() in {code, 0}
     again = raw()
-    asked = threads.submit(agency.ask)
-    again.hear("ping")
+    answering = threads.submit(agent_client.ask)
+    again.receive("ping")
     again.write(data)
-    assert asked.result().json() == {"error": "No available clients"}
-    agency.wait_for_nobody()
+    assert answering.result().json() == {"error": "No available clients"}
+    agent_client.wait_for_no_agent()
 
 
 @pytest.mark.parametrize(
     "greeting", ["", "[]", "5", '"text"', '{"id": 5}', '{"id": ["a"]}', "{", "[" * 100_000, '{"id": ' + "9" * 10_000 + "}"]
 )
-def test_a_greeting_that_is_no_message(agency: Agency, raw: Callable[..., RawAgent], greeting: str) -> None:
+def test_a_greeting_that_is_no_message(agent_client: AgentClient, raw: Callable[..., RawAgent], greeting: str) -> None:
     agent = raw("")
-    agent.hear()
+    agent.receive()
     agent.send(TextMessage(greeting))
     assert agent.closed() == 1007
-    assert agency.ids() == []
+    assert agent_client.agent_ids() == []
 
 
 @pytest.mark.parametrize("greeting", ["null", "{}", '{"message": "anything", "more": [1]} and more', '{"ID": "", "data": null}'])
-def test_a_greeting_without_an_id_is_the_empty_one(agency: Agency, raw: Callable[..., RawAgent], greeting: str) -> None:
+def test_a_greeting_without_an_id_is_the_empty_one(agent_client: AgentClient, raw: Callable[..., RawAgent], greeting: str) -> None:
     agent = raw("")
-    agent.hear()
+    agent.receive()
     agent.send(BytesMessage(greeting.encode()))
-    wait_until(lambda: agency.ids() == [""], "the agent to be there")
+    wait_until(lambda: agent_client.agent_ids() == [""], "the agent to be there")
 
 
 # What is too large, too small, too slow, too much
 
 
-def test_a_message_that_is_too_large(agency: Agency, raw: Callable[..., RawAgent], threads: ThreadPoolExecutor) -> None:
+def test_a_message_that_is_too_large(agent_client: AgentClient, raw: Callable[..., RawAgent], threads: ThreadPoolExecutor) -> None:
     agent = raw()
-    asked = threads.submit(agency.ask)
-    agent.asked()
+    answering = threads.submit(agent_client.ask)
+    agent.receive_request()
     flood = threads.submit(_write_all, agent, ENDLESS + b"a" * (MAX_MESSAGE_BYTES + MIB))
-    assert _trouble(asked)["err"] == "websocket: close 1009: read limit exceeded"
+    assert _error(answering)["err"] == "websocket: close 1009: read limit exceeded"
     flood.result(30)
-    agency.wait_for_nobody()
+    agent_client.wait_for_no_agent()
 
 
 def _write_all(agent: RawAgent, data: bytes) -> None:
@@ -132,18 +132,20 @@ def _write_all(agent: RawAgent, data: bytes) -> None:
         return  # it was cut off
 
 
-def test_an_answer_as_large_as_may_be(agency: Agency, raw: Callable[..., RawAgent], threads: ThreadPoolExecutor) -> None:
+def test_an_answer_as_large_as_may_be(agent_client: AgentClient, raw: Callable[..., RawAgent], threads: ThreadPoolExecutor) -> None:
     agent = raw()
-    asked = threads.submit(agency.told)
-    question = agent.asked()
+    answering = threads.submit(agent_client.answer)
+    question = agent.receive_request()
     agent.answer(question, content="a" * (4 * MIB))
-    assert len(asked.result()["content"]) == 4 * MIB
+    assert len(answering.result()["content"]) == 4 * MIB
 
 
-def test_an_answer_in_parts_of_one_byte(agency: Agency, raw: Callable[..., RawAgent], threads: ThreadPoolExecutor) -> None:
+def test_an_answer_in_parts_of_one_byte(
+    agent_client: AgentClient, raw: Callable[..., RawAgent], threads: ThreadPoolExecutor
+) -> None:
     agent = raw()
-    asked = threads.submit(agency.told)
-    question = agent.asked()
+    answering = threads.submit(agent_client.answer)
+    question = agent.receive_request()
     payload = json.dumps({"content": "in small pieces ü", "conversation_id": "c"}, ensure_ascii=False)
     text = json.dumps({"id": question["id"], "data": payload}, ensure_ascii=False)
     parts = [TextMessage(character, message_finished=False) for character in text]
@@ -151,35 +153,39 @@ def test_an_answer_in_parts_of_one_byte(agency: Agency, raw: Callable[..., RawAg
         agent.send(part)
         if index % 10 == 0:
             agent.send(Ping(b"between"), TextMessage("", message_finished=False))
-    assert asked.result()["content"] == "in small pieces ü"
+    assert answering.result()["content"] == "in small pieces ü"
 
 
-def test_an_agent_that_says_a_byte_now_and_then(agency: Agency, raw: Callable[..., RawAgent], threads: ThreadPoolExecutor) -> None:
+def test_an_agent_that_says_a_byte_now_and_then(
+    agent_client: AgentClient, raw: Callable[..., RawAgent], threads: ThreadPoolExecutor
+) -> None:
     agent = raw()
     began = time.monotonic()
-    asked = threads.submit(agency.ask)
-    question = agent.asked()
-    late = agent.frames.send(agent.framed(question["id"], "ChatGptResponse", '{"content": "late"}'))
+    answering = threads.submit(agent_client.ask)
+    question = agent.receive_request()
+    late = agent.frames.send(agent.message(question["id"], "ChatGptResponse", '{"content": "late"}'))
     sent = 0
-    while not asked.done():
+    while not answering.done():
         agent.write(late[sent : sent + 1])
         sent += 1
         time.sleep(0.1)
-    # It is given up in time, whatever it says meanwhile
-    assert _trouble(asked)["err"] == "i/o timeout: nothing came in 3 s"
+    # It is given up in time, whatever it sends meanwhile
+    assert _error(answering)["err"] == "i/o timeout: nothing came in 3 s"
     assert time.monotonic() - began < ANSWER_SECONDS + SLACK_SECONDS
-    # And may answer the next question, when it has said what it had to say
+    # And may answer the next question, once it has sent all of its answer
     agent.write(late[sent:])
-    asked = threads.submit(agency.ask)
-    agent.answer(agent.asked(), content="in time")
-    assert asked.result().json()["content"] == "in time"
+    answering = threads.submit(agent_client.ask)
+    agent.answer(agent.receive_request(), content="in time")
+    assert answering.result().json()["content"] == "in time"
 
 
 @pytest.mark.parametrize("kind", ["messages", "pings", "parts"])
-def test_an_agent_that_never_pauses(agency: Agency, raw: Callable[..., RawAgent], nobody: httpx2.Client, kind: str) -> None:
-    agent, good = raw(), agency.agent()
+def test_an_agent_that_never_pauses(
+    agent_client: AgentClient, raw: Callable[..., RawAgent], nobody: httpx2.Client, kind: str
+) -> None:
+    agent, good = raw(), agent_client.agent()
     flooding = {
-        "messages": agent.framed("unasked", "hello"),
+        "messages": agent.message("unasked", "hello"),
         "pings": Ping(b"a"),
         "parts": TextMessage("", message_finished=False),
     }[kind]
@@ -205,9 +211,9 @@ def test_an_agent_that_never_pauses(agency: Agency, raw: Callable[..., RawAgent]
             began = time.monotonic()
             assert nobody.get("/health").status_code == 200
             assert time.monotonic() - began < 3
-        assert good.id in agency.ids()
+        assert good.id in agent_client.agent_ids()
         began = time.monotonic()
-        answers = [agency.ask() for _ in range(2)]
+        answers = [agent_client.ask() for _ in range(2)]
         assert time.monotonic() - began < 2 * (ANSWER_SECONDS + SLACK_SECONDS)
         assert good.id in {answer.json().get("content", "").split(" ")[0] for answer in answers}
     finally:
@@ -215,123 +221,131 @@ def test_an_agent_that_never_pauses(agency: Agency, raw: Callable[..., RawAgent]
         flooding_thread.join()
 
 
-# Who answers what was not asked of him
+# Agents that answer what they were not asked
 
 
-def test_an_agent_that_answers_twice(agency: Agency, raw: Callable[..., RawAgent], threads: ThreadPoolExecutor) -> None:
+def test_an_agent_that_answers_twice(agent_client: AgentClient, raw: Callable[..., RawAgent], threads: ThreadPoolExecutor) -> None:
     agent = raw()
     for number in range(3):
-        asked = threads.submit(agency.told)
-        ping = agent.hear("ping")["id"]
-        agent.say(ping, "pong")
-        agent.say(ping, "pong")
-        question = agent.hear("ChatGptRequest")
+        answering = threads.submit(agent_client.answer)
+        ping = agent.receive("ping")["id"]
+        agent.send_message(ping, "pong")
+        agent.send_message(ping, "pong")
+        question = agent.receive("ChatGptRequest")
         agent.answer(question, content=f"first {number}")
         agent.answer(question, content=f"second {number}")
-        assert asked.result()["content"] == f"first {number}"
+        assert answering.result()["content"] == f"first {number}"
 
 
-def test_an_agent_that_answers_anothers_question(agency: Agency, raw: Callable[..., RawAgent], threads: ThreadPoolExecutor) -> None:
+def test_an_agent_that_answers_anothers_question(
+    agent_client: AgentClient, raw: Callable[..., RawAgent], threads: ThreadPoolExecutor
+) -> None:
     agents = [raw(), raw()]
-    asked = [threads.submit(agency.ask, f"question {number}") for number in range(2)]
-    questions = [agent.asked() for agent in agents]
-    # One says what was asked of the other: that is an error of his own, and nobody else's
+    answering = [threads.submit(agent_client.ask, f"question {number}") for number in range(2)]
+    questions = [agent.receive_request() for agent in agents]
+    # One answers what the other was asked: that is its own error, and nobody else's
     agents[1].answer(questions[0], content="forged")
     agents[0].answer(questions[0], content="true")
-    answers = {response.result().status_code: response.result().json() for response in asked}
+    answers = {response.result().status_code: response.result().json() for response in answering}
     assert answers[200]["content"] == "true"
     assert answers[500] == {"error": "Failed to find response from the client"}
-    # While he is asked nothing it is heard by nobody
+    # While it is asked nothing its messages are dropped
     agents[1].answer(questions[0], content="forged again")
-    again = threads.submit(agency.told)
-    agents[0].answer(agents[0].asked(), content="true again")
+    again = threads.submit(agent_client.answer)
+    agents[0].answer(agents[0].receive_request(), content="true again")
     assert again.result()["content"] == "true again"
 
 
-def test_only_the_id_tells_what_a_reply_belongs_to(
-    agency: Agency, raw: Callable[..., RawAgent], threads: ThreadPoolExecutor
+def test_only_the_id_decides_what_a_reply_belongs_to(
+    agent_client: AgentClient, raw: Callable[..., RawAgent], threads: ThreadPoolExecutor
 ) -> None:
     agent = raw()
-    asked = threads.submit(agency.told)
-    agent.say(agent.hear("ping")["id"], "ChatGptResponse", "whatever")
-    question = agent.hear("ChatGptRequest")
+    answering = threads.submit(agent_client.answer)
+    agent.send_message(agent.receive("ping")["id"], "ChatGptResponse", "whatever")
+    question = agent.receive("ChatGptRequest")
     answer = {"id": question["id"], "message": "error", "data": '{"content": "good"}', "error": {}, "more": [1]}
     agent.send(TextMessage(json.dumps(answer)))
-    assert asked.result()["content"] == "good"
+    assert answering.result()["content"] == "good"
 
 
-def test_an_answer_right_before_goodbye_counts(agency: Agency, raw: Callable[..., RawAgent], threads: ThreadPoolExecutor) -> None:
+def test_an_answer_right_before_a_close_counts(
+    agent_client: AgentClient, raw: Callable[..., RawAgent], threads: ThreadPoolExecutor
+) -> None:
     agent = raw()
-    asked = threads.submit(agency.told)
-    question = agent.asked()
-    agent.send(agent.framed(question["id"], "", '{"content": "the last words"}'), CloseConnection(1000))
-    assert asked.result()["content"] == "the last words"
-    agency.wait_for_nobody()
+    answering = threads.submit(agent_client.answer)
+    question = agent.receive_request()
+    agent.send(agent.message(question["id"], "", '{"content": "the last words"}'), CloseConnection(1000))
+    assert answering.result()["content"] == "the last words"
+    agent_client.wait_for_no_agent()
 
 
-def test_an_agent_that_leaves_with_its_pong(agency: Agency, raw: Callable[..., RawAgent], threads: ThreadPoolExecutor) -> None:
+def test_an_agent_that_leaves_with_its_pong(
+    agent_client: AgentClient, raw: Callable[..., RawAgent], threads: ThreadPoolExecutor
+) -> None:
     agent = raw()
-    asked = threads.submit(agency.ask)
-    agent.send(agent.framed(agent.hear("ping")["id"], "pong"), CloseConnection(1000))
-    assert _trouble(asked) == {"error": "Failed to send request to the client"}
-    agency.wait_for_nobody()
+    answering = threads.submit(agent_client.ask)
+    agent.send(agent.message(agent.receive("ping")["id"], "pong"), CloseConnection(1000))
+    assert _error(answering) == {"error": "Failed to send request to the client"}
+    agent_client.wait_for_no_agent()
 
 
-def test_an_agent_that_resets_its_connection(agency: Agency, raw: Callable[..., RawAgent], threads: ThreadPoolExecutor) -> None:
-    # Alone: the error is told at once
+def test_an_agent_that_resets_its_connection(
+    agent_client: AgentClient, raw: Callable[..., RawAgent], threads: ThreadPoolExecutor
+) -> None:
+    # Alone: the error comes at once
     agent = raw()
-    asked = threads.submit(agency.ask)
-    agent.asked()
+    answering = threads.submit(agent_client.ask)
+    agent.receive_request()
     began = time.monotonic()
     agent.reset()
-    told = _trouble(asked)
-    assert (told["error"], told["err"][:22]) == ("Failed to read response from the client", "websocket: close 1006 ")
+    answer = _error(answering)
+    assert (answer["error"], answer["err"][:22]) == ("Failed to read response from the client", "websocket: close 1006 ")
     assert time.monotonic() - began < ANSWER_SECONDS + SLACK_SECONDS
-    agency.wait_for_nobody()
+    agent_client.wait_for_no_agent()
     # With another beside it: that one answers
-    agent, other = raw(), agency.agent()
-    asked = threads.submit(agency.ask)
+    agent, other = raw(), agent_client.agent()
+    answering = threads.submit(agent_client.ask)
     try:
         agent.socket.settimeout(0.5)
-        agent.asked()
+        agent.receive_request()
         agent.reset()
     except TimeoutError:
         pass  # the other was asked at once
-    assert asked.result().json()["content"] == f"{other.id} heard Hello"
+    assert answering.result().json()["content"] == f"{other.id} received Hello"
 
 
 # Whose id it is
 
 
 def test_an_id_that_is_taken_in_the_middle_of_an_answer(
-    agency: Agency, raw: Callable[..., RawAgent], threads: ThreadPoolExecutor
+    agent_client: AgentClient, raw: Callable[..., RawAgent], threads: ThreadPoolExecutor
 ) -> None:
     older = raw()
-    conversation = threads.submit(agency.told)
-    older.answer(older.asked(), content="a", conversation_id="c", response_id="r")
+    conversation = threads.submit(agent_client.answer)
+    older.answer(older.receive_request(), content="a", conversation_id="c", response_id="r")
     assert conversation.result()["conversation_id"] == "c"
     # Where the conversation goes on, the question is lost with the connection
-    asked = threads.submit(agency.ask, conversation_id="c")
-    older.asked()
+    answering = threads.submit(agent_client.ask, conversation_id="c")
+    older.receive_request()
     newer = raw(older.id)
-    assert _trouble(asked)["error"] == "Failed to read response from the client"
+    assert _error(answering)["error"] == "Failed to read response from the client"
     assert older.closed() == 1000
     # Where it begins, whoever is there now is asked
-    asked = threads.submit(agency.ask)
-    newer.asked()
-    newest = Agent(agency.url, token=ADMIN_KEY, agent_id=older.id)
-    agency.ends.enter_context(newest)
-    assert asked.result().json()["content"] == f"{older.id} heard Hello"
-    assert agency.ids() == [older.id]
+    answering = threads.submit(agent_client.ask)
+    newer.receive_request()
+    newest = Agent(agent_client.url, token=ADMIN_KEY, agent_id=older.id)
+    agent_client.ends.enter_context(newest)
+    assert answering.result().json()["content"] == f"{older.id} received Hello"
+    assert agent_client.agent_ids() == [older.id]
 
 
-def test_many_that_fight_for_one_id(agency: Agency, threads: ThreadPoolExecutor) -> None:
-    agents = list(threads.map(lambda _: Agent(agency.url, token=ADMIN_KEY, agent_id="one"), range(16)))
+def test_many_that_fight_for_one_id(agent_client: AgentClient, threads: ThreadPoolExecutor) -> None:
+    agents = list(threads.map(lambda _: Agent(agent_client.url, token=ADMIN_KEY, agent_id="one"), range(16)))
     for agent in agents:
-        agency.ends.enter_context(agent)
+        agent_client.ends.enter_context(agent)
     wait_until(lambda: sum(not agent.is_over for agent in agents) == 1, "all but one to be sent away")
-    assert agency.ids() == ["one"]
-    assert agency.told()["content"] == "one heard Hello"
+    assert agent_client.agent_ids() == ["one"]
+    assert agent_client.answer()["content"] == "one received Hello"
 
 
 # What they say
@@ -348,45 +362,45 @@ def test_many_that_fight_for_one_id(agency: Agency, threads: ThreadPoolExecutor)
     ids=["nul", "half", "long", "quotes"],
 )
 def test_answers_that_no_database_likes(
-    agency: Agency, raw: Callable[..., RawAgent], threads: ThreadPoolExecutor, payload: dict[str, str]
+    agent_client: AgentClient, raw: Callable[..., RawAgent], threads: ThreadPoolExecutor, payload: dict[str, str]
 ) -> None:
     agent = raw()
-    asked = threads.submit(agency.told)
-    agent.answer(agent.asked(), **payload)
-    told = asked.result()
-    # By what it says, the conversation can be gone on with
-    asked = threads.submit(agency.told, conversation_id=told["conversation_id"], parent_id=told["response_id"])
-    question = agent.asked()
+    answering = threads.submit(agent_client.answer)
+    agent.answer(agent.receive_request(), **payload)
+    answer = answering.result()
+    # By the ids that it sends, the conversation can be continued
+    answering = threads.submit(agent_client.answer, conversation_id=answer["conversation_id"], parent_id=answer["response_id"])
+    question = agent.receive_request()
     assert json.loads(question["data"])["conversation_id"]
     agent.answer(question, content="more", conversation_id=payload["conversation_id"])
-    assert asked.result()["content"] == "more"
+    assert answering.result()["content"] == "more"
 
 
 def test_two_conversations_that_agents_call_alike(
-    agency: Agency, raw: Callable[..., RawAgent], threads: ThreadPoolExecutor
+    agent_client: AgentClient, raw: Callable[..., RawAgent], threads: ThreadPoolExecutor
 ) -> None:
     agents = [raw("a"), raw("b")]
     names = []
     for agent, content in zip(agents, ("one", "two"), strict=True):
-        asked = threads.submit(agency.told, content)
-        agent.answer(agent.asked(), content=content, conversation_id="same", response_id=content)
-        names.append(asked.result()["conversation_id"])
+        answering = threads.submit(agent_client.answer, content)
+        agent.answer(agent.receive_request(), content=content, conversation_id="same", response_id=content)
+        names.append(answering.result()["conversation_id"])
     assert names[0] == "same" != names[1]
     # Each goes on with its own agent
     for agent, name, content in zip(agents, names, ("one", "two"), strict=True):
-        asked = threads.submit(agency.told, "more", conversation_id=name)
-        question = agent.asked()
+        answering = threads.submit(agent_client.answer, "more", conversation_id=name)
+        question = agent.receive_request()
         assert json.loads(question["data"])["parent_id"] == content
         agent.answer(question, content="more", conversation_id="same", response_id="later")
-        assert asked.result()["conversation_id"] == name
+        assert answering.result()["conversation_id"] == name
 
 
 @pytest.mark.parametrize("odd", ["nul \0", "half \ud800", "a" * 100_000, "' OR 1=1 --", "\u202e"])
-def test_questions_that_no_database_likes(agency: Agency, odd: str) -> None:
-    agent = agency.agent()
+def test_questions_that_no_database_likes(agent_client: AgentClient, odd: str) -> None:
+    agent = agent_client.agent()
 
     def ask(**ids: str) -> httpx2.Response:
-        return agency.user.post("/api/ask", content=json.dumps({"content": odd, **ids}))
+        return agent_client.user.post("/api/ask", content=json.dumps({"content": odd, **ids}))
 
     first = ask(message_id=odd, parent_id=odd)
     assert first.status_code == 200
@@ -397,18 +411,18 @@ def test_questions_that_no_database_likes(agency: Agency, odd: str) -> None:
 
 
 def test_an_answer_that_comes_while_the_database_is_too_busy(
-    agency: Agency, raw: Callable[..., RawAgent], threads: ThreadPoolExecutor
+    agent_client: AgentClient, raw: Callable[..., RawAgent], threads: ThreadPoolExecutor
 ) -> None:
-    if agency.deployment.database.is_sqlite:
+    if agent_client.deployment.database.is_sqlite:
         pytest.skip("a reader of SQLite waits for nobody")
     agent = raw()
-    asked = threads.submit(agency.told)
-    question = agent.asked()
-    # Given that nobody can be asked how conversations are called, for longer than a statement may take
-    address = agency.deployment.database.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    answering = threads.submit(agent_client.answer)
+    question = agent.receive_request()
+    # Given names of conversations that cannot be read for longer than a statement may take
+    address = agent_client.deployment.database.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
     with psycopg.connect(address) as connection:
         connection.execute("LOCK TABLE conversation_names")
         agent.answer(question, content="patience", conversation_id="patience")
         time.sleep(STATEMENT_MS / 1000 + 1)
-        assert not asked.done()
-    assert asked.result()["conversation_id"] == "patience"
+        assert not answering.done()
+    assert answering.result()["conversation_id"] == "patience"

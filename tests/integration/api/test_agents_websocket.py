@@ -28,7 +28,7 @@ class Peer:
         self.socket.sendall(self.frames.send(event))
 
     def events(self) -> Iterator[Event]:
-        """Tell what comes, to the end."""
+        """Yield what comes, to the end."""
         while data := self.socket.recv(READ_BYTES):
             self.frames.receive_data(data)
             yield from self.frames.events()
@@ -115,7 +115,7 @@ def _closed(reading: "Future[str | bytes]") -> str:
     return str(error)
 
 
-def test_a_peer_that_says_goodbye(ends: tuple[WebSocket, Peer]) -> None:
+def test_a_peer_that_closes(ends: tuple[WebSocket, Peer]) -> None:
     ours, peer = ends
     peer.send(CloseConnection(1000, "enough"))
     with pytest.raises(Closed, match=r"websocket: close 1000 \(normal\): enough"):
@@ -126,7 +126,7 @@ def test_a_peer_that_says_goodbye(ends: tuple[WebSocket, Peer]) -> None:
         ours.send("too late")
 
 
-def test_what_was_said_before_the_end_is_heard(ends: tuple[WebSocket, Peer]) -> None:
+def test_what_was_sent_before_the_end_is_received(ends: tuple[WebSocket, Peer]) -> None:
     ours, peer = ends
     peer.socket.sendall(
         b"".join(peer.frames.send(event) for event in (TextMessage("last"), TextMessage("words"), CloseConnection(1000)))
@@ -143,11 +143,11 @@ def test_a_peer_that_is_gone(ends: tuple[WebSocket, Peer]) -> None:
     with pytest.raises(Closed, match=r"websocket: close 1006 \(abnormal closure\): unexpected EOF"):
         ours.receive()
     with pytest.raises(Closed):
-        ours.send("nobody hears")
+        ours.send("too late")
     ours.close()
 
 
-def test_hanging_up_wakes_the_reader_and_says_goodbye(ends: tuple[WebSocket, Peer], threads: ThreadPoolExecutor) -> None:
+def test_hanging_up_wakes_the_reader_and_sends_a_close(ends: tuple[WebSocket, Peer], threads: ThreadPoolExecutor) -> None:
     ours, peer = ends
     reading = threads.submit(ours.receive)
     ours.hang_up(1001, "this server stops")
@@ -191,9 +191,9 @@ def test_silence(monkeypatch: pytest.MonkeyPatch, threads: ThreadPoolExecutor) -
         ours, peer = WebSocket(one, silence_seconds=3), Peer(other)
         reading = threads.submit(ours.receive)
         # Who answers pings stays
-        heard = peer.events()
+        events = peer.events()
         for _ in range(40):
-            ping = next(heard)
+            ping = next(events)
             assert isinstance(ping, Ping)
             peer.send(ping.response())
         assert not reading.done()

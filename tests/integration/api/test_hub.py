@@ -1,4 +1,4 @@
-"""The hub on a real Redis: one connection for all readers, and nobody left believing that he hears when he does not."""
+"""The hub on a real Redis: one connection for all readers, and no reader that takes itself for subscribed when it is not."""
 
 import threading
 import time
@@ -48,26 +48,26 @@ def close(hub: Hub) -> None:
         assert not hub._thread.is_alive()
 
 
-def publish(client: redis.Redis, job: str, *told: Event) -> int:
-    return int(client.publish(keyspace.live_channel(job), events.pack(list(told))))
+def publish(client: redis.Redis, job: str, *published: Event) -> int:
+    return int(client.publish(keyspace.live_channel(job), events.pack(list(published))))
 
 
 def until_confirmed(*readers: Subscription) -> None:
-    """Wait until each must read the log, which is what a confirmation tells him."""
+    """Wait until each must read the log, which is what a confirmation means."""
     for reader in readers:
         wait_until(reader.must_read, "a subscription to be confirmed", 5)
 
 
-def hears(reader: Subscription, count: int) -> list[Event]:
+def received(reader: Subscription, count: int) -> list[Event]:
     """Take so many events."""
-    heard: list[Event] = []
+    events_so_far: list[Event] = []
 
     def enough() -> bool:
-        heard.extend(reader.received())
-        return len(heard) >= count
+        events_so_far.extend(reader.received())
+        return len(events_so_far) >= count
 
     wait_until(enough, f"{count} events", 5)
-    return heard
+    return events_so_far
 
 
 def pubsub_connections(client: redis.Redis) -> int:
@@ -79,14 +79,14 @@ def cut_off(client: redis.Redis) -> None:
     client.client_kill_filter(_type="pubsub")
 
 
-def test_a_subscription_is_confirmed_and_then_hears(hub: Hub, client: redis.Redis) -> None:
+def test_a_subscription_is_confirmed_and_then_receives(hub: Hub, client: redis.Redis) -> None:
     with hub.subscription("job_1") as reader:
         until_confirmed(reader)
         publish(client, "job_1", *begun(3))
         publish(client, "job_2", *begun(9))
         publish(client, "job_1", delta(1, 4))
 
-        assert hears(reader, 4) == begun(4)
+        assert received(reader, 4) == begun(4)
         assert not reader.must_read()
 
 
@@ -96,7 +96,7 @@ def test_a_second_reader_is_confirmed_without_asking_redis(hub: Hub, client: red
         with hub.subscription("job_1") as second:
             assert second.must_read()
             publish(client, "job_1", *begun(2))
-            assert hears(first, 2) == hears(second, 2) == begun(2)
+            assert received(first, 2) == received(second, 2) == begun(2)
 
 
 def test_many_readers_of_few_jobs_share_one_connection(hub: Hub, client: redis.Redis) -> None:
@@ -111,14 +111,14 @@ def test_many_readers_of_few_jobs_share_one_connection(hub: Hub, client: redis.R
             for job in jobs:
                 publish(client, job, delta(1, seq))
         for some in readers.values():
-            assert [[event.seq for event in hears(reader, 100)] for reader in some] == [list(range(1, 101))] * 40
+            assert [[event.seq for event in received(reader, 100)] for reader in some] == [list(range(1, 101))] * 40
 
     assert (readers_of(hub), hub.followed()) == (0, [])
     wait_until(lambda: publish(client, jobs[0], delta(1, 1)) == 0, "the last to unsubscribe", 5)
 
 
 def storm(hub: Hub, client: redis.Redis, rounds: int = 100) -> None:
-    """Come and go from many threads; whoever is confirmed must hear what is published then."""
+    """Come and go from many threads; whichever is confirmed must receive what is published then."""
 
     def come_and_go(number: int) -> None:
         for turn in range(rounds):
@@ -140,7 +140,7 @@ def test_a_storm_of_comings_and_goings_leaves_everything_as_it_was(hub: Hub, cli
     with hub.subscription("job_0") as reader:
         until_confirmed(reader)
         publish(client, "job_0", *begun(2))
-        assert hears(reader, 2) == begun(2)
+        assert received(reader, 2) == begun(2)
 
 
 def test_a_storm_with_a_failing_connection_ends_in_order(hub: Hub, client: redis.Redis) -> None:
@@ -159,7 +159,7 @@ def test_a_storm_with_a_failing_connection_ends_in_order(hub: Hub, client: redis
     with hub.subscription("job_0") as reader:
         until_confirmed(reader)
         publish(client, "job_0", *begun(2))
-        assert hears(reader, 2) == begun(2)
+        assert received(reader, 2) == begun(2)
     assert pubsub_connections(client) == 1
 
 
@@ -173,7 +173,7 @@ def test_a_subscription_that_comes_again_before_the_first_is_confirmed_waits_for
             assert not reader.must_read()
             until_confirmed(reader)
             assert publish(client, "job_1", *begun(2)) == 1
-            assert hears(reader, 2) == begun(2)
+            assert received(reader, 2) == begun(2)
 
 
 def test_after_a_cut_every_reader_is_sent_to_the_log(hub: Hub, client: redis.Redis) -> None:
@@ -183,10 +183,10 @@ def test_after_a_cut_every_reader_is_sent_to_the_log(hub: Hub, client: redis.Red
         until_confirmed(one, other)
 
         publish(client, "job_2", *begun(2))
-        assert hears(other, 2) == begun(2)
+        assert received(other, 2) == begun(2)
 
 
-def test_a_reader_is_woken_by_what_it_hears(hub: Hub, client: redis.Redis) -> None:
+def test_a_reader_is_woken_by_what_it_receives(hub: Hub, client: redis.Redis) -> None:
     with hub.subscription("job_1") as reader:
         until_confirmed(reader)
         reader.wait(0)
@@ -195,7 +195,7 @@ def test_a_reader_is_woken_by_what_it_hears(hub: Hub, client: redis.Redis) -> No
         reader.wait(20)
 
         assert time.monotonic() - before < 10
-        assert hears(reader, 1) == begun(1)
+        assert received(reader, 1) == begun(1)
 
 
 def test_a_slow_reader_is_sent_to_the_log(hub: Hub, client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,7 +210,7 @@ def test_a_slow_reader_is_sent_to_the_log(hub: Hub, client: redis.Redis, monkeyp
         assert list(slow.received()) == []
         assert slow.must_read()
         publish(client, "job_1", delta(1, 31))
-        assert hears(slow, 1) == [delta(1, 31)]
+        assert received(slow, 1) == [delta(1, 31)]
 
 
 def test_an_empty_message_sends_to_the_log(hub: Hub, client: redis.Redis) -> None:
@@ -221,36 +221,36 @@ def test_an_empty_message_sends_to_the_log(hub: Hub, client: redis.Redis) -> Non
         until_confirmed(reader)
 
 
-def test_a_message_without_sense_does_no_harm(hub: Hub, client: redis.Redis) -> None:
+def test_a_malformed_message_does_no_harm(hub: Hub, client: redis.Redis) -> None:
     with hub.subscription("job_1") as reader:
         until_confirmed(reader)
         client.publish(keyspace.live_channel("job_1"), "no event")
         until_confirmed(reader)
 
         publish(client, "job_1", *begun(2))
-        assert hears(reader, 2) == begun(2)
+        assert received(reader, 2) == begun(2)
 
 
-def test_readers_are_told_that_their_job_is_over(hub: Hub) -> None:
+def test_readers_learn_that_their_job_is_over(hub: Hub) -> None:
     with hub.subscription("job_1") as one, hub.subscription("job_2") as other:
         hub.end(["job_1", "job_of_nobody"])
 
         assert (one.over, other.over) == (True, False)
 
 
-def test_readers_are_told_that_the_process_stops(hub: Hub) -> None:
+def test_readers_learn_that_the_process_stops(hub: Hub) -> None:
     with hub.subscription("job_1") as reader:
         until_confirmed(reader)
         hub.close()
 
-        wait_until(lambda: reader.closing, "the reader to be told", 5)
+        wait_until(lambda: reader.closing, "the reader to be closed", 5)
 
 
-def test_readers_that_come_while_the_process_stops_are_told_too(hub: Hub) -> None:
+def test_readers_that_come_while_the_process_stops_learn_it_too(hub: Hub) -> None:
     with hub.subscription("job_1"):
         close(hub)
     with hub.subscription("job_1") as late:
-        wait_until(lambda: late.closing, "the reader to be told", 1)
+        wait_until(lambda: late.closing, "the reader to be closed", 1)
 
 
 def test_a_redis_that_comes_late_is_found(empty_redis: Redis) -> None:

@@ -15,7 +15,7 @@ from shared.agents.presence import AgentLocation, Command, ConnectedAgent
 REQUEST_MS = 60_000
 
 
-class Pool:
+class Agents:
     """The agents of one Redis."""
 
     def __init__(self, client: "redis.Redis") -> None:
@@ -45,96 +45,96 @@ def agent(agent_id: str, connection: str = "c1", used_us: int = 0) -> ConnectedA
 
 
 @pytest.fixture
-def pool(empty_redis: Redis) -> Pool:
-    return Pool(empty_redis.client)
+def agents(empty_redis: Redis) -> Agents:
+    return Agents(empty_redis.client)
 
 
-def test_an_agent_is_where_it_joined_last(pool: Pool) -> None:
-    assert pool.join("a") is None
-    assert pool.join("a", "c2") == AgentLocation("api_1", "c1", 17)
-    assert presence.connected_agents(pool.client) == [agent("a", "c2")]
+def test_an_agent_is_where_it_joined_last(agents: Agents) -> None:
+    assert agents.join("a") is None
+    assert agents.join("a", "c2") == AgentLocation("api_1", "c1", 17)
+    assert presence.connected_agents(agents.client) == [agent("a", "c2")]
     # The older connection can neither refresh its presence nor end the newer one's
-    assert not pool.refresh("a", "c1")
-    pool.leave("a", "c1")
-    assert pool.refresh("a", "c2")
-    assert pool.ids() == ["a"]
-    pool.leave("a", "c2")
-    assert pool.ids() == []
-    assert pool.client.keys("*") == []
+    assert not agents.refresh("a", "c1")
+    agents.leave("a", "c1")
+    assert agents.refresh("a", "c2")
+    assert agents.ids() == ["a"]
+    agents.leave("a", "c2")
+    assert agents.ids() == []
+    assert agents.client.keys("*") == []
 
 
-def test_an_agent_that_nobody_refreshes_is_gone(pool: Pool) -> None:
-    pool.join("a")
-    assert 0 < pool.client.pttl(keyspace.agent_key("a")) <= presence.PRESENCE_MS
-    pool.client.pexpire(keyspace.agent_key("a"), 1)
-    wait_until(lambda: pool.ids() == [], "the agent to be gone")
-    assert pool.claim("request").verdict is ClaimVerdict.NONE
-    assert pool.client.zcard(keyspace.AGENTS_KEY) == 0
+def test_an_agent_that_nobody_refreshes_is_gone(agents: Agents) -> None:
+    agents.join("a")
+    assert 0 < agents.client.pttl(keyspace.agent_key("a")) <= presence.PRESENCE_MS
+    agents.client.pexpire(keyspace.agent_key("a"), 1)
+    wait_until(lambda: agents.ids() == [], "the agent to be gone")
+    assert agents.claim("request").verdict is ClaimVerdict.NONE
+    assert agents.client.zcard(keyspace.AGENTS_KEY) == 0
 
 
-def test_never_used_agents_come_first_then_the_least_recently_used(pool: Pool) -> None:
+def test_never_used_agents_come_first_then_the_least_recently_used(agents: Agents) -> None:
     for agent_id in ("a", "b"):
-        pool.join(agent_id)
+        agents.join(agent_id)
     order = []
     for number in range(4):
-        claim = pool.claim(f"request_{number}")
+        claim = agents.claim(f"request_{number}")
         order.append(claim.agent_id)
-        pool.do(claims.withdraw_command(claim.agent_id, f"request_{number}"))
+        agents.do(claims.withdraw_command(claim.agent_id, f"request_{number}"))
     assert order == ["a", "b", "a", "b"]
-    pool.join("c")
-    assert pool.claim("request").agent_id == "c"
+    agents.join("c")
+    assert agents.claim("request").agent_id == "c"
 
 
-def test_a_claimed_agent_is_busy_until_it_is_released(pool: Pool) -> None:
-    pool.join("a")
-    assert pool.claim("request_1") == Claim(ClaimVerdict.CLAIMED, "a", AgentLocation("api_1", "c1", 17))
-    assert pool.claim("request_2").verdict is ClaimVerdict.BUSY
-    assert pool.claim("request_2", "a").verdict is ClaimVerdict.BUSY
-    assert pool.do(claims.withdraw_command("a", "request_2")) == 1  # it is not theirs to release
-    assert pool.claim("request_2").verdict is ClaimVerdict.BUSY
-    assert pool.do(claims.withdraw_command("a", "request_1")) == 1
-    assert pool.claim("request_2", "a").verdict is ClaimVerdict.CLAIMED
+def test_a_claimed_agent_is_busy_until_it_is_released(agents: Agents) -> None:
+    agents.join("a")
+    assert agents.claim("request_1") == Claim(ClaimVerdict.CLAIMED, "a", AgentLocation("api_1", "c1", 17))
+    assert agents.claim("request_2").verdict is ClaimVerdict.BUSY
+    assert agents.claim("request_2", "a").verdict is ClaimVerdict.BUSY
+    assert agents.do(claims.withdraw_command("a", "request_2")) == 1  # it is not theirs to release
+    assert agents.claim("request_2").verdict is ClaimVerdict.BUSY
+    assert agents.do(claims.withdraw_command("a", "request_1")) == 1
+    assert agents.claim("request_2", "a").verdict is ClaimVerdict.CLAIMED
     # A claim that nobody accepts expires by itself
-    assert 0 < pool.client.pttl(keyspace.agent_busy_key("a")) <= claims.CLAIM_MS
+    assert 0 < agents.client.pttl(keyspace.agent_busy_key("a")) <= claims.CLAIM_MS
 
 
-def test_one_that_is_needed_and_those_that_are_passed_over(pool: Pool) -> None:
+def test_one_that_is_needed_and_those_that_are_passed_over(agents: Agents) -> None:
     for agent_id in ("a", "b", ""):
-        pool.join(agent_id)
-    assert pool.claim("request_1", "b").agent_id == "b"
-    assert pool.claim("request_2", "").agent_id == ""
-    assert pool.claim("request_3", "unknown").verdict is ClaimVerdict.NONE
-    assert pool.claim("request_4", None, "a").verdict is ClaimVerdict.BUSY
-    assert pool.claim("request_4", None, "b", "").agent_id == "a"
+        agents.join(agent_id)
+    assert agents.claim("request_1", "b").agent_id == "b"
+    assert agents.claim("request_2", "").agent_id == ""
+    assert agents.claim("request_3", "unknown").verdict is ClaimVerdict.NONE
+    assert agents.claim("request_4", None, "a").verdict is ClaimVerdict.BUSY
+    assert agents.claim("request_4", None, "b", "").agent_id == "a"
 
 
-def test_no_two_claim_the_same(pool: Pool) -> None:
+def test_no_two_claim_the_same(agents: Agents) -> None:
     for number in range(10):
-        pool.join(f"agent {number}")
+        agents.join(f"agent {number}")
     with ThreadPoolExecutor(8) as threads:
-        results = list(threads.map(lambda number: pool.claim(f"request_{number}"), range(30)))
+        results = list(threads.map(lambda number: agents.claim(f"request_{number}"), range(30)))
     claimed = [each.agent_id for each in results if each.verdict is ClaimVerdict.CLAIMED]
     assert sorted(claimed) == [f"agent {number}" for number in range(10)]
 
 
-def test_an_accepted_request_lasts_and_cannot_be_withdrawn(pool: Pool) -> None:
-    pool.join("a")
-    pool.claim("request_1")
-    notices = pool.client.pubsub(ignore_subscribe_messages=True)
+def test_an_accepted_request_lasts_and_cannot_be_withdrawn(agents: Agents) -> None:
+    agents.join("a")
+    agents.claim("request_1")
+    notices = agents.client.pubsub(ignore_subscribe_messages=True)
     notices.subscribe(keyspace.agent_notice_channel("w"))
-    assert pool.do(claims.accept_command("a", "request_1", "w", REQUEST_MS)) == 1
-    assert pool.client.pttl(keyspace.agent_busy_key("a")) > claims.CLAIM_MS
-    assert pool.do(claims.withdraw_command("a", "request_1")) == 0
+    assert agents.do(claims.accept_command("a", "request_1", "w", REQUEST_MS)) == 1
+    assert agents.client.pttl(keyspace.agent_busy_key("a")) > claims.CLAIM_MS
+    assert agents.do(claims.withdraw_command("a", "request_1")) == 0
     # One that is not the agent's any more is refused
-    assert pool.do(claims.accept_command("a", "request_0", "w", REQUEST_MS)) == 0
+    assert agents.do(claims.accept_command("a", "request_0", "w", REQUEST_MS)) == 0
     # The end releases the agent, and the result stays for its worker
-    pool.do(claims.finish_command("a", "request_1", "w", b"result"))
-    assert pool.do(claims.withdraw_command("a", "request_1")) == 0
-    assert pool.client.get(keyspace.agent_result_key("request_1")) == b"result"
-    assert pool.claim("request_2").agent_id == "a"
+    agents.do(claims.finish_command("a", "request_1", "w", b"result"))
+    assert agents.do(claims.withdraw_command("a", "request_1")) == 0
+    assert agents.client.get(keyspace.agent_result_key("request_1")) == b"result"
+    assert agents.claim("request_2").agent_id == "a"
     # The end of a request that was lost leaves the next one alone
-    pool.do(claims.finish_command("a", "request_1", "w", b"again"))
-    assert pool.claim("request_3").verdict is ClaimVerdict.BUSY
+    agents.do(claims.finish_command("a", "request_1", "w", b"again"))
+    assert agents.claim("request_3").verdict is ClaimVerdict.BUSY
     received: list[bytes] = []
     wait_until(lambda: _receive(notices, received) == 4, "the notices")
     assert received == [b"accepted request_1", b"refused request_0", b"settled request_1", b"settled request_1"]
@@ -148,23 +148,23 @@ def _receive(notices: Any, received: list[bytes]) -> int:
     return len(received)
 
 
-def test_an_agent_that_joins_is_idle_whatever_it_worked_on(pool: Pool) -> None:
-    pool.join("a")
-    pool.claim("request_1")
-    pool.join("a", "c2")
-    assert pool.claim("request_2").agent_id == "a"
+def test_an_agent_that_joins_is_idle_whatever_it_worked_on(agents: Agents) -> None:
+    agents.join("a")
+    agents.claim("request_1")
+    agents.join("a", "c2")
+    assert agents.claim("request_2").agent_id == "a"
 
 
-def test_after_redis_was_emptied_all_is_registered_again(pool: Pool) -> None:
+def test_after_redis_was_emptied_all_is_registered_again(agents: Agents) -> None:
     for agent_id in ("a", "b"):
-        pool.join(agent_id)
-    pool.client.flushall()
-    assert pool.refresh("a", request_id="request_1", used_us=5)
-    assert pool.refresh("b", used_us=9)
-    assert presence.connected_agents(pool.client) == [agent("a", used_us=5), agent("b", used_us=9)]
+        agents.join(agent_id)
+    agents.client.flushall()
+    assert agents.refresh("a", request_id="request_1", used_us=5)
+    assert agents.refresh("b", used_us=9)
+    assert presence.connected_agents(agents.client) == [agent("a", used_us=5), agent("b", used_us=9)]
     # What an agent works on is known again, too
-    assert pool.claim("request_2").agent_id == "b"
-    assert pool.client.get(keyspace.agent_busy_key("a")) == b"request_1"
+    assert agents.claim("request_2").agent_id == "b"
+    assert agents.client.get(keyspace.agent_busy_key("a")) == b"request_1"
     # A refresh later changes nothing of that
-    assert pool.refresh("b", request_id="request_9")
-    assert pool.client.get(keyspace.agent_busy_key("b")) == b"request_2"
+    assert agents.refresh("b", request_id="request_9")
+    assert agents.client.get(keyspace.agent_busy_key("b")) == b"request_2"

@@ -183,18 +183,18 @@ def test_an_answer(caller: Caller, empty_redis: Redis) -> None:
     assert not opened.busy("a")
 
 
-def test_nobody_is_there(caller: Caller) -> None:
+def test_no_agent_is_connected(caller: Caller) -> None:
     assert (caller.error().reason, caller.error(KNOWN).reason) == (AgentError.NONE, AgentError.GONE)
 
 
-@pytest.mark.parametrize("unreachable", [None, ignoring, refusing], ids=["nobody hears", "nobody accepts", "refused"])
+@pytest.mark.parametrize("unreachable", [None, ignoring, refusing], ids=["nobody listens", "not accepted", "refused"])
 def test_an_agent_that_cannot_be_reached_is_passed_over(caller: Caller, empty_redis: Redis, unreachable: Behaviour | None) -> None:
     with agent_process(empty_redis, a=unreachable, b=answering) as opened:
         assert caller.answer()[-1].origin["agent"] == "b"  # type: ignore[index]  # it is there
         assert not opened.busy("a")
 
 
-@pytest.mark.parametrize("unreachable", [None, refusing], ids=["nobody hears", "refused"])
+@pytest.mark.parametrize("unreachable", [None, refusing], ids=["nobody listens", "refused"])
 def test_an_agent_that_cannot_be_reached_at_all(caller: Caller, empty_redis: Redis, unreachable: Behaviour | None) -> None:
     with agent_process(empty_redis, a=unreachable):
         for question, code in ((QUESTION, AgentError.NONE), (KNOWN, AgentError.PING_FAILED)):
@@ -289,7 +289,7 @@ def test_while_an_agent_works_there_are_signs_of_life(caller: Caller, empty_redi
     assert answer.finish_reason == "stop"
 
 
-def test_who_hangs_up_leaves_nothing_behind(caller: Caller, empty_redis: Redis) -> None:
+def test_a_caller_that_hangs_up_leaves_nothing_behind(caller: Caller, empty_redis: Redis) -> None:
     async def hang_up() -> None:
         async with aclosing(caller.provider.answer(QUESTION)) as chunks:
             await anext(chunks)
@@ -302,7 +302,7 @@ def test_who_hangs_up_leaves_nothing_behind(caller: Caller, empty_redis: Redis) 
         assert caller.loop.run(caller.tasks()) == before
         opened.client.delete(keyspace.agent_busy_key("a"))
 
-        # While an agent is at it: it is free when it is done, and its answer is nobody's
+        # While an agent works on it: it is free when it is done, and its answer is nobody's
         caller.loop.run(hang_up())
         assert caller.loop.run(caller.tasks()) == before
         assert opened.busy("a")

@@ -1,4 +1,4 @@
-"""What an agent is asked, and as part of which of its conversations."""
+"""What an agent is sent, and as part of which of its conversations."""
 
 import uuid
 from typing import Any
@@ -8,7 +8,7 @@ from workers.providers.agent import request as agent_request
 from workers.providers.base import AgentPosition, CompletionRequest
 
 ORIGIN = {"agent": "a", "id": "", "response_id": "r", "conversation_id": "c", "error": ""}
-TALK: list[dict[str, Any]] = [
+CONVERSATION: list[dict[str, Any]] = [
     {"role": "system", "content": "Be brief."},
     {"role": "user", "content": "One"},
     {"role": "assistant", "content": None, "tool_calls": []},
@@ -17,25 +17,25 @@ TALK: list[dict[str, Any]] = [
 
 
 def request(messages: list[dict[str, Any]], **position: Any) -> dict[str, str]:
-    asked = agent_request.request(CompletionRequest("agent", messages, position=AgentPosition(**position)))
-    assert tuple(asked) == REQUEST_FIELDS
-    return asked
+    sent = agent_request.request(CompletionRequest("agent", messages, position=AgentPosition(**position)))
+    assert tuple(sent) == REQUEST_FIELDS
+    return sent
 
 
 def test_a_message_that_is_alone_is_its_own_text() -> None:
-    asked = request(TALK[1:2])
-    assert (asked["content"], asked["conversation_id"]) == ("One", "")
-    assert uuid.UUID(asked["message_id"]) != uuid.UUID(asked["parent_id"])
+    sent = request(CONVERSATION[1:2])
+    assert (sent["content"], sent["conversation_id"]) == ("One", "")
+    assert uuid.UUID(sent["message_id"]) != uuid.UUID(sent["parent_id"])
 
 
-def test_a_new_conversation_of_the_agents_is_told_all_there_was() -> None:
-    assert request(TALK)["content"] == "System: Be brief.\n\nUser: One\n\nAssistant: \n\nUser: What is [image]"
+def test_a_new_conversation_of_the_agents_gets_all_there_was() -> None:
+    assert request(CONVERSATION)["content"] == "System: Be brief.\n\nUser: One\n\nAssistant: \n\nUser: What is [image]"
 
 
-def test_within_its_conversation_it_is_told_the_newest_message_alone() -> None:
-    asked = request(TALK, origin=ORIGIN)
+def test_within_its_conversation_it_gets_the_newest_message_alone() -> None:
+    sent = request(CONVERSATION, origin=ORIGIN)
     assert agent_request.bound_agent(AgentPosition(ORIGIN)) == "a"
-    assert {name: asked[name] for name in REQUEST_FIELDS[1:]} == {
+    assert {name: sent[name] for name in REQUEST_FIELDS[1:]} == {
         "conversation_id": "c",
         "parent_id": "r",
         "content": "What is [image]",
@@ -43,18 +43,18 @@ def test_within_its_conversation_it_is_told_the_newest_message_alone() -> None:
 
 
 def test_ids_of_the_callers_choice_go_before_ours() -> None:
-    asked = request(TALK, origin=ORIGIN, message_id="m", parent_id="p")
-    assert (asked["message_id"], asked["parent_id"]) == ("m", "p")
+    sent = request(CONVERSATION, origin=ORIGIN, message_id="m", parent_id="p")
+    assert (sent["message_id"], sent["parent_id"]) == ("m", "p")
 
 
 def test_an_agent_that_named_no_conversation_cannot_go_on() -> None:
     nameless = {**ORIGIN, "conversation_id": ""}
     assert agent_request.bound_agent(AgentPosition(nameless)) is None
-    asked = request(TALK, origin=nameless)
-    assert asked["conversation_id"] == ""
-    assert asked["parent_id"] != "r"
-    assert asked["content"].startswith("System: ")
+    sent = request(CONVERSATION, origin=nameless)
+    assert sent["conversation_id"] == ""
+    assert sent["parent_id"] != "r"
+    assert sent["content"].startswith("System: ")
 
 
 def test_an_answer_without_an_id_is_followed_by_a_made_up_one() -> None:
-    assert uuid.UUID(request(TALK, origin={**ORIGIN, "response_id": ""})["parent_id"])
+    assert uuid.UUID(request(CONVERSATION, origin={**ORIGIN, "response_id": ""})["parent_id"])

@@ -1,4 +1,4 @@
-"""A client of ChatGPT-API-server, written from the description of its wire alone, and a site that it and agents meet at."""
+"""A client of ChatGPT-API-server's API, written from the description of its wire alone, with the agents that it asks."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -23,8 +23,8 @@ ANSWER_FIELDS = ["id", "response_id", "conversation_id", "content", "error"]
 
 
 @dataclass
-class Agency:
-    """A site, a user who asks there, and the agents that a test connects; they leave when it is over."""
+class AgentClient:
+    """A user who asks agents at a deployment, and the agents that a test connects; they leave when it is over."""
 
     deployment: Deployment
     user: httpx2.Client
@@ -36,34 +36,34 @@ class Agency:
         return self.deployment.url
 
     def agent(self, **how: Any) -> Agent:
-        """Connect an agent, as `Agent` is told, and wait until it can be asked."""
+        """Connect an agent, with the arguments of `Agent`, and wait until it can be asked."""
         agent = self.ends.enter_context(Agent(**{"url": self.url, "token": ADMIN_KEY, **how}))
-        wait_until(lambda: agent.is_over or agent.id in self.ids(), "the agent to be there")
+        wait_until(lambda: agent.is_over or agent.id in self.agent_ids(), "the agent to be connected")
         return agent
 
     def ask(self, content: str = "Hello", **ids: str) -> httpx2.Response:
         """Ask."""
         return self.user.post("/api/ask", json={"content": content, **ids})
 
-    def told(self, content: str = "Hello", **ids: str) -> dict[str, Any]:
-        """Ask, and be answered."""
+    def answer(self, content: str = "Hello", **ids: str) -> dict[str, Any]:
+        """Ask, and return the answer."""
         response = self.ask(content, **ids)
         assert response.status_code == 200, response.text
         answer: dict[str, Any] = response.json()
         assert list(answer) == ANSWER_FIELDS
         return answer
 
-    def ids(self) -> list[str]:
-        """Name the agents that are there, the one to be asked next first."""
+    def agent_ids(self) -> list[str]:
+        """Return the ids of the agents that are connected, the one to be asked next first."""
         return [each["Id"] for each in self.user.get("/api/connections").json()["connections"] or []]
 
-    def wait_for_nobody(self) -> None:
-        """Wait until no agent is there."""
-        wait_until(lambda: not self.ids(), "the agents to be gone")
+    def wait_for_no_agent(self) -> None:
+        """Wait until no agent is connected."""
+        wait_until(lambda: not self.agent_ids(), "the agents to be gone")
 
 
-def said(response: httpx2.Response, status: int = 200, kind: str = JSON) -> Any:
-    """Read an answer that is what every answer of this wire is."""
+def checked(response: httpx2.Response, status: int = 200, kind: str = JSON) -> Any:
+    """Return the body of a response, which has what every response of this dialect has."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == kind
     assert response.headers["access-control-allow-origin"] == "*"
@@ -76,17 +76,16 @@ def post(client: httpx2.Client, path: str, **body: Any) -> httpx2.Response:
 
 
 def admin(deployment: Deployment, **options: Any) -> httpx2.Client:
-    """Somebody with the admin key, which is a token too."""
+    """Return a client with the admin key, which is a token too."""
     return httpx2.Client(base_url=deployment.url, headers={"Authorization": ADMIN_KEY}, timeout=30, verify=False, **options)
 
 
-def meet(deployment: Deployment) -> Iterator[Agency]:
-    """Meet at a site; for a fixture."""
+def agent_client_of(deployment: Deployment) -> Iterator[AgentClient]:
+    """Give a client of a deployment, for a fixture; wait for its agents to leave."""
     with ExitStack() as ends:
         user = ends.enter_context(admin(deployment))
         made = user.post("/admin/users/add", json={"admin_key": ADMIN_KEY}).json()
         user.headers["Authorization"] = made["token"]
-        here = Agency(deployment, user, ends)
-        yield here
-    with admin(deployment) as left:
-        wait_until(lambda: left.get("/api/connections").json()["connections"] is None, "the agents to be gone")
+        yield AgentClient(deployment, user, ends)
+    with admin(deployment) as after:
+        wait_until(lambda: after.get("/api/connections").json()["connections"] is None, "the agents to be gone")
