@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 MS_PER_SECOND = 1_000
 US_PER_SECOND = 1_000_000
+DAY_MS = 24 * 3_600 * MS_PER_SECOND
 
 
 def utc(ms: int) -> datetime:

@@ -9,9 +9,9 @@ from sqlalchemy.sql.dml import ReturningDelete
 
 from shared.database import Database, now_ms
 from shared.models import UNFINISHED, Conversation, IdempotencyKey, Job, Message, RefreshToken, WebhookDelivery
+from shared.models.job import KEY_SECONDS
+from shared.timestamps import DAY_MS, MS_PER_SECOND
 
-DAY_MS = 86_400_000
-IDEMPOTENCY_DAYS = 1
 BATCH = 500
 """Rows per transaction, so that none is long."""
 
@@ -76,7 +76,7 @@ def _spent_tokens() -> Deletion:
 
 
 def _old_keys() -> Deletion:
-    due = select(IdempotencyKey.job_id).where(IdempotencyKey.created_ms < now_ms() - IDEMPOTENCY_DAYS * DAY_MS).limit(BATCH)
+    due = select(IdempotencyKey.job_id).where(IdempotencyKey.created_ms < now_ms() - KEY_SECONDS * MS_PER_SECOND).limit(BATCH)
     return delete(IdempotencyKey).where(IdempotencyKey.job_id.in_(due)).returning(IdempotencyKey.job_id)
 
 

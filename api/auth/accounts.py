@@ -19,10 +19,10 @@ from shared.database import Database, now_ms
 from shared.errors import Conflict, Unauthorized
 from shared.ids import new_id
 from shared.models import RefreshToken, User
+from shared.timestamps import DAY_MS
 
 log = structlog.get_logger(__name__)
 
-DAY_MS = 86_400_000
 
 # Users without a password: their names hold a blank, so that they cannot be registered, and no password matches.
 OPERATOR = ("user_operator", "the operator")

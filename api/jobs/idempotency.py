@@ -13,10 +13,8 @@ from sqlalchemy.orm import Session
 from shared.database import now_ms
 from shared.errors import Conflict, InvalidRequest
 from shared.models import IdempotencyKey, Job
-from shared.models.job import HASH_CHARS, KEY_CHARS
+from shared.models.job import HASH_CHARS, KEY_CHARS, KEY_SECONDS
 
-OWN_SECONDS = 24 * 3600.0
-"""How long a client's own key stands for its job."""
 GRACE_SECONDS = 60.0
 """How much later than its patience ends an SDK's next try may come: it waits 8 s at most between two, and the way takes time."""
 MAX_PATIENCE_SECONDS = 3600.0
@@ -40,7 +38,7 @@ class Key:
 
     name: str
     digest: str
-    seconds: float = OWN_SECONDS
+    seconds: float = KEY_SECONDS
     renews: bool = False
 
 

@@ -11,13 +11,14 @@ from shared.database import Database, now_ms
 from shared.errors import InvalidRequest, NotFound
 from shared.ids import WEBHOOK_ENDPOINT, new_id
 from shared.models import User, WebhookEndpoint
+from shared.timestamps import DAY_MS
 from shared.vault import Vault
 from shared.webhooks import addresses, signing_secrets
 
 MAX_ENDPOINTS = 20
 """How many endpoints a user may have."""
-ROTATION_MS = 24 * 3_600_000
-"""For how long the former secret goes on signing, where that is wanted."""
+ROTATION_MS = DAY_MS
+"""For how long the former secret goes on signing, if that is requested."""
 
 
 class WebhookEndpoints:

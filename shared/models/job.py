@@ -10,6 +10,8 @@ from shared.models.base import MODEL_CHARS, WORD_CHARS, Base, CreatedMs, Id, Mil
 
 KEY_CHARS = 255
 HASH_CHARS = 64
+KEY_SECONDS = 24 * 3_600
+"""How long a client's own idempotency key stands for its job; after that no key of any kind stands for one."""
 
 
 class Status(StrEnum):

@@ -1,4 +1,4 @@
-"""Ids on OpenAI's wire: which of the caller's jobs an id means, and which job an answer is about."""
+"""Ids as OpenAI's API has them: which of the caller's jobs an id means, and which job an answer is about."""
 
 from flask import Response
 
@@ -13,7 +13,7 @@ PREFIXES = {ObjectType.CHAT_COMPLETION: ids.CHAT_COMPLETION, ObjectType.RESPONSE
 
 
 def find(object_type: ObjectType, object_id: str, *, param: str) -> Job:
-    """Return the caller's job by its id on this wire.
+    """Return the caller's job by its id as a chat completion or a response.
 
     Raises:
         NotFound: there is none, or it is somebody else's, or it is of another object type; all answer alike.

@@ -9,8 +9,9 @@ from sqlalchemy import func, select, update
 from shared.database import Database, now_ms
 from shared.ids import new_id
 from shared.models import Base, Conversation, IdempotencyKey, Job, Message, RefreshToken, Status, User
+from shared.timestamps import DAY_MS
 from workers import pruning
-from workers.pruning import DAY_MS, prune
+from workers.pruning import prune
 
 OLD_DAYS = 100
 UNSTORED_SECONDS = 3_600.0
