@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from shared.errors import ChatrelayError
+from shared.jobs.error_codes import JobErrorCode
 
 KEY_BYTES = 32
 _PURPOSE = b"chatrelay: provider keys"
@@ -19,7 +20,7 @@ _PURPOSE = b"chatrelay: provider keys"
 class SealBroken(ChatrelayError):
     """A stored secret cannot be read: it was sealed under another SECRET_KEY, or damaged."""
 
-    code = "provider_key_unreadable"
+    code = JobErrorCode.PROVIDER_KEY_UNREADABLE
 
 
 class Vault:

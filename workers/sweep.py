@@ -22,6 +22,7 @@ from shared.database import Database, now_ms
 from shared.errors import DatabaseUnavailable
 from shared.jobs import ending, lifecycle
 from shared.jobs.ending import Ending
+from shared.jobs.error_codes import JobErrorCode
 from shared.models import UNFINISHED, Job, Status, WebhookDelivery
 from shared.queue import DELIVER_TASK, Queue
 from workers import pruning
@@ -148,10 +149,10 @@ class Sweep:
         if job.cancel_requested_ms is not None:
             return ending.CANCELLED
         if job.lost_workers >= self._config.max_lost_workers and job.status is Status.IN_PROGRESS:
-            return ending.failed("worker_lost", f"The job lost {job.lost_workers + 1} workers and was given up.")
+            return ending.failed(JobErrorCode.WORKER_LOST, f"The job lost {job.lost_workers + 1} workers and was given up.")
         if job.error:
-            return ending.failed(job.error["code"], job.error["message"])
-        return ending.failed("deadline_exceeded", "The job was not over by its deadline.")
+            return ending.refused({"code": job.error["code"], "message": job.error["message"]})
+        return ending.failed(JobErrorCode.DEADLINE_EXCEEDED, "The job was not over by its deadline.")
 
     def _left_open(self) -> Sequence[str]:
         long_ago = now_ms() - int(CLOSE_AFTER_SECONDS * 1000)

@@ -1,11 +1,18 @@
 """What dialects that wait for an answer say when there is none: the cause, and a status that fits it."""
 
 from shared.errors import ChatrelayError
+from shared.jobs.error_codes import JobErrorCode
 from shared.models import Job
 
 BAD_GATEWAY = 502
 TOO_MANY_REQUESTS = 429
-STATUSES = {"content_flagged": 400, "agent_none": 503, "deadline_exceeded": 503, "worker_lost": 503, "drained": 503}
+STATUSES: dict[str, int] = {
+    JobErrorCode.CONTENT_FLAGGED: 400,
+    JobErrorCode.AGENT_NONE: 503,
+    JobErrorCode.DEADLINE_EXCEEDED: 503,
+    JobErrorCode.WORKER_LOST: 503,
+    JobErrorCode.DRAINED: 503,
+}
 """What the failures of a job are; the provider's own 429 is 429, all else 502."""
 
 

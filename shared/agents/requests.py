@@ -7,6 +7,7 @@ from typing import Any, Self
 import orjson
 
 from shared.config import Settings
+from shared.jobs.error_codes import JobErrorCode
 
 AGENT_MODEL = "agent"
 """The name of the model by which a job asks for an agent."""
@@ -19,16 +20,16 @@ SLACK_SECONDS = 5.0
 
 
 class AgentError(StrEnum):
-    """Why an agent gave no answer; these are error codes of jobs."""
+    """Why an agent gave no answer; those error codes of jobs that speak of agents."""
 
-    NONE = "agent_none"  # No agent is connected, or none was idle in time.
-    PING_FAILED = "agent_ping_failed"  # The agent did not answer its ping, or was not free in time.
-    GONE = "agent_gone"  # The agent of this conversation is not connected.
-    SEND_FAILED = "agent_send_failed"  # The request could not be sent.
-    READ_FAILED = "agent_read_failed"  # The agent hung up, sent what is no message, or nothing in time.
-    WRONG_REPLY = "agent_wrong_reply"  # It answered something else.
-    BAD_ANSWER = "agent_bad_answer"  # It reported an error of its own, or its answer cannot be read.
-    UNREACHABLE = "agent_unreachable"  # Redis, through which agents are reached, is away.
+    NONE = JobErrorCode.AGENT_NONE  # No agent is connected, or none was idle in time.
+    PING_FAILED = JobErrorCode.AGENT_PING_FAILED  # The agent did not answer its ping, or was not free in time.
+    GONE = JobErrorCode.AGENT_GONE  # The agent of this conversation is not connected.
+    SEND_FAILED = JobErrorCode.AGENT_SEND_FAILED  # The request could not be sent.
+    READ_FAILED = JobErrorCode.AGENT_READ_FAILED  # The agent hung up, sent what is no message, or nothing in time.
+    WRONG_REPLY = JobErrorCode.AGENT_WRONG_REPLY  # It answered something else.
+    BAD_ANSWER = JobErrorCode.AGENT_BAD_ANSWER  # It reported an error of its own, or its answer cannot be read.
+    UNREACHABLE = JobErrorCode.AGENT_UNREACHABLE  # Redis, through which agents are reached, is away.
 
 
 _REQUEST = b"ask "

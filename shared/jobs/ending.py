@@ -17,6 +17,7 @@ from shared import events
 from shared.database import Database
 from shared.events import Event
 from shared.jobs import lifecycle
+from shared.jobs.error_codes import JobErrorCode
 from shared.log import epoch, stream
 from shared.log.opening import opening
 from shared.log.stream import Write, WriteVerdict
@@ -51,7 +52,7 @@ class Ending:
 CANCELLED = Ending(Status.CANCELLED)
 
 
-def failed(code: str, message: str) -> Ending:
+def failed(code: JobErrorCode, message: str) -> Ending:
     """Make the ending of a job that got no answer."""
     return refused({"code": code, "message": message})
 

@@ -6,12 +6,12 @@ from typing import Any
 import orjson
 from openai import AsyncOpenAI
 
+from shared.jobs.error_codes import JobErrorCode
 from shared.json_types import JsonObject
 from shared.messages.text import text_of
 from workers.providers.base import COUNTS, Chunk, CompletionRequest, ProviderError
 from workers.providers.openai_errors import CALL_ERRORS, malformed, provider_error
 
-FLAGGED = "content_flagged"
 IMAGE_MODELS = "omni"
 """Part of the name of every moderation model that judges images. Such a model takes one image a call."""
 
@@ -45,7 +45,7 @@ class Moderation:
             yield Chunk()
         if categories:
             message = f"The message was flagged by moderation: {', '.join(sorted(categories))}."
-            raise ProviderError(message, code=FLAGGED, retryable=False)
+            raise ProviderError(message, code=JobErrorCode.CONTENT_FLAGGED, retryable=False)
 
     async def _moderations(self, request: CompletionRequest) -> AsyncGenerator[JsonObject, None]:
         client = self._client.with_options(api_key=request.api_key) if request.api_key else self._client

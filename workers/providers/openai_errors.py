@@ -7,14 +7,12 @@ import aiohttp
 import httpx2
 from openai import APIConnectionError, APIStatusError, OpenAIError
 
+from shared.jobs.error_codes import JobErrorCode
 from shared.models.base import WORD_CHARS
 from workers.providers.base import ProviderError
 
 RETRYABLE_STATUSES = frozenset({408, 409, 429})
 FIRST_SERVER_ERROR = 500
-MALFORMED = "provider_malformed"
-BROKE_OFF = "provider_broke_off"
-UNKNOWN = "provider_error"
 MAX_ERROR_CHARS = 2_000
 MIN_KEY_CHARS = 8
 """A shorter key is not redacted: it is no real key, and may be a word of the message."""
@@ -31,7 +29,7 @@ def provider_error(error: Exception, called: str = "provider") -> ProviderError:
         return status_error(error)
     if isinstance(error, CONNECTION_ERRORS):
         return broken_off(f"The connection to the {called} failed: {_innermost(error)}")
-    return ProviderError(_redacted(str(error), ""), code=UNKNOWN, retryable=False)
+    return ProviderError(_redacted(str(error), ""), code=JobErrorCode.PROVIDER_ERROR, retryable=False)
 
 
 def status_error(error: APIStatusError) -> ProviderError:
@@ -55,12 +53,12 @@ def stream_error(error: object, key: str) -> ProviderError:
 
 def broken_off(message: str) -> ProviderError:
     """Return the error of an answer that broke off."""
-    return ProviderError(message, code=BROKE_OFF, retryable=True)
+    return ProviderError(message, code=JobErrorCode.PROVIDER_BROKE_OFF, retryable=True)
 
 
 def malformed(message: str) -> ProviderError:
     """Return the error of an answer that cannot be read."""
-    return ProviderError(message, code=MALFORMED, retryable=True)
+    return ProviderError(message, code=JobErrorCode.PROVIDER_MALFORMED, retryable=True)
 
 
 def _redacted(message: str, key: str) -> str:
@@ -70,7 +68,9 @@ def _redacted(message: str, key: str) -> str:
 
 
 def _code(code: object) -> str:
-    return code[:WORD_CHARS] if isinstance(code, str) and code else str(code) if isinstance(code, int) else UNKNOWN
+    if isinstance(code, str) and code:
+        return code[:WORD_CHARS]
+    return str(code) if isinstance(code, int) else JobErrorCode.PROVIDER_ERROR
 
 
 def _message(body: object) -> str:

@@ -13,6 +13,7 @@ from shared.config import Settings
 from shared.events import Event
 from shared.jobs import ending
 from shared.jobs.ending import Ending
+from shared.jobs.error_codes import JobErrorCode
 from shared.json_types import JsonObject
 from shared.log import stream
 from shared.log.opening import opening
@@ -98,11 +99,11 @@ class AttemptRunner:
                 if await self._open(lease, reason):
                     lease.check()
                     return await self._listen(lease, request)
-                return ending.failed(reason, "The answer was interrupted, and was not to be restarted.")
+                return ending.failed(JobErrorCode(reason), "The answer was interrupted, and was not to be restarted.")
         except TimeoutError:
             if not deadline.expired() and lease.seconds_left > 0:
                 raise
-            return ending.failed("deadline_exceeded", "The job was not over by its deadline.")
+            return ending.failed(JobErrorCode.DEADLINE_EXCEEDED, "The job was not over by its deadline.")
 
     async def _open(self, lease: Lease, reason: str) -> bool:
         """Append the attempt's first event, and wait until Redis has it: from then on it refuses the attempt before.

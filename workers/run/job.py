@@ -19,6 +19,7 @@ from shared.errors import DatabaseUnavailable
 from shared.events import Event
 from shared.jobs import ending, lifecycle
 from shared.jobs.ending import Ending
+from shared.jobs.error_codes import JobErrorCode
 from shared.json_types import JsonObject
 from shared.models import Job, OnInterrupt
 from shared.queue import Queue
@@ -75,7 +76,7 @@ class JobRunner:
             except Exception:
                 # The task's boundary. What went wrong here would go wrong again in every worker, at the provider's price.
                 log.exception("job.broken", attempt=lease.attempt)
-                self._end(lease, ending.failed("internal_error", "Something went wrong on our side."), [])
+                self._end(lease, ending.failed(JobErrorCode.INTERNAL_ERROR, "Something went wrong on our side."), [])
             finally:
                 self._loop.run(self._attempts.release(lease))
                 self._leases.remove(lease)

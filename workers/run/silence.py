@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 
+from shared.jobs.error_codes import JobErrorCode
 from workers.providers.base import Chunk, ProviderError, wait_until
 
 
@@ -28,4 +29,5 @@ async def unless_silent(answer: AsyncGenerator[Chunk, None], seconds: float) -> 
             raise
         if is_whole:
             return  # only the usage is missing, or the stream's end
-        raise ProviderError(f"The provider was silent for {seconds:g} s.", code="provider_stalled", retryable=True) from None
+        message = f"The provider was silent for {seconds:g} s."
+        raise ProviderError(message, code=JobErrorCode.PROVIDER_STALLED, retryable=True) from None

@@ -17,6 +17,7 @@ from api.jobs.submission import Submission
 from api.streaming.follower import HEARTBEAT
 from shared.errors import ChatrelayError, NotFound, RateLimited, Unavailable
 from shared.events import CANCELLED, DELTA, FAILED, RESTARTED, STARTED, Event
+from shared.jobs.error_codes import JobErrorCode
 from shared.messages.text import text_of
 from shared.models import Job, Status
 
@@ -26,8 +27,7 @@ NO_SUCH_REQUEST = "No such request id"
 WAS_CANCELLED = "The request was cancelled"
 FALSE_IN_FORMS = frozenset({"", "0", "false"})
 """A form has nothing but text to say no with."""
-FLAGGED = "content_flagged"
-ABSENT = frozenset({"agent_none", "deadline_exceeded", "worker_lost", "drained"})
+ABSENT = frozenset({JobErrorCode.AGENT_NONE, JobErrorCode.DEADLINE_EXCEEDED, JobErrorCode.WORKER_LOST, JobErrorCode.DRAINED})
 
 HEADERS = {
     "Cache-Control": "private, no-cache, no-store, must-revalidate, max-age=0, no-transform",
@@ -149,7 +149,7 @@ def _completed(job: Job) -> Job:
         return job
     error = job.error or {}
     message = error.get("message") or "Internal server error"
-    if error.get("code") == FLAGGED:
+    if error.get("code") == JobErrorCode.CONTENT_FLAGGED:
         raise Invalid(message)
     if error.get("provider_status") == RateLimited.status:
         raise RateLimited(message)

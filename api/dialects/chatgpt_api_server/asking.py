@@ -11,10 +11,11 @@ from api.dialects.chatgpt_api_server.blueprint import blueprint, json_response, 
 from api.guards import credentials, principal, set_principal
 from api.http import go_json
 from api.jobs.submission import Submission
-from shared.agents.requests import AGENT_MODEL, ANSWER_FIELDS, AgentError
+from shared.agents.requests import AGENT_MODEL, ANSWER_FIELDS
 from shared.errors import DatabaseUnavailable, NotFound, Unauthorized
+from shared.jobs.error_codes import JobErrorCode
 from shared.messages.text import text_of
-from shared.models import Job, Status
+from shared.models import Job
 
 ASK_FIELDS = ("content", "conversation_id", "parent_id", "message_id")
 AGENT_IDS = ("message_id", "parent_id")
@@ -24,14 +25,14 @@ DATABASE_AWAY_SECONDS = 60.0
 RETRY_SECONDS = 0.5
 
 ERRORS: dict[str, tuple[HTTPStatus, str]] = {
-    AgentError.NONE: (HTTPStatus.SERVICE_UNAVAILABLE, "No available clients"),
-    AgentError.PING_FAILED: (HTTPStatus.SERVICE_UNAVAILABLE, "Ping failed"),
-    AgentError.GONE: (HTTPStatus.INTERNAL_SERVER_ERROR, "Connection no longer exists"),
-    AgentError.SEND_FAILED: (HTTPStatus.INTERNAL_SERVER_ERROR, "Failed to send request to the client"),
-    AgentError.READ_FAILED: (HTTPStatus.INTERNAL_SERVER_ERROR, "Failed to read response from the client"),
-    AgentError.WRONG_REPLY: (HTTPStatus.INTERNAL_SERVER_ERROR, "Failed to find response from the client"),
-    AgentError.BAD_ANSWER: (HTTPStatus.INTERNAL_SERVER_ERROR, "Failed to convert response to ChatGptResponse"),
-    "content_flagged": (HTTPStatus.BAD_REQUEST, "The content was flagged by moderation"),
+    JobErrorCode.AGENT_NONE: (HTTPStatus.SERVICE_UNAVAILABLE, "No available clients"),
+    JobErrorCode.AGENT_PING_FAILED: (HTTPStatus.SERVICE_UNAVAILABLE, "Ping failed"),
+    JobErrorCode.AGENT_GONE: (HTTPStatus.INTERNAL_SERVER_ERROR, "Connection no longer exists"),
+    JobErrorCode.AGENT_SEND_FAILED: (HTTPStatus.INTERNAL_SERVER_ERROR, "Failed to send request to the client"),
+    JobErrorCode.AGENT_READ_FAILED: (HTTPStatus.INTERNAL_SERVER_ERROR, "Failed to read response from the client"),
+    JobErrorCode.AGENT_WRONG_REPLY: (HTTPStatus.INTERNAL_SERVER_ERROR, "Failed to find response from the client"),
+    JobErrorCode.AGENT_BAD_ANSWER: (HTTPStatus.INTERNAL_SERVER_ERROR, "Failed to convert response to ChatGptResponse"),
+    JobErrorCode.CONTENT_FLAGGED: (HTTPStatus.BAD_REQUEST, "The content was flagged by moderation"),
 }
 """How this dialect words a job's error codes. Others are answered with the job's own message."""
 DETAILS = ("err", "response")
@@ -102,7 +103,7 @@ def wait_for_answer(job: Job) -> Response:
 
 
 def _response(job: Job) -> Response:
-    if job.status not in {Status.COMPLETED, Status.INCOMPLETE}:
+    if not job.status.has_answer:
         return _failure(job)
     fields = {**agent_answers.origin(context().database, job), "content": text_of(job.message)}
     if job.conversation_id and fields.get("conversation_id"):

@@ -12,7 +12,7 @@ from api.guards import principal
 from api.jobs.submission import Submission
 from shared.errors import InvalidRequest, NotFound
 from shared.messages.text import text_of
-from shared.models import Conversation, Job, Setting, Status
+from shared.models import Conversation, Job, Setting
 from shared.models.setting import GLOBAL_PROMPT
 
 COUNTS = ("completion_tokens", "prompt_tokens", "total_tokens")
@@ -84,7 +84,7 @@ def outcome(job: Job) -> Job:
     Raises:
         NotAnswered: it has none.
     """
-    if job.status not in {Status.COMPLETED, Status.INCOMPLETE}:
+    if not job.status.has_answer:
         raise NotAnswered(job)
     return job
 

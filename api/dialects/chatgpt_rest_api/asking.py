@@ -54,7 +54,7 @@ def _ask(body: dict[str, Any], **where: Any) -> Submission:
 def _answered(ask: Submission, autocontinue: bool, *, name: str | None) -> Response:
     user_id = principal().user_id
     job = context().jobs.wait_for_end(context().submitter.submit(user_id, ask))
-    if job.status not in {Status.COMPLETED, Status.INCOMPLETE}:
+    if not job.status.has_answer:
         raise NotAnswered(job)
     said = text_of(job.message)
     if autocontinue and job.finish_reason == LENGTH and (more := _continued(user_id, job)):
@@ -71,7 +71,7 @@ def _continued(user_id: str, job: Job) -> Job | None:
     except ChatrelayError as error:
         log.warning("autocontinue.refused", job=job.id, code=error.reason)
         return None
-    return more if more.status in {Status.COMPLETED, Status.INCOMPLETE} else None
+    return more if more.status.has_answer else None
 
 
 def answer_object(job: Job, said: str, conversation_id: str | None) -> dict[str, Any]:

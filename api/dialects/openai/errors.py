@@ -7,11 +7,15 @@ from flask import Response, jsonify
 from api.dialects.openai.ids import JOB_HEADER
 from api.webhooks.deliveries import WebhookNotReached
 from shared.errors import ChatrelayError, Unauthorized
+from shared.jobs.error_codes import JobErrorCode
 from shared.json_types import JsonObject
-from shared.models import Job
+from shared.models import Job, Status
 
-FLAGGED = "content_flagged"
-STATUSES = {FLAGGED: HTTPStatus.BAD_REQUEST, "agent_none": HTTPStatus.SERVICE_UNAVAILABLE, "cancelled": HTTPStatus.CONFLICT}
+STATUSES: dict[str, HTTPStatus] = {
+    JobErrorCode.CONTENT_FLAGGED: HTTPStatus.BAD_REQUEST,
+    JobErrorCode.AGENT_NONE: HTTPStatus.SERVICE_UNAVAILABLE,
+    Status.CANCELLED: HTTPStatus.CONFLICT,
+}
 """HTTP statuses for jobs that ended without an answer, by their error's code; all others are 502."""
 
 

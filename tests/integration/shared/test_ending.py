@@ -12,6 +12,7 @@ from shared.database import now_ms
 from shared.events import Event
 from shared.jobs import ending, lifecycle
 from shared.jobs.ending import Ending
+from shared.jobs.error_codes import JobErrorCode
 from shared.jobs.lifecycle import LeaseState
 from shared.log import epoch
 from shared.models import Job, Message, Status
@@ -127,8 +128,8 @@ def test_what_is_over_is_not_ended_again(jobs: Jobs) -> None:
 @pytest.mark.parametrize(
     ("how", "shown", "failed_turn"),
     [
-        (ending.failed("x", "No."), 1, 2),
-        (ending.failed("x", "No."), 3, None),  # what it said before it failed is an answer
+        (ending.failed(JobErrorCode.DRAINED, "No."), 1, 2),
+        (ending.failed(JobErrorCode.DRAINED, "No."), 3, None),  # what it said before it failed is an answer
         (ending.CANCELLED, 1, None),
     ],
 )

@@ -20,6 +20,7 @@ from shared import events
 from shared.database import now_ms
 from shared.jobs import ending, lifecycle
 from shared.jobs.ending import Ending
+from shared.jobs.error_codes import JobErrorCode
 from shared.jobs.lifecycle import LeaseState
 from shared.models import UNFINISHED, Job, Status
 from tests.integration.entries import EXPIRY_MS
@@ -28,7 +29,9 @@ from tests.integration.jobs import LEASE_MS, MAX_LOST_WORKERS, MINUTE_MS, Jobs
 EXAMPLES = 12
 STEPS = 30
 ERROR = {"code": "busy", "message": "Busy"}
-ENDINGS = st.sampled_from([Ending(Status.COMPLETED, "stop"), Ending(Status.INCOMPLETE, "length"), ending.failed("x", "y")])
+ENDINGS = st.sampled_from(
+    [Ending(Status.COMPLETED, "stop"), Ending(Status.INCOMPLETE, "length"), ending.failed(JobErrorCode.DRAINED, "y")]
+)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from dev.paths import ROOT
 from shared import errors, events
 from shared.config import Settings
 from shared.errors import ChatrelayError, ConfigurationError
+from shared.jobs.error_codes import JobErrorCode
 
 ROOMS = ("api", "workers", "shared")
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
@@ -38,13 +39,12 @@ def codes_raised(*rooms: str) -> set[str]:
     }
 
 
-def codes_of_endings(*rooms: str) -> set[str]:
-    """Every code with which we end a job ourselves: `ending.failed("…", …)`."""
-    return {
-        str(call.args[0].value)
-        for call in calls(*rooms)
-        if isinstance(call.func, ast.Attribute) and call.func.attr == "failed" and isinstance(call.args[0], ast.Constant)
-    }
+def words_spelled(*rooms: str) -> Iterator[tuple[str, str]]:
+    """Every text that stands in the code, and the file where it does."""
+    for path in (path for room in rooms for path in sorted((ROOT / room).rglob("*.py"))):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value, str(path.relative_to(ROOT))
 
 
 def codes_of_classes() -> set[str]:
@@ -93,7 +93,14 @@ def test_the_operators_find_every_log_event() -> None:
 
 
 def test_the_protocol_has_every_error_code() -> None:
-    assert missing(codes_of_classes() | codes_raised(*ROOMS) | codes_of_endings(*ROOMS), PROTOCOL) == []
+    assert missing(codes_of_classes() | codes_raised(*ROOMS) | set(JobErrorCode), PROTOCOL) == []
+
+
+def test_the_error_codes_of_jobs_are_spelled_in_one_place() -> None:
+    # Some of the words mean something else as well: why an answer is restarted, a type of errors, a reason to stop.
+    others = {JobErrorCode.WORKER_LOST, JobErrorCode.DRAINED, JobErrorCode.PROVIDER_ERROR, JobErrorCode.INTERNAL_ERROR}
+    codes = set(JobErrorCode) - others
+    assert {path for word, path in words_spelled(*ROOMS) if word in codes} == {"shared/jobs/error_codes.py"}
 
 
 def test_the_protocol_has_every_event_type_and_reason() -> None:

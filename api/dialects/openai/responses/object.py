@@ -9,6 +9,7 @@ from http import HTTPStatus
 from api.dialects.openai.responses.output import COMPLETED, INCOMPLETE, Output
 from shared import events, ids
 from shared.events import Event
+from shared.jobs.error_codes import JobErrorCode
 from shared.json_types import JsonObject
 from shared.models import Job, Status
 from shared.timestamps import unix_seconds
@@ -45,7 +46,6 @@ TOOL_DEFAULTS: JsonObject = {"description": None, "parameters": None, "strict": 
 
 REFUSED = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY})
 """Statuses by which a provider says that the prompt is at fault."""
-FLAGGED = "content_flagged"
 
 
 def base(job: Job) -> str:
@@ -126,7 +126,7 @@ def _error(error: JsonObject | None) -> JsonObject:
     public_code = "server_error"
     if status == HTTPStatus.TOO_MANY_REQUESTS or code == "rate_limit_exceeded":
         public_code = "rate_limit_exceeded"
-    elif status in REFUSED or code == FLAGGED:
+    elif status in REFUSED or code == JobErrorCode.CONTENT_FLAGGED:
         public_code = "invalid_prompt"
     return {"code": public_code, "message": f"{error.get('message', '')} ({code})"}
 
