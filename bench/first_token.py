@@ -14,7 +14,7 @@ MODEL = f"demo?tokens=3&first_ms={FIRST_MS}&gap_ms=5&clock=1"
 
 
 def once(client: Client) -> dict[str, float]:
-    """Submit a job and read its first token; tell where the milliseconds went."""
+    """Submit a job, read its first token, and return where the milliseconds went."""
     begun = time.monotonic_ns()
     job = client.submit(model=MODEL)
     accepted = time.monotonic_ns()

@@ -17,12 +17,12 @@ class Bench:
     """A running stack with its Redis."""
 
     def __init__(self, stack: Stack, redis: Redis) -> None:
-        """Keep both together."""
+        """Keep the stack and its Redis."""
         self.stack = stack
         self.redis = redis
 
     def processes(self) -> dict[str, Process]:
-        """Name the processes whose cost is of interest."""
+        """Return the processes whose cost is of interest, by name."""
         webs = {f"api {index}": web for index, web in enumerate(self.stack.webs)}
         workers = {f"worker {index}": worker for index, worker in enumerate(self.stack.workers)}
         return {**webs, **workers, "redis": self.redis.process, "model": self.stack.model}
@@ -51,7 +51,7 @@ def _database(folder: str, postgres: bool) -> Iterator[str]:
 
 
 def group(process: Process) -> list[int]:
-    """List a process and its children (Linux)."""
+    """Return the ids of a process and its children (Linux)."""
     pids = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -65,7 +65,7 @@ def group(process: Process) -> list[int]:
 
 
 def cpu_seconds(process: Process) -> float:
-    """Tell the CPU time, user and system, of a process and its children."""
+    """Return the CPU seconds, user and system, of a process and its children."""
     ticks = 0
     for pid in group(process):
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -74,7 +74,7 @@ def cpu_seconds(process: Process) -> float:
 
 
 def resident_kib(process: Process) -> int:
-    """Tell the resident memory of a process and its children, KiB."""
+    """Return the resident memory of a process and its children, KiB."""
     total = 0
     for pid in group(process):
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
@@ -84,13 +84,13 @@ def resident_kib(process: Process) -> int:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Tell the value below which that share of all values lies."""
+    """Return the value below which that share of all values lies."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 def summary(values: Sequence[float], unit: str) -> str:
-    """Say median, p95, p99 and maximum."""
+    """Return median, p95, p99 and maximum as text."""
     shares = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
-    told = ", ".join(f"{name} {percentile(values, share):.1f}" for name, share in shares)
-    return f"{told}, max {max(values):.1f} {unit} (n={len(values)})"
+    shown = ", ".join(f"{name} {percentile(values, share):.1f}" for name, share in shares)
+    return f"{shown}, max {max(values):.1f} {unit} (n={len(values)})"

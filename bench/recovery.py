@@ -1,4 +1,4 @@
-"""How long until a dead worker's job goes on, and until a cancel has hung up on the provider? `python -m bench.recovery`."""
+"""How long until a dead worker's job goes on, and until a cancel has closed the model's connection? `python -m bench.recovery`."""
 
 import asyncio
 import threading
@@ -14,7 +14,7 @@ LONG = "demo?tokens=2000&gap_ms=50"
 
 
 def takeover_seconds(running: Bench, client: Client) -> float:
-    """Kill the worker that holds a job; tell how long until the next attempt's first token."""
+    """Kill the worker that runs a job; return the seconds until the next attempt's first token."""
     job = client.submit(model=LONG)
     reading = Reading()
     watcher = threading.Thread(
@@ -22,8 +22,8 @@ def takeover_seconds(running: Bench, client: Client) -> float:
     )
     watcher.start()
     wait_until(lambda: len(reading.events) > 5, "the job to stream")
-    holder = next(worker for worker in running.stack.workers if worker.is_running() and job["id"] in worker.log())
-    holder.kill()
+    owner = next(worker for worker in running.stack.workers if worker.is_running() and job["id"] in worker.log())
+    owner.kill()
     killed = time.monotonic()
     wait_until(lambda: reading.events[-1]["type"] == "delta" and _restarted(reading), "the take-over", seconds=60)
     took = time.monotonic() - killed
@@ -38,16 +38,16 @@ def _restarted(reading: Reading) -> bool:
 
 
 def cancel_ms(running: Bench, client: Client) -> float:
-    """Cancel a streaming job; tell how long until the model noticed that it was hung up on."""
+    """Cancel a streaming job; return the milliseconds until the model noticed the disconnect."""
     job = client.submit(model=LONG)
     wait_until(lambda: client.job(job["id"])["text"], "the first token")
     before = int(str(running.stack.stats()["disconnects"]))
-    asked = time.monotonic_ns()
+    sent = time.monotonic_ns()
     client.http.post(f"/jobs/{job['id']}/cancel")
-    wait_until(lambda: int(str(running.stack.stats()["disconnects"])) > before, "the hang-up")
+    wait_until(lambda: int(str(running.stack.stats()["disconnects"])) > before, "the disconnect")
     clocks = running.stack.stats()["disconnect_clock"]
     assert isinstance(clocks, list)
-    return float(clocks[-1][1] - asked) / 1e6
+    return float(clocks[-1][1] - sent) / 1e6
 
 
 def main() -> None:

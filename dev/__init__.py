@@ -1,1 +1,1 @@
-"""What only a developer's machine needs: the embedded stack and the built-in model."""
+"""What only a developer's machine needs: the stack of `bin/dev`, the built-in model, and what tests and benchmarks share."""

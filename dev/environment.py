@@ -1,4 +1,4 @@
-"""What every process of a developer's stack finds in its environment. The only room in dev/ that reads this process' own."""
+"""The environment of every process of a developer's stack. No other module of dev/ reads its own process' environment."""
 
 import os
 import secrets
@@ -20,10 +20,10 @@ DEFAULTS = {
     "ACCESS_TOKEN_SECONDS": "86400",
     "PYTHONUNBUFFERED": "1",
 }
-"""Unlike production: only this machine may call, the end comes soon, one API process, a token for a day, lines as they are said."""
+"""Unlike production: for this machine only, quick to stop, one API process, tokens of a day, output that is not buffered."""
 
 SECRET_FILES = {"SECRET_KEY": "secret_key", "FLOWER_BASIC_AUTH": "flower_auth"}
-"""Where a secret that nobody set is kept, in the data folder."""
+"""The file, in the data folder, that keeps a secret which is not set."""
 
 BUILT_IN_KEY = "built-in"
 BUILT_IN_MODEL = "demo"
@@ -34,7 +34,7 @@ PASSWORD_BYTES = 16
 
 @dataclass(frozen=True)
 class Environment:
-    """The variables of every process, the settings that they mean, and what we have to start ourselves."""
+    """The variables of every process, the settings that they make, and whether Redis and the model are ours to start."""
 
     variables: Mapping[str, str]
     settings: Settings
@@ -43,12 +43,12 @@ class Environment:
 
     @property
     def data_dir(self) -> Path:
-        """Where everything is kept; absolute."""
+        """Return the absolute path of the data folder."""
         return Path(self.variables["DATA_DIR"])
 
     @property
     def ports(self) -> dict[str, int]:
-        """The ports that must be free, by the name of their setting."""
+        """Return the ports that must be free, by the name of their setting."""
         ports = {"PORT": self.settings.port, "FLOWER_PORT": self.settings.flower_port}
         if self.own_redis:
             ports["REDIS_PORT"] = self.settings.redis_port
@@ -57,8 +57,8 @@ class Environment:
         return ports
 
 
-def kept(path: Path, make: Callable[[], str]) -> str:
-    """The secret in this file; made the first time, and only its owner may read it."""
+def kept_secret(path: Path, make: Callable[[], str]) -> str:
+    """Return the secret in this file; make it the first time, readable by its owner only."""
     if path.is_file() and (text := path.read_text(encoding="utf-8").strip()):
         return text
     text = make()
@@ -67,14 +67,14 @@ def kept(path: Path, make: Callable[[], str]) -> str:
     return text
 
 
-def _given(root: Path) -> dict[str, str]:
-    """What the developer set: the real environment beats `.env`, and empty means unset."""
+def _read_set_variables(root: Path) -> dict[str, str]:
+    """Return the variables that the developer has set: the environment beats `.env`, and empty means unset."""
     written = dotenv_values(root / ".env", interpolate=False)
     return {name: value for name, value in {**written, **os.environ}.items() if value}
 
 
-def _data_dir(given: Mapping[str, str], root: Path) -> Path:
-    folder = (root / Path(given.get("DATA_DIR", ".data")).expanduser()).resolve()
+def _data_dir(set_variables: Mapping[str, str], root: Path) -> Path:
+    folder = (root / Path(set_variables.get("DATA_DIR", ".data")).expanduser()).resolve()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -82,16 +82,16 @@ def _data_dir(given: Mapping[str, str], root: Path) -> Path:
     return folder
 
 
-def _port(given: Mapping[str, str], name: str) -> str:
-    return given.get(name) or str(Settings.model_fields[name.lower()].default)
+def _port(set_variables: Mapping[str, str], name: str) -> str:
+    return set_variables.get(name) or str(Settings.model_fields[name.lower()].default)
 
 
-def _secrets(given: Mapping[str, str], folder: Path) -> dict[str, str]:
+def _secrets(set_variables: Mapping[str, str], folder: Path) -> dict[str, str]:
     makers: dict[str, Callable[[], str]] = {
         "SECRET_KEY": lambda: secrets.token_urlsafe(SECRET_BYTES),
         "FLOWER_BASIC_AUTH": lambda: f"dev:{secrets.token_urlsafe(PASSWORD_BYTES)}",
     }
-    return {name: kept(folder / SECRET_FILES[name], make) for name, make in makers.items() if name not in given}
+    return {name: kept_secret(folder / SECRET_FILES[name], make) for name, make in makers.items() if name not in set_variables}
 
 
 def _built_in_model(port: str) -> dict[str, str]:
@@ -100,25 +100,25 @@ def _built_in_model(port: str) -> dict[str, str]:
 
 
 def prepare(root: Path = ROOT) -> Environment:
-    """Read what is set, add what is missing, and make it this process' own environment.
+    """Read the variables that are set, add those that are missing, and put all into this process' own environment.
 
     Raises:
         ConfigurationError: one sentence for each variable that is wrong.
     """
-    given = _given(root)
-    folder = _data_dir(given, root)
-    ports = {name: _port(given, name) for name in ("PORT", "FLOWER_PORT", "REDIS_PORT", "MODEL_PORT")}
-    own_model = not (given.get("OPENAI_API_KEY") or given.get("OPENAI_BASE_URL"))
+    set_variables = _read_set_variables(root)
+    folder = _data_dir(set_variables, root)
+    ports = {name: _port(set_variables, name) for name in ("PORT", "FLOWER_PORT", "REDIS_PORT", "MODEL_PORT")}
+    own_model = not (set_variables.get("OPENAI_API_KEY") or set_variables.get("OPENAI_BASE_URL"))
     variables = {
         **DEFAULTS,
-        **_secrets(given, folder),
+        **_secrets(set_variables, folder),
         "REDIS_URL": f"redis://127.0.0.1:{ports['REDIS_PORT']}/0",
         **(_built_in_model(ports["MODEL_PORT"]) if own_model else {}),
-        **given,
+        **set_variables,
         **ports,
         "DATA_DIR": str(folder),
         # The programs of the Procfile are those of the Python that runs this, whether or not its environment is activated.
-        "PATH": os.pathsep.join((str(Path(sys.executable).parent), given.get("PATH", os.defpath))),
+        "PATH": os.pathsep.join((str(Path(sys.executable).parent), set_variables.get("PATH", os.defpath))),
     }
     os.environ.update(variables)
-    return Environment(variables, load(), own_redis="REDIS_URL" not in given, own_model=own_model)
+    return Environment(variables, load(), own_redis="REDIS_URL" not in set_variables, own_model=own_model)

@@ -1,10 +1,10 @@
-"""Makes the repository's virtual environment and keeps it to the letter of a lock file.
+"""Makes the repository's virtual environment, and keeps in it exactly what a lock file names.
 
 Run by `bin/dev` and `bin/test` with whatever Python they found, before anything is installed: standard library only.
 
     python dev/installation.py requirements-test.txt requirements-dev.txt
 
-installs the first lock file; the others are known to be part of it, so that they count as installed too.
+installs the first lock file; the others are part of it, so that they count as installed too.
 """
 
 import fcntl
@@ -19,7 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 COMPLETE = ".chatrelay-complete"
-"""Is there only while no installation is under way: one that was interrupted leaves an environment nobody can trust."""
+"""Exists only while no installation is under way: an interrupted one leaves an environment that cannot be trusted."""
 
 LOCK_POLL_SECONDS = 0.5
 LOCK_WAIT_SECONDS = 1800
@@ -27,7 +27,7 @@ PROBE_SECONDS = 30
 
 
 def _stamp_file(folder: Path, lock_file: Path) -> Path:
-    """Where the environment says which lock file it holds: `requirements-dev.txt` is `.chatrelay-dev`."""
+    """Return the file that holds the hash of an installed lock file: `.chatrelay-dev` for `requirements-dev.txt`."""
     return folder / f".chatrelay-{lock_file.stem.removeprefix('requirements-')}"
 
 
@@ -35,12 +35,12 @@ def _stamp(lock_file: Path) -> str:
     return hashlib.sha256(lock_file.read_bytes()).hexdigest()
 
 
-def _says(path: Path, text: str) -> bool:
+def _contains(path: Path, text: str) -> bool:
     return path.is_file() and path.read_text(encoding="utf-8") == text
 
 
 def _runs(folder: Path) -> bool:
-    """Whether its Python starts; it does not when the Python it was made from is gone."""
+    """Return whether its Python starts; it does not when the Python that it was made from is gone."""
     probe = [str(folder / "bin" / "python"), "-c", ""]
     try:
         return subprocess.run(probe, check=False, capture_output=True, timeout=PROBE_SECONDS).returncode == 0
@@ -49,25 +49,25 @@ def _runs(folder: Path) -> bool:
 
 
 def _is_whole(folder: Path) -> bool:
-    """Whether it was finished, and here: the scripts of an environment that was moved do not start."""
-    return _says(folder / COMPLETE, str(folder)) and _runs(folder)
+    """Return whether it was completed, in this place: the scripts of an environment that was moved do not start."""
+    return _contains(folder / COMPLETE, str(folder)) and _runs(folder)
 
 
 def _is_current(folder: Path, lock_file: Path) -> bool:
-    return _says(_stamp_file(folder, lock_file), _stamp(lock_file)) and _is_whole(folder)
+    return _contains(_stamp_file(folder, lock_file), _stamp(lock_file)) and _is_whole(folder)
 
 
 def _wait_for_turn(descriptor: int) -> None:
-    """Let only one at a time install. The lock is on the folder itself, and goes with its process however that ends."""
+    """Wait until no other process installs. The lock is on the folder itself, and ends with its process."""
     deadline = time.monotonic() + LOCK_WAIT_SECONDS
-    told = False
+    is_announced = False
     while time.monotonic() < deadline:
         try:
             return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if not told:
+            if not is_announced:
                 print("Another bin/dev or bin/test is installing; waiting for it.", flush=True)
-                told = True
+                is_announced = True
         time.sleep(LOCK_POLL_SECONDS)
     sys.exit("chatrelay: another installation holds .venv and does not end.")
 
@@ -81,14 +81,14 @@ def _install(folder: Path, lock_files: Sequence[Path]) -> None:
     pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]
     options = ["--require-hashes", "-r", str(lock_files[0])]
     if subprocess.run([*pip, *options], check=False, stdin=subprocess.DEVNULL).returncode != 0:
-        sys.exit(f"chatrelay: pip could not install {lock_files[0].name}; its own words are above.")
+        sys.exit(f"chatrelay: pip could not install {lock_files[0].name}; see its output above.")
     for lock_file in lock_files:
         _stamp_file(folder, lock_file).write_text(_stamp(lock_file), encoding="utf-8")
     (folder / COMPLETE).write_text(str(folder), encoding="utf-8")
 
 
 def ensure(folder: Path, lock_files: Sequence[Path]) -> None:
-    """Make the environment hold the first lock file; ends the process with one line when that cannot be."""
+    """Install the first lock file into the environment, unless it is there. On failure the process ends with one line."""
     if _is_current(folder, lock_files[0]):
         return
     folder.mkdir(exist_ok=True)
@@ -102,7 +102,7 @@ def ensure(folder: Path, lock_files: Sequence[Path]) -> None:
 
 
 def main(names: Sequence[str]) -> None:
-    """Make `.venv` hold the named lock files."""
+    """Install the named lock files into `.venv`."""
     try:
         ensure(ROOT / ".venv", [ROOT / name for name in names])
     except (OSError, subprocess.SubprocessError) as error:

@@ -1,13 +1,13 @@
-"""The one screen that `bin/dev` prints when everything is up."""
+"""The screen that `bin/dev` prints when everything is up."""
 
 from dev.environment import Environment
 
 STREAM_URL = r"""sed -n 's/.*"stream_url": *"\([^"]*\)".*/\1/p'"""
-"""Takes the stream's address out of a JSON answer with what every machine has."""
+"""Extracts the stream's address from a JSON answer with a tool that every machine has."""
 
 
 def curl(api_url: str, token: str) -> str:
-    """Submit a job and watch its answer: works in bash and zsh exactly as pasted."""
+    """Return a command that submits a job and streams its answer; it works in bash and zsh as it stands."""
     headers = f"-H 'Authorization: Bearer {token}' -H 'Content-Type: application/json'"
     return f"""curl -sN "$(curl -s {api_url}/jobs {headers} -d '{{"message": "Hello"}}' | {STREAM_URL})\""""
 
@@ -20,7 +20,7 @@ def _model(environment: Environment) -> str:
 
 
 def render(environment: Environment, token: str) -> str:
-    """Everything a developer needs to begin."""
+    """Return the screen: addresses, a token, and a command to try."""
     api_url = f"http://127.0.0.1:{environment.settings.port}"
     user, _, password = environment.variables["FLOWER_BASIC_AUTH"].partition(":")
     rows = {

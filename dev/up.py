@@ -2,8 +2,8 @@
 
     python -m dev.up [--procfile PROCFILE]
 
-The order: what must be ours is claimed (ports, data folder), Redis and the model start, the database is migrated, and then come the
-processes of the Procfile. Its line `release` is the migration.
+The order: the ports and the data folder are checked and locked, Redis and the model start, the database is migrated, and then the
+processes of the Procfile start. Its line `release` is the migration.
 """
 
 import argparse
@@ -14,14 +14,15 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from dev import account, procfile, screen
-from dev.child import Program, describe, shell
-from dev.claims import check_ports, hold_folder
-from dev.console import Console
+from dev import account, screen
 from dev.environment import Environment, prepare
+from dev.exclusive import check_ports, lock_folder
 from dev.paths import ROOT
+from dev.processes import procfile
+from dev.processes.child import Program, describe, shell
+from dev.processes.console import Console
+from dev.processes.supervisor import Supervisor
 from dev.servers import redis_server
-from dev.supervisor import Supervisor
 from shared.errors import ChatrelayError
 
 RELEASE = "release"
@@ -30,7 +31,7 @@ REDIS_POLL_SECONDS = 0.05
 MIGRATION_SECONDS = 600.0
 READY_SECONDS = 60.0
 GRACE_MARGIN_SECONDS = 3.0
-"""A process may take this much longer than its jobs' DRAIN_SECONDS before it is killed."""
+"""How much longer than DRAIN_SECONDS a process may take to stop before it is killed."""
 
 
 class NotUp(ChatrelayError):
@@ -38,19 +39,19 @@ class NotUp(ChatrelayError):
 
 
 class Stack:
-    """The programs of one run, in the order in which they need each other."""
+    """The programs of one run, in the order in which they need one another."""
 
     def __init__(self, environment: Environment, lines: dict[str, str]) -> None:
         self.environment = environment
         self._release = lines.get(RELEASE)
         self._programs = [shell(name, line) for name, line in lines.items() if name != RELEASE]
-        self._foundations = self._find_foundations()
-        self.console = Console(sys.stdout, [*(program.name for program in self._foundations), *lines])
+        self._servers = self._find_servers()
+        self.console = Console(sys.stdout, [*(program.name for program in self._servers), *lines])
         grace_seconds = environment.settings.drain_seconds + GRACE_MARGIN_SECONDS
-        self.supervisor = Supervisor(self.console.say, environment.variables, ROOT, grace_seconds)
+        self.supervisor = Supervisor(self.console.write_line, environment.variables, ROOT, grace_seconds)
 
-    def _find_foundations(self) -> list[Program]:
-        """What the Procfile's processes take for granted, and we have to bring."""
+    def _find_servers(self) -> list[Program]:
+        """Return the servers that the Procfile's processes need and that are ours to start."""
         settings = self.environment.settings
         programs = []
         if self.environment.own_redis:
@@ -62,9 +63,9 @@ class Stack:
         return programs
 
     async def up(self) -> None:
-        """Start everything and show the screen."""
-        if self._foundations:
-            self.supervisor.start(*self._foundations)
+        """Start everything, then print the screen."""
+        if self._servers:
+            self.supervisor.start(*self._servers)
         await self._until_redis_answers()
         await self._migrate()
         self.supervisor.start(*self._programs)
@@ -72,7 +73,7 @@ class Stack:
 
     async def _until_redis_answers(self) -> None:
         deadline = time.monotonic() + REDIS_SECONDS
-        while reason := await asyncio.to_thread(redis_server.complaint, self.environment.settings.redis_url):
+        while reason := await asyncio.to_thread(redis_server.failure, self.environment.settings.redis_url):
             if time.monotonic() > deadline:
                 raise NotUp(f"the embedded Redis does not answer: {reason}")
             await asyncio.sleep(REDIS_POLL_SECONDS)
@@ -85,11 +86,11 @@ class Stack:
         except TimeoutError:
             raise NotUp(f"the migration is not over after {MIGRATION_SECONDS:g} s") from None
         if code != 0:
-            raise NotUp(f"the migration failed ({describe(code)}); its own words are above")
+            raise NotUp(f"the migration failed ({describe(code)}); see its output above")
 
     async def _show_screen(self) -> None:
         port = self.environment.settings.port
-        while missing := await account.until_ready(port, READY_SECONDS):
+        while missing := await account.wait_until_ready(port, READY_SECONDS):
             self.console.show(f"chatrelay: the API is not ready after {READY_SECONDS:g} s: {missing}; still waiting")
         try:
             token = await asyncio.to_thread(account.token, port, self.environment.data_dir)
@@ -100,12 +101,12 @@ class Stack:
 
 
 async def run(stack: Stack) -> None:
-    """Bring the stack up and keep it up until a signal, or an error that no restart mends. Afterwards nothing of it is left."""
+    """Start the stack and keep it running until a signal, or an error that no restart cures. Afterwards nothing of it is left."""
     loop, body, supervisor = asyncio.get_running_loop(), asyncio.current_task(), stack.supervisor
     assert body is not None
 
     def stop() -> None:
-        # The first signal ends the body below; another one, while that is under way, ends the patience.
+        # The first signal ends the body below; another one, while that is under way, kills.
         if supervisor.stopping:
             supervisor.hurry()
         else:
@@ -118,27 +119,27 @@ async def run(stack: Stack) -> None:
         await stack.up()
         await supervisor.wait()
     except asyncio.CancelledError:
-        stack.console.show("chatrelay: stopping; once more Ctrl-C kills")
+        stack.console.show("chatrelay: stopping; a second Ctrl-C kills")
     finally:
         await supervisor.stop()
 
 
-def _claim(environment: Environment) -> None:
-    """Make sure, before anything starts, that nothing is in the way."""
+def _check(environment: Environment) -> None:
+    """Make sure, before anything starts, that ports, data folder and Redis can be used."""
     check_ports(environment.ports)
-    hold_folder(environment.data_dir)
+    lock_folder(environment.data_dir)
     if not environment.own_redis:
         redis_server.check(environment.settings.redis_url)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the stack; 0 when it ended because it was told to."""
+    """Run the stack; return 0 when a signal ended it, 1 when it could not run."""
     parser = argparse.ArgumentParser(prog="bin/dev", description="Starts everything on this machine.")
     parser.add_argument("--procfile", type=Path, default=ROOT / "Procfile", help="the processes to run")
     options = parser.parse_args(arguments)
     try:
         environment = prepare()
-        _claim(environment)
+        _check(environment)
         asyncio.run(run(Stack(environment, procfile.read(options.procfile))))
     except ChatrelayError as error:
         sys.stderr.write(f"chatrelay: {error}\n")

@@ -1,4 +1,4 @@
-"""What the built-in model says: numbers when a test orders them, else prose, JSON or a tool call, always the same."""
+"""The built-in model's answers: numbers when a test orders them, else prose, JSON or a tool call, always the same."""
 
 import re
 from functools import lru_cache
@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from dev.model.request import Ask, parts_of, text_of, wrong
+from dev.model.request import ModelCall, parts_of, text_of, wrong
 from dev.model.schema import minimal
 from dev.model.wire import Answer, ToolCall
 
@@ -32,54 +32,53 @@ _MODERATION_CATEGORIES = (
 _FLAGGED_CATEGORY = "harassment"
 
 
-def answer(ask: Ask, call_number: int) -> Answer:
-    """Return what the model says to this."""
-    said = _whole_answer(ask)
-    pieces, reason = said.pieces, said.finish_reason
-    if ask.most_tokens is not None and len(pieces) > ask.most_tokens:
-        pieces, reason = pieces[: ask.most_tokens], "length"
-    return Answer(pieces, ask.options.finish_reason(call_number) or reason, said.call)
+def answer(call: ModelCall, call_number: int) -> Answer:
+    """Return the model's answer to a call, which is the n-th with its key."""
+    whole = _whole_answer(call)
+    tokens, reason = whole.tokens, whole.finish_reason
+    if call.max_tokens is not None and len(tokens) > call.max_tokens:
+        tokens, reason = tokens[: call.max_tokens], "length"
+    return Answer(tokens, call.options.finish_reason(call_number) or reason, whole.call)
 
 
 def moderation_results(body: Any) -> list[dict[str, Any]]:
-    """Judge each input; only the word `flagme` is bad."""
-    given = body.get("input") if isinstance(body, dict) else None
-    inputs = [given] if isinstance(given, str) else given
+    """Return a moderation result for each input; one with the word `flagme` is flagged."""
+    value = body.get("input") if isinstance(body, dict) else None
+    inputs = [value] if isinstance(value, str) else value
     if not isinstance(inputs, list) or not inputs:
         raise wrong("input", "must be a string or a list that is not empty")
     if isinstance(inputs[0], dict):
         inputs = [text_of({"content": inputs})]  # the parts of one input
-    return [_judged(str(text)) for text in inputs]
+    return [_moderated(str(text)) for text in inputs]
 
 
-def _whole_answer(ask: Ask) -> Answer:
-    if ask.options.echo:
-        return Answer(_words(orjson.dumps(ask.messages).decode()))
-    if ask.options.tokens is not None:
-        return Answer(_numbers(ask.options.tokens))
-    results = [message for message in ask.latest if message["role"] == "tool"]
+def _whole_answer(call: ModelCall) -> Answer:
+    if call.options.echo:
+        return Answer(_words(orjson.dumps(call.messages).decode()))
+    if call.options.tokens is not None:
+        return Answer(_numbers(call.options.tokens))
+    results = [message for message in call.latest if message["role"] == "tool"]
     if results:
         return Answer(_words(_about_results(results)))
-    if ask.forced_tool is not None:
-        call = ToolCall(ask.forced_tool)
-        arguments = orjson.dumps(minimal(ask.tools[call.name].get("parameters") or {"type": "object"})).decode()
-        return Answer(["", *_slices(arguments)], "tool_calls", call)
-    if ask.response_format.get("type") == "json_schema":
-        return Answer(_slices(orjson.dumps(minimal(ask.response_format["json_schema"].get("schema"))).decode()))
-    if ask.response_format.get("type") == "json_object":
-        return Answer(_words(orjson.dumps({"answer": _prose(ask)}).decode()))
-    return Answer(_words(_prose(ask)))
+    if call.forced_tool is not None:
+        arguments = orjson.dumps(minimal(call.tools[call.forced_tool].get("parameters") or {"type": "object"})).decode()
+        return Answer(["", *_slices(arguments)], "tool_calls", ToolCall(call.forced_tool))
+    if call.response_format.get("type") == "json_schema":
+        return Answer(_slices(orjson.dumps(minimal(call.response_format["json_schema"].get("schema"))).decode()))
+    if call.response_format.get("type") == "json_object":
+        return Answer(_words(orjson.dumps({"answer": _prose(call)}).decode()))
+    return Answer(_words(_prose(call)))
 
 
-def _prose(ask: Ask) -> str:
-    last = ask.latest[0]
+def _prose(call: ModelCall) -> str:
+    last = call.latest[0]
     text = text_of(last).strip()
     sentences = [f'You said: "{_shortened(text)}".' if text else "You said nothing."]
     images = sum(1 for part in parts_of(last) if part.get("type") == "image_url")
     if images:
         sentences.append(f"You sent {_counted(images, 'image')}, which I can count but not see.")
-    if len(ask.messages) > 1:
-        sentences.append(f"I was shown {len(ask.messages)} messages.")
+    if len(call.messages) > 1:
+        sentences.append(f"I was shown {len(call.messages)} messages.")
     sentences.append(
         "I am the built-in demo model: I run on this machine, I cost nothing, and I know nothing. "
         "To talk to a real model, set OPENAI_API_KEY (and OPENAI_BASE_URL for another provider than OpenAI), "
@@ -93,7 +92,7 @@ def _about_results(results: list[dict[str, Any]]) -> str:
     return f"I called {_counted(len(results), 'tool')} and got back: {quotes}. I am the built-in demo model."
 
 
-def _judged(text: str) -> dict[str, Any]:
+def _moderated(text: str) -> dict[str, Any]:
     flagged = FLAGGED_WORD in text.lower()
     bad = _FLAGGED_CATEGORY if flagged else None
     return {

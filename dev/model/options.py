@@ -1,4 +1,4 @@
-"""The query string behind the built-in model's name: what a test orders from it.
+"""The query string after the built-in model's name, by which a test orders an answer.
 
 | option | what it does |
 |---|---|
@@ -33,8 +33,8 @@ from dev.model.wire import Refusal
 MODEL_NAME = "demo"
 FIRST_MS = 100
 GAP_MS = 20
-MOST_TOKENS = 1_000_000
-LONGEST_WAIT_MS = 3_600_000
+MAX_TOKENS = 1_000_000
+MAX_WAIT_MS = 3_600_000
 
 _FAULTS = ("fail", "drop_at", "stall_at", "bad_at")
 
@@ -49,7 +49,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a model string orders. See the module for what each one does."""
+    """The options of one model string; the module says what each one does."""
 
     tokens: int | None = None
     echo: bool = False
@@ -95,7 +95,11 @@ class Options:
 
 
 def parse(model: str) -> Options:
-    """Read a model string, or refuse it by name: 404 for another model, 400 for an option that makes no sense."""
+    """Read a model string.
+
+    Raises:
+        Refusal: 404 for another model, 400 for an option that makes no sense, by its name.
+    """
     name, _, query = model.partition("?")
     if name != MODEL_NAME:
         raise Refusal(404, f"The model `{model}` does not exist.", param="model", code="model_not_found")
@@ -104,14 +108,14 @@ def parse(model: str) -> Options:
         if option not in _READERS:
             raise _refused(option, value, f"unknown option; there are {', '.join(_READERS)}")
         if option in values:
-            raise _refused(option, value, "given twice")
+            raise _refused(option, value, "is there twice")
         values[option] = _READERS[option](option, value)
     _check_together(values)
     return Options(**values)
 
 
 def _check_together(values: dict[str, Any]) -> None:
-    """Refuse what would silently do nothing: a test that orders a fault must get it."""
+    """Refuse options that would have no effect: a test that orders a fault must get it."""
     faults = [option for option in _FAULTS if option in values]
     if len(faults) > 1:
         raise _refused(faults[1], values[faults[1]], f"does not go together with {faults[0]}")
@@ -129,12 +133,12 @@ def _refused(option: str, value: object, why: str) -> Refusal:
     return Refusal(400, f"{option}={value} in the model's name: {why}.", param="model", code="invalid_model_option")
 
 
-def _whole(least: int, most: int) -> Callable[[str, str], int]:
+def _integer(minimum: int, maximum: int) -> Callable[[str, str], int]:
     def read(option: str, value: str) -> int:
         # The length comes first: int() refuses to read thousands of digits in its own way.
-        is_number = value.isascii() and value.isdigit() and len(value) <= len(str(most))
-        if not is_number or not least <= int(value) <= most:
-            raise _refused(option, value, f"must be a whole number from {least} to {most}")
+        is_number = value.isascii() and value.isdigit() and len(value) <= len(str(maximum))
+        if not is_number or not minimum <= int(value) <= maximum:
+            raise _refused(option, value, f"must be a whole number from {minimum} to {maximum}")
         return int(value)
 
     return read
@@ -154,17 +158,17 @@ def _reason(option: str, value: str) -> str:
 
 
 _READERS: dict[str, Callable[[str, str], Any]] = {
-    "tokens": _whole(0, MOST_TOKENS),
+    "tokens": _integer(0, MAX_TOKENS),
     "echo": _flag,
-    "first_ms": _whole(0, LONGEST_WAIT_MS),
-    "gap_ms": _whole(0, LONGEST_WAIT_MS),
-    "fail": _whole(400, 599),
-    "retry_after": _whole(0, LONGEST_WAIT_MS // 1000),
-    "drop_at": _whole(0, MOST_TOKENS),
-    "stall_at": _whole(0, MOST_TOKENS),
-    "bad_at": _whole(0, MOST_TOKENS),
+    "first_ms": _integer(0, MAX_WAIT_MS),
+    "gap_ms": _integer(0, MAX_WAIT_MS),
+    "fail": _integer(400, 599),
+    "retry_after": _integer(0, MAX_WAIT_MS // 1000),
+    "drop_at": _integer(0, MAX_TOKENS),
+    "stall_at": _integer(0, MAX_TOKENS),
+    "bad_at": _integer(0, MAX_TOKENS),
     "finish": _reason,
-    "fail_times": _whole(0, MOST_TOKENS),
+    "fail_times": _integer(0, MAX_TOKENS),
     "clock": _flag,
     "usage": _flag,
     "coalesce": _flag,

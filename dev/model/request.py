@@ -1,4 +1,4 @@
-"""A chat completion request, read and found to make sense, or refused by the name of its first wrong part."""
+"""Chat completion requests: checked, and refused by the name of the first wrong part."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,39 +11,43 @@ _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """A chat completion request that was found to make sense."""
+class ModelCall:
+    """A valid chat completion request."""
 
     model: str
     options: Options
     messages: list[dict[str, Any]]
     stream: bool
     include_usage: bool
-    most_tokens: int | None
+    max_tokens: int | None
     tools: dict[str, dict[str, Any]]
     forced_tool: str | None
     response_format: dict[str, Any]
 
     @property
     def first_user_text(self) -> str:
-        """The text of the first user message: with the model string, what calls are counted by."""
+        """Return the text of the first user message; calls are counted by it and by the model string."""
         return next((text_of(message) for message in self.messages if message["role"] == "user"), "")
 
     @property
     def prompt_tokens(self) -> int:
-        """A token is a word, and a message costs three more."""
+        """Return the length of the prompt in tokens: each word is one, and each message costs three more."""
         return sum(3 + len(text_of(message).split()) for message in self.messages)
 
     @property
     def latest(self) -> list[dict[str, Any]]:
-        """The last user message and what follows it."""
+        """Return the last user message and all that follow it."""
         roles = [message["role"] for message in self.messages]
         start = len(roles) - roles[::-1].index("user") - 1 if "user" in roles else 0
         return self.messages[start:]
 
 
-def read(body: Any) -> Ask:
-    """Read the JSON of a chat completion request, or refuse it by the name of its first wrong part."""
+def read(body: Any) -> ModelCall:
+    """Read the JSON of a chat completion request.
+
+    Raises:
+        Refusal: naming the first part that is wrong.
+    """
     if not isinstance(body, dict):
         raise Refusal(400, "The body must be a JSON object.")
     model = body.get("model")
@@ -53,13 +57,13 @@ def read(body: Any) -> Ask:
         raise wrong("n", "can only be 1 here")
     tools = _read_tools(body)
     options = parse(model)
-    return Ask(
+    return ModelCall(
         model=model,
         options=options,
         messages=_read_messages(body, can_see=options.vision),
         stream=body.get("stream") is True,
         include_usage=bool(_mapping(body, "stream_options").get("include_usage")),
-        most_tokens=_read_limit(body),
+        max_tokens=_read_limit(body),
         tools=tools,
         forced_tool=_read_choice(body, tools),
         response_format=_read_format(body),
@@ -73,7 +77,7 @@ def parts_of(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def text_of(message: dict[str, Any]) -> str:
-    """Return the text of a message, whichever way it is written."""
+    """Return the text of a message whose content is a string or a list of parts."""
     content = message.get("content")
     if isinstance(content, str):
         return content
@@ -105,11 +109,11 @@ def _read_limit(body: dict[str, Any]) -> int | None:
 
 
 def _read_tools(body: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    given = body.get("tools") or []
-    if not isinstance(given, list):
+    entries = body.get("tools") or []
+    if not isinstance(entries, list):
         raise wrong("tools", "must be a list")
     tools = {}
-    for index, tool in enumerate(given):
+    for index, tool in enumerate(entries):
         function = tool.get("function") if isinstance(tool, dict) else None
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
             raise wrong(f"tools[{index}]", "must be a function with a name")
@@ -118,7 +122,7 @@ def _read_tools(body: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _read_choice(body: dict[str, Any], tools: dict[str, dict[str, Any]]) -> str | None:
-    """Return the tool to call: the one that is forced, else the first one."""
+    """Return the tool to call: the one that is forced, else the first one; None for none."""
     choice = body.get("tool_choice")
     if choice == "none" or (not tools and choice in (None, "auto")):
         return None
@@ -148,5 +152,5 @@ def _mapping(body: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def wrong(param: str, why: str) -> Refusal:
-    """Make the refusal that names a part of the request."""
+    """Return the refusal that names a part of the request."""
     return Refusal(400, f"`{param}` {why}.", param=param)

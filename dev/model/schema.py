@@ -1,4 +1,4 @@
-"""The smallest value that satisfies a JSON schema.
+"""The smallest instance of a JSON schema.
 
 Covers what structured outputs and tool parameters use: types, enum, const, anyOf, oneOf, allOf, $ref (recursive ones
 too), bounds, lengths and the common string formats. Not `pattern`, `not`, `if` and `uniqueItems`.
@@ -41,7 +41,7 @@ def minimal(schema: Any) -> Any:
 
 
 class _Builder:
-    """Builds from one root schema. `seen` are the references that lead to where we are."""
+    """Builds instances of one root schema. `seen` are the references that were followed on the way."""
 
     def __init__(self, root: Any) -> None:
         self._root = root
@@ -90,7 +90,7 @@ class _Builder:
         raise _EndlessError
 
     def _merged(self, base: Schema, parts: list[Any], seen: frozenset[str]) -> tuple[Schema, frozenset[str]]:
-        """Put the parts on top of the base; properties and required ones add up."""
+        """Merge the parts into the base; properties and required names are united."""
         merged = dict(base)
         for part in parts:
             plain, seen = self._resolved(part, seen)
@@ -100,7 +100,7 @@ class _Builder:
         return merged, seen
 
     def _resolved(self, schema: Any, seen: frozenset[str]) -> tuple[Schema, frozenset[str]]:
-        """Follow a reference to the schema it means, and note that it was followed."""
+        """Return the schema that a reference leads to, and the references followed so far."""
         if not isinstance(schema, dict):
             return {}, seen  # `true`, or nothing: anything goes
         while "$ref" in schema:

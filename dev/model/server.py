@@ -4,15 +4,15 @@
 
 It has one model, `demo`, which answers in readable sentences, calls the tools it is given and fills JSON schemas. A query
 string behind the name makes it a test instrument: `demo?tokens=200&first_ms=300&gap_ms=20` answers `1 2 3 … 200 `, and
-others make it fail, drop, stall and stammer; see `dev/model/options.py` for all of them.
+others make it fail, drop the connection, stall and send malformed chunks; see `dev/model/options.py` for all of them.
 
 | | |
 |---|---|
 | POST `/v1/chat/completions` | streamed and whole, with usage and tool calls |
 | GET `/v1/models`, `/v1/models/{id}` | |
 | POST `/v1/moderations` | flags an input that contains the word `flagme`, as harassment |
-| GET `/stats` | what it saw: see below |
-| POST `/stats/reset` | forgets all that, except the answers that are open; ordered faults begin anew |
+| GET `/stats` | what it has counted: see below |
+| POST `/stats/reset` | sets all counters to 0, except that of open answers; faults are counted from 1 again |
 | GET `/healthz` | |
 
 `/stats` counts `requests` (chat completions asked for), `open_streams` (answers being given now, streamed or whole),
@@ -38,19 +38,19 @@ from aiohttp import web
 
 from dev.model.answers import answer, moderation_results
 from dev.model.options import MODEL_NAME, parse
-from dev.model.request import Ask, read
+from dev.model.request import ModelCall, read
 from dev.model.stats import CallKey, Stats, call_key
-from dev.model.stream import Beat, Schedule, send_stream, send_whole
+from dev.model.stream import Schedule, Timer, send_stream, send_whole
 from dev.model.wire import Completion, Refusal
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8090
 BAD_API_KEY = "sk-bad"
-MOST_BODY_BYTES = 256 * 1024 * 1024
+MAX_BODY_BYTES = 256 * 1024 * 1024
 BACKLOG_CONNECTIONS = 4096
 # aiohttp waits this long, twice, for answers to end by themselves; here they need not.
 SHUTDOWN_SECONDS = 0.05
-# Streams must never want for files: the usual soft limit is 1024, and this is the most that macOS allows.
+# Streams must never run out of files: the usual soft limit is 1024, and this is the most that macOS allows.
 WANTED_OPEN_FILES = 10_240
 MODEL_CREATED_AT_SECONDS = 1_767_225_600
 
@@ -58,17 +58,17 @@ _OPEN_PATHS = frozenset({"/healthz", "/stats", "/stats/reset"})
 
 
 class ModelServer:
-    """The handlers and what they share."""
+    """The handlers, and the state that they share."""
 
     def __init__(self, api_key: str | None) -> None:
-        """Accept this key only, or any but the bad one."""
+        """Accept this API key only; None accepts any but the bad one."""
         self._api_key = api_key
         self._stats = Stats()
-        self._beat = Beat()
+        self._timer = Timer()
 
     def app(self) -> web.Application:
         """Return the application: every path, with and without `/v1`."""
-        app = web.Application(middlewares=[self._refusals_as_envelopes], client_max_size=MOST_BODY_BYTES)
+        app = web.Application(middlewares=[self._refusals_as_envelopes], client_max_size=MAX_BODY_BYTES)
         for prefix in ("/v1", ""):
             app.router.add_post(f"{prefix}/chat/completions", self._chat_completions)
             app.router.add_get(f"{prefix}/models", self._models)
@@ -94,34 +94,34 @@ class ModelServer:
             return _refused(Refusal(error.status, f"{request.method} {request.path}: {error.reason}."))
 
     def _check_key(self, request: web.Request) -> None:
-        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        is_wrong = given == BAD_API_KEY or (self._api_key is not None and given != self._api_key)
+        key = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        is_wrong = key == BAD_API_KEY or (self._api_key is not None and key != self._api_key)
         if is_wrong and request.path not in _OPEN_PATHS:
             raise Refusal(401, "Incorrect API key provided.")
 
     async def _chat_completions(self, request: web.Request) -> web.StreamResponse:
         self._stats.requests += 1
-        ask = read(await _json_of(request))
-        key = call_key(ask.model, ask.first_user_text)
+        call = read(await _json_of(request))
+        key = call_key(call.model, call.first_user_text)
         call_number = self._stats.count_call(key)
-        failure = ask.options.failure(call_number)
+        failure = call.options.failure(call_number)
         if failure is not None:
             raise failure
-        return await self._answer(request, ask, key, call_number)
+        return await self._answer(request, call, key, call_number)
 
-    async def _answer(self, request: web.Request, ask: Ask, key: CallKey, call_number: int) -> web.StreamResponse:
-        schedule = Schedule(ask.options, self._beat)
-        said = answer(ask, call_number)
-        pieces = len(said.pieces)
-        fault = ask.options.fault(call_number)
-        if fault is not None and fault.after_chunk > pieces:
-            why = f"{fault.kind}={fault.after_chunk}: the answer has only {pieces} chunks."
+    async def _answer(self, request: web.Request, call: ModelCall, key: CallKey, call_number: int) -> web.StreamResponse:
+        schedule = Schedule(call.options, self._timer)
+        reply = answer(call, call_number)
+        chunks = len(reply.tokens)
+        fault = call.options.fault(call_number)
+        if fault is not None and fault.after_chunk > chunks:
+            why = f"{fault.kind}={fault.after_chunk}: the answer has only {chunks} chunks."
             raise Refusal(400, why, param="model", code="invalid_model_option")
-        usage = ask.options.usage and (ask.include_usage or not ask.stream)
-        completion = Completion(ask.model, said, prompt_tokens=ask.prompt_tokens, usage=usage, clock=ask.options.clock)
+        usage = call.options.usage and (call.include_usage or not call.stream)
+        completion = Completion(call.model, reply, prompt_tokens=call.prompt_tokens, usage=usage, clock=call.options.clock)
         with self._stats.answering(key):
-            send = send_stream if ask.stream else send_whole
-            return await send(request, completion, pieces, fault, schedule)
+            send = send_stream if call.stream else send_whole
+            return await send(request, completion, chunks, fault, schedule)
 
     async def _models(self, _request: web.Request) -> web.Response:
         return _json({"object": "list", "data": [_model_card(MODEL_NAME)]})
@@ -165,7 +165,11 @@ def _model_card(name: str) -> dict[str, Any]:
 
 
 async def serve(host: str, port: int, api_key: str | None) -> None:
-    """Serve until SIGTERM or SIGINT; raise OSError when the port cannot be had."""
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        OSError: the port cannot be listened on.
+    """
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -188,9 +192,9 @@ async def serve(host: str, port: int, api_key: str | None) -> None:
 
 def _raise_open_files_limit() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = WANTED_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, WANTED_OPEN_FILES)
-    if soft != resource.RLIM_INFINITY and soft < most:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    maximum = WANTED_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, WANTED_OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < maximum:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (maximum, hard))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -199,11 +203,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--host", default=DEFAULT_HOST)
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="0 takes a free one and prints it")
     parser.add_argument("--api-key", help="accept this key only; by default any key is good")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     _raise_open_files_limit()
     try:
-        uvloop.run(serve(given.host, given.port, given.api_key))
+        uvloop.run(serve(options.host, options.port, options.api_key))
     except (OSError, OverflowError) as error:
-        print(f"The built-in model cannot listen on {given.host}:{given.port}: {error}", file=sys.stderr)
+        print(f"The built-in model cannot listen on {options.host}:{options.port}: {error}", file=sys.stderr)
         return 1
     return 0

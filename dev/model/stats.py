@@ -1,4 +1,4 @@
-"""What the built-in model saw: calls, answers being given, clients that left."""
+"""The built-in model's counters: calls, open answers, clients that left."""
 
 import asyncio
 import time
@@ -16,7 +16,7 @@ CallKey: TypeAlias = tuple[str, int]
 
 
 def call_key(model: str, first_user_text: str) -> CallKey:
-    """Return what calls are counted by: the model string and the first user message."""
+    """Return the key by which calls are counted: the model string and the first user message."""
     return f"{model}|{first_user_text[:KEY_CHARACTERS]}", hash(first_user_text)
 
 
@@ -28,7 +28,7 @@ class Stats:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything but the answers that are being given now. Faults start to count anew."""
+        """Set all counters to 0 but that of open answers; faults are counted from 1 again."""
         self.requests = 0
         self.completed = 0
         self.disconnects = 0
@@ -36,7 +36,7 @@ class Stats:
         self._left_at: deque[tuple[str, int]] = deque(maxlen=REMEMBERED_DISCONNECTS)
 
     def count_call(self, key: CallKey) -> int:
-        """Count a call and return its number, from 1; the keys used longest ago are forgotten."""
+        """Count a call and return its number, from 1; the least recently used keys are dropped."""
         number = self._calls.pop(key, 0) + 1
         self._calls[key] = number
         if len(self._calls) > REMEMBERED_KEYS:
@@ -45,7 +45,7 @@ class Stats:
 
     @contextmanager
     def answering(self, key: CallKey) -> Iterator[None]:
-        """Count an answer as open while it is given, and a client that leaves in the middle as a disconnect."""
+        """Count an answer as open for the block, and a client that leaves in it as a disconnect."""
         self.open_streams += 1
         try:
             yield
@@ -59,7 +59,7 @@ class Stats:
             self.open_streams -= 1
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what `GET /stats` answers."""
+        """Return the body of `GET /stats`."""
         by_key: Counter[str] = Counter()
         for (shown, _), number in self._calls.items():
             by_key[shown] += number

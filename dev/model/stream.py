@@ -1,4 +1,4 @@
-"""Sending an answer at its pace, faults included; made so that a thousand answers at once keep their schedule."""
+"""Answers are sent at their pace, faults included; a thousand at once keep their schedule."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -16,32 +16,32 @@ SPLIT_SECONDS = 0.002
 EVENT_STREAM_HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
-class Beat:
-    """One timer per millisecond for all streams together: a timer of its own per chunk is what would cost most."""
+class Timer:
+    """One timer per millisecond for all streams together: one per chunk would be the greatest cost."""
 
     def __init__(self) -> None:
         self._due: dict[int, list[Callable[[], None]]] = {}
 
     def call_at(self, due_s: float, callback: Callable[[], None]) -> None:
-        """Call back at this time of the running loop, to the millisecond. There is no way to take it back."""
+        """Call back at this time of the running loop, to the millisecond. It cannot be cancelled."""
         due_ms = round(due_s * 1000)
         callbacks = self._due.get(due_ms)
         if callbacks is None:
             callbacks = self._due[due_ms] = []
-            asyncio.get_running_loop().call_at(due_ms / 1000, self._ring, due_ms)
+            asyncio.get_running_loop().call_at(due_ms / 1000, self._fire, due_ms)
         callbacks.append(callback)
 
-    def _ring(self, due_ms: int) -> None:
+    def _fire(self, due_ms: int) -> None:
         for callback in self._due.pop(due_ms):
             callback()
 
 
 class Schedule:
-    """When each chunk of an answer is due: absolute, so that being late once does not make every later chunk late."""
+    """The times at which the chunks of an answer are due: absolute, so that one late chunk does not delay all later ones."""
 
-    def __init__(self, options: Options, beat: Beat) -> None:
-        """Start the clock now."""
-        self.beat = beat
+    def __init__(self, options: Options, timer: Timer) -> None:
+        """Begin the schedule now."""
+        self.timer = timer
         self.gap_s = options.gap_ms / 1000
         self.coalesces = options.coalesce
         self.splits = options.split
@@ -57,13 +57,13 @@ class Schedule:
 
 
 async def send_stream(
-    request: web.Request, completion: Completion, pieces: int, fault: Fault | None, schedule: Schedule
+    request: web.Request, completion: Completion, chunks: int, fault: Fault | None, schedule: Schedule
 ) -> web.StreamResponse:
-    """Stream an answer of so many pieces to the client."""
+    """Stream an answer of this many chunks to the client."""
     response = web.StreamResponse(headers=EVENT_STREAM_HEADERS)
     await response.prepare(request)
     events = completion.events()
-    sent = pieces if fault is None else fault.after_chunk
+    sent = chunks if fault is None else fault.after_chunk
     if sent == 0:
         await schedule.wait_for(0)
         await response.write(completion.opening())
@@ -72,16 +72,16 @@ async def send_stream(
         if fault.kind != "bad_at":
             return await _break_off(request, response, fault)
         await response.write(MALFORMED_EVENT)
-        await _send_events(request, response, events, range(sent, pieces), schedule)
+        await _send_events(request, response, events, range(sent, chunks), schedule)
     await response.write_eof(completion.closing())
     return response
 
 
 async def send_whole(
-    request: web.Request, completion: Completion, pieces: int, fault: Fault | None, schedule: Schedule
+    request: web.Request, completion: Completion, chunks: int, fault: Fault | None, schedule: Schedule
 ) -> web.StreamResponse:
-    """Answer in one piece, at the moment at which the last chunk of a stream would have been sent."""
-    last = pieces if fault is None else fault.after_chunk
+    """Send the whole answer at once, when the last chunk of a stream would have been sent."""
+    last = chunks if fault is None else fault.after_chunk
     await schedule.wait_for(max(last - 1, 0))
     body = completion.whole()
     if fault is None:
@@ -93,7 +93,7 @@ async def send_whole(
 
 async def _break_off(request: web.Request, response: web.StreamResponse, fault: Fault) -> web.StreamResponse:
     if fault.kind == "stall_at":
-        await asyncio.get_running_loop().create_future()  # for ever: only the client's leaving ends it
+        await asyncio.get_running_loop().create_future()  # for ever: the handler is cancelled when the client leaves
     if request.transport is not None:
         # Not abort(): what was sent so far must arrive. The body has no end mark, so the client sees that it is cut.
         request.transport.close()
@@ -152,9 +152,9 @@ class _PacedSend:
         self._done: asyncio.Future[None] = self._loop.create_future()
 
     async def run(self) -> None:
-        """Send all events. A cancellation, which is how a client's leaving shows, ends it."""
+        """Send all events; cancelled when the client leaves."""
         if self._next < self._stop:
-            self._schedule.beat.call_at(self._schedule.due_s(self._next), self._send_due)
+            self._schedule.timer.call_at(self._schedule.due_s(self._next), self._send_due)
             await self._done
 
     def _send_due(self) -> None:
@@ -162,7 +162,7 @@ class _PacedSend:
             return
         now_s = self._loop.time()
         due_s = now_s
-        # A client that reads too slowly is given nothing more until it has read what is on its way.
+        # A client that reads too slowly gets nothing more until it has read what was sent.
         while due_s <= now_s and self._transport.get_write_buffer_size() < BACKLOG_BYTES:
             event = next(self._events)
             self._transport.write(b"%x\r\n%b\r\n" % (len(event), event) if self._is_chunked else event)
@@ -171,4 +171,4 @@ class _PacedSend:
                 self._done.set_result(None)
                 return
             due_s = self._schedule.due_s(self._next)
-        self._schedule.beat.call_at(max(due_s, now_s + 0.001), self._send_due)
+        self._schedule.timer.call_at(max(due_s, now_s + 0.001), self._send_due)

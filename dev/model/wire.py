@@ -1,4 +1,4 @@
-"""What the built-in model puts on OpenAI's wire: refusals, chunks of a stream, whole completions, usage."""
+"""OpenAI's wire format as the built-in model writes it: refusals, chunks of a stream, whole completions, usage."""
 
 import secrets
 import time
@@ -18,7 +18,7 @@ _CODE_BY_STATUS = {401: "invalid_api_key", 429: "rate_limit_exceeded"}
 
 
 class Refusal(Exception):
-    """An answer that is an error: a status and OpenAI's error envelope."""
+    """An error answer: a status and OpenAI's error envelope."""
 
     def __init__(
         self,
@@ -29,7 +29,7 @@ class Refusal(Exception):
         code: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Say why; the type, and where none is given the code, follow from the status."""
+        """Keep the reason; the type, and the code where there is none, follow from the status."""
         super().__init__(message)
         self.status = status
         self.message = message
@@ -46,7 +46,7 @@ class Refusal(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """The function that an answer calls; its arguments are the answer's pieces."""
+    """The function that an answer calls; its arguments are the answer's tokens."""
 
     name: str
     id: str = field(default_factory=lambda: f"call_{secrets.token_hex(12)}")
@@ -54,28 +54,28 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the model says: pieces of a text, or of the arguments of one tool call. One piece is one token."""
+    """The tokens of a text, or of the arguments of one tool call. Each is one chunk of a stream."""
 
-    pieces: list[str]
+    tokens: list[str]
     finish_reason: str = "stop"
     call: ToolCall | None = None
 
     def deltas(self) -> Iterator[dict[str, Any]]:
-        """Yield the delta of each piece; the id and the name of a call come in the first one only."""
+        """Yield the delta of each token; the id and the name of a tool call are in the first one only."""
         call = self.call
         if call is None:
-            for piece in self.pieces:
-                yield {"content": piece}
+            for token in self.tokens:
+                yield {"content": token}
             return
         opening: dict[str, Any] = {"id": call.id, "type": "function"}
         named = {"name": call.name}
-        for piece in self.pieces:
-            yield {"tool_calls": [{"index": 0, **opening, "function": {**named, "arguments": piece}}]}
+        for token in self.tokens:
+            yield {"tool_calls": [{"index": 0, **opening, "function": {**named, "arguments": token}}]}
             opening, named = {}, {}
 
     def message(self) -> dict[str, Any]:
         """Return the whole message of the assistant."""
-        text = "".join(self.pieces)
+        text = "".join(self.tokens)
         if self.call is None:
             return {"role": "assistant", "content": text, "refusal": None}
         function = {"name": self.call.name, "arguments": text}
@@ -84,10 +84,10 @@ class Answer:
 
 
 class Completion:
-    """One answer as bytes. Events are made when they are asked for, so that a clock in them tells when they are sent."""
+    """One answer as bytes. Each event is made when it is sent, so that the clock in it is the time of sending."""
 
     def __init__(self, model: str, answer: Answer, *, prompt_tokens: int, usage: bool, clock: bool) -> None:
-        """Take the answer; `usage` says whether the client gets it, `clock` whether chunks carry the time."""
+        """Keep the answer. With `usage` the client gets its token counts, with `clock` each chunk has the time."""
         self._answer = answer
         self._clock = clock
         self._common = {
@@ -98,25 +98,25 @@ class Completion:
             "service_tier": "default",
             "system_fingerprint": SYSTEM_FINGERPRINT,
         }
-        self._usage = _usage(prompt_tokens, len(answer.pieces)) if usage else None
+        self._usage = _usage(prompt_tokens, len(answer.tokens)) if usage else None
         # The same for every chunk of a stream, hence made once: a chunk costs one small dumps and one concatenation.
         self._head = b"data: " + orjson.dumps(self._common)[:-1] + b',"choices":[{"index":0,"delta":'
         self._tail = b',"usage":null}\n\n' if usage else b"}\n\n"
 
     def opening(self) -> bytes:
-        """Return the event that precedes the text: it tells the role."""
+        """Return the event before the text, which has the role."""
         content = "" if self._answer.call is None else None
         return self._event({"role": "assistant", "content": content, "refusal": None})
 
     def events(self) -> Iterator[bytes]:
-        """Yield one event per piece, the first one with the opening before it: that way it costs no write of its own."""
+        """Yield one event per token, the first with the opening before it, which saves a write."""
         lead = self.opening()
         for delta in self._answer.deltas():
             yield lead + self._event(delta)
             lead = b""
 
     def closing(self) -> bytes:
-        """Return the last events: the finish reason, the usage where it was asked for, and the end mark."""
+        """Return the last events: the finish reason, the usage where the client wants it, and the end mark."""
         last = self._event({}, orjson.dumps(self._answer.finish_reason))
         if self._usage is None:
             return last + DONE_EVENT

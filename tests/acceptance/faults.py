@@ -53,7 +53,7 @@ def kill_redis(arena: Arena) -> None:
 def lose_redis(arena: Arena) -> None:
     """SIGKILL Redis, and start it with nothing."""
     arena.redis.process.kill()
-    arena.redis.forget()
+    arena.redis.remove_data()
     arena.redis.start()
 
 

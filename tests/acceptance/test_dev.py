@@ -18,8 +18,8 @@ from typing import TypeVar
 
 import pytest
 
-from dev import claims
-from dev.account import ask, what_is_missing
+from dev import exclusive
+from dev.account import call_api, what_is_missing
 from dev.paths import ROOT
 from dev.testing.stack import free_port
 from shared.config import Settings
@@ -185,7 +185,7 @@ def test_the_screen_tells_where_everything_is(dev: Dev) -> None:
     assert dev.line(r"^  API ").endswith(f"http://127.0.0.1:{dev.api_port}")
     assert dev.line(r"^  Docs ").endswith(f"http://127.0.0.1:{dev.api_port}/docs/")
     assert dev.line(r"^  Data ").endswith(str(dev.data_dir))
-    assert ask(dev.api_port, "GET", "/docs/").status == 200
+    assert call_api(dev.api_port, "GET", "/docs/").status == 200
     assert (dev.data_dir / "chatrelay.db").is_file()
 
 
@@ -229,7 +229,7 @@ def test_sigterm_ends_all_of_it(tmp_path: Path) -> None:
         assert dev.end() == 0
 
     assert alive(family) == set()
-    claims.check_ports({name: int(port) for name, port in dev.ports.items()})
+    exclusive.check_ports({name: int(port) for name, port in dev.ports.items()})
     assert not [line for line in dev.lines if "starting it again" in line or "Traceback" in line], dev.output
 
 

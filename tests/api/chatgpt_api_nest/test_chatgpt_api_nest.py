@@ -292,7 +292,7 @@ def test_a_missing_password_is_refused(anonymous: httpx2.Client) -> None:
         assert anonymous.post("/auth/register", **body).status_code == 400  # type: ignore[arg-type]  # one name at a time
 
 
-def test_a_conversation_goes_on_from_door_to_door(client: Client) -> None:
+def test_a_conversation_goes_on_from_dialect_to_dialect(client: Client) -> None:
     job = client.submit("first")
     client.finished(job["id"])
     asked = _ask(client, "second", session_id=job["conversation_id"])

@@ -256,10 +256,10 @@ def test_an_agent_token_is_made_listed_and_deleted(agent_client: AgentClient, no
     assert len(agent.requests) == 1
 
 
-# The agents' door
+# Agents connect
 
 
-def test_a_plain_request_at_the_agents_door(nobody: httpx2.Client) -> None:
+def test_a_plain_request_at_the_agents_url(nobody: httpx2.Client) -> None:
     for path in ("/client/register", "/agents/token/client/register"):
         response = nobody.get(path)
         assert checked(response, 400, PLAIN) == "Bad Request"
@@ -364,7 +364,7 @@ def test_more_questions_than_a_user_may_have_waiting(idle_client: Client) -> Non
     assert int(refused.headers["retry-after"]) > 0
 
 
-# Through the other doors
+# In the other dialects
 
 
 def test_a_conversation_begun_here_goes_on_elsewhere_and_back(agent_client: AgentClient, elsewhere: Client) -> None:

@@ -105,9 +105,9 @@ def test_turns_at_once_do_not_interleave_on_a_real_database(client: Client) -> N
         thread.join(60)
     kept = client.http.get("/many/chat").json()
     assert [message["role"] for message in kept] == ["user", "assistant"] * AT_ONCE
-    for deployment, message in enumerate(kept):
+    for position, message in enumerate(kept):
         if message["role"] == "assistant":  # each was shown all that stood before it, and nothing else
-            assert len(json.loads(message["content"])) == deployment
+            assert len(json.loads(message["content"])) == position
 
 
 def test_a_failed_turn_is_not_stored(deployment: Deployment, client: Client) -> None:

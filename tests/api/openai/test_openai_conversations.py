@@ -1,4 +1,4 @@
-"""`/v1/conversations` and their items through OpenAI's own SDK, unmodified; they are the conversations of all APIs."""
+"""`/v1/conversations` and their items through OpenAI's own SDK, unmodified; they are the conversations of all dialects."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -148,8 +148,8 @@ def test_a_response_is_a_turn_of_a_conversation(api: OpenAI) -> None:
 
 
 @ON_SQLITE
-def test_a_conversation_goes_on_from_door_to_door(api: OpenAI, client: Client) -> None:
-    # Given one that began at our own API and went on at a dialect
+def test_a_conversation_goes_on_from_dialect_to_dialect(api: OpenAI, client: Client) -> None:
+    # Given one that began in our own API and went on in a dialect
     job = client.finished(client.submit("first")["id"])
     asked = client.http.post("/chat/process", json={"message": "second", "session_id": job["conversation_id"]}).json()
     conversation_id = job["conversation_id"]

@@ -60,7 +60,7 @@ def test_a_bad_token_opens_nothing(anonymous: httpx2.Client, header: str | bytes
 
 
 @pytest.mark.parametrize(("method", "path"), DOORS)
-def test_every_door_wants_a_token(anonymous: httpx2.Client, method: str, path: str) -> None:
+def test_every_endpoint_needs_a_token(anonymous: httpx2.Client, method: str, path: str) -> None:
     assert_refused(anonymous.request(method, path), 401)
     assert_refused(anonymous.request(method, path, headers={"Authorization": "Bearer nothing"}), 401)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dev import claims
+from dev import exclusive
 from dev.environment import Environment, prepare
 from shared.config import Settings
 from shared.errors import ConfigurationError
@@ -100,18 +100,18 @@ def test_a_data_folder_that_cannot_be_is_named(tmp_path: Path, bare: pytest.Monk
 def test_a_taken_port_is_named_with_its_variable() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        with pytest.raises(claims.PortTaken, match=rf"^port {port} cannot be used .*set FLOWER_PORT"):
-            claims.check_ports({"FLOWER_PORT": port})
-    claims.check_ports({"FLOWER_PORT": port})
+        with pytest.raises(exclusive.PortTaken, match=rf"^port {port} cannot be used .*set FLOWER_PORT"):
+            exclusive.check_ports({"FLOWER_PORT": port})
+    exclusive.check_ports({"FLOWER_PORT": port})
 
 
 def test_two_settings_with_one_port_are_named() -> None:
-    with pytest.raises(claims.PortTaken, match=r"^PORT and REDIS_PORT are both 54321"):
-        claims.check_ports({"PORT": 54321, "REDIS_PORT": 54321})
+    with pytest.raises(exclusive.PortTaken, match=r"^PORT and REDIS_PORT are both 54321"):
+        exclusive.check_ports({"PORT": 54321, "REDIS_PORT": 54321})
 
 
 def test_a_data_folder_belongs_to_one_stack(tmp_path: Path) -> None:
-    claims.hold_folder(tmp_path)
+    exclusive.lock_folder(tmp_path)
 
-    with pytest.raises(claims.FolderTaken, match=r"^another bin/dev is using .*set DATA_DIR"):
-        claims.hold_folder(tmp_path)
+    with pytest.raises(exclusive.FolderTaken, match=r"^another bin/dev is using .*set DATA_DIR"):
+        exclusive.lock_folder(tmp_path)

@@ -24,8 +24,8 @@ def running(port: int, folder: Path, *, persistent: bool = True) -> Iterator[str
     server = subprocess.Popen(redis_server.command(port, folder, persistent), stdout=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while complaint := redis_server.complaint(url):
-            assert time.monotonic() < deadline, complaint
+        while failure := redis_server.failure(url):
+            assert time.monotonic() < deadline, failure
             time.sleep(POLL_SECONDS)
         yield url
     finally:
@@ -88,7 +88,7 @@ def test_a_redis_that_is_away_is_named_without_its_password() -> None:
 
 
 def test_a_url_that_is_none_is_a_complaint() -> None:
-    complaint = redis_server.complaint("http://127.0.0.1")
+    failure = redis_server.failure("http://127.0.0.1")
 
-    assert complaint is not None
-    assert "redis://" in complaint
+    assert failure is not None
+    assert "redis://" in failure

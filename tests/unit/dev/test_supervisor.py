@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from dev import procfile
-from dev.child import CHUNK_BYTES, Program, describe, shell
-from dev.console import Console
-from dev.supervisor import Supervisor
+from dev.processes import procfile
+from dev.processes.child import CHUNK_BYTES, Program, describe, shell
+from dev.processes.console import Console
+from dev.processes.supervisor import Supervisor
 
 PATIENCE_SECONDS = 10.0
 GRACE_SECONDS = 5.0
@@ -197,8 +197,8 @@ def test_every_line_is_handed_on_however_long_or_broken() -> None:
 
 SUPERVISES_A_SLEEPER = """
 import asyncio, os, pathlib
-from dev.child import Program
-from dev.supervisor import Supervisor
+from dev.processes.child import Program
+from dev.processes.supervisor import Supervisor
 
 async def main():
     say = lambda name, text: print(text, flush=True)
@@ -246,8 +246,8 @@ def test_lines_stand_under_their_speakers_name_coloured_only_on_a_terminal() -> 
     plain, terminal = io.StringIO(), Terminal()
     for stream in (plain, terminal):
         console = Console(stream, ["web", "worker"])
-        console.say("web", "hello")
-        console.say("worker", "hello")
+        console.write_line("web", "hello")
+        console.write_line("worker", "hello")
 
     assert plain.getvalue() == "web    | hello\nworker | hello\n"
     assert terminal.getvalue() == "\x1b[36mweb    |\x1b[0m hello\n\x1b[33mworker |\x1b[0m hello\n"
@@ -260,7 +260,7 @@ def test_a_console_that_nobody_reads_ends_the_stack(monkeypatch: pytest.MonkeyPa
     os.close(reading)
     with open(writing, "w") as stream:
         console = Console(stream, ["web"])
-        console.say("web", "is anybody there?")
-        console.say("web", "no")
+        console.write_line("web", "is anybody there?")
+        console.write_line("web", "no")
 
     assert sent == [(os.getpid(), signal.SIGTERM)]

@@ -7,8 +7,8 @@ import subprocess
 import pytest
 import tiktoken
 
-from dev import procfile
 from dev.paths import ROOT
+from dev.processes import procfile
 from workers.prompt import token_counter
 
 PATIENCE_SECONDS = 30

@@ -1,4 +1,4 @@
-"""One conversation, every door: what was said through one is seen through the others."""
+"""One conversation in every dialect: what is sent in one is seen in the others."""
 
 from typing import Any
 
@@ -15,8 +15,8 @@ ECHO = "demo?echo=1&first_ms=0&gap_ms=0"
 
 
 @pytest.fixture(scope="module")
-def agents_door(stack: Stack) -> str:
-    """The address of an API process that lets in every agent."""
+def agents_url(stack: Stack) -> str:
+    """The address of an API process that every agent may connect to."""
     stack.start_web(AGENT_REGISTRATION="open")
     return stack.urls[-1]
 
@@ -31,11 +31,11 @@ def answered(response: httpx2.Response, status: int) -> Any:
     return response.json()
 
 
-def test_a_conversation_goes_on_through_every_door(client: Client) -> None:
+def test_a_conversation_goes_on_in_every_dialect(client: Client) -> None:
     http = client.http
     answered(http.post("/user/config", json={"model": ECHO}), 201)
 
-    # Given a conversation that begins at our own door
+    # Given a conversation that begins in our own API
     job = client.submit("one")
     here = job["conversation_id"]
     assert texts(client.finished(job["id"])["text"]) == ["one"]
@@ -50,7 +50,7 @@ def test_a_conversation_goes_on_through_every_door(client: Client) -> None:
     last = client.finished(client.submit("five", conversation_id=here)["id"])
     assert texts(last["text"]) == ["one", "two", "three", "four", "five"]
 
-    # And each door tells all of it
+    # And each dialect shows all of it
     said = ["one", "two", "three", "four", "five"]
     session = answered(http.get(f"/chat/session/{here}"), 200)
     assert [message["content"] for message in session["messages"] if message["role"] == "user"] == said
@@ -63,13 +63,13 @@ def test_a_conversation_goes_on_through_every_door(client: Client) -> None:
     assert here in [listed["id"] for listed in answered(http.get("/conversations"), 200)]
 
 
-def test_a_conversation_goes_on_at_an_agent_and_back(client: Client, agents_door: str) -> None:
+def test_a_conversation_goes_on_at_an_agent_and_back(client: Client, agents_url: str) -> None:
     http = client.http
     answered(http.post("/user/config", json={"model": ECHO}), 201)
-    with Agent(agents_door) as agent:
+    with Agent(agents_url) as agent:
         wait_until(lambda: http.get("/api/connections").json()["connections"], "the agent to be there")
 
-        # Given a conversation that begins with a model, at two doors
+        # Given a conversation that begins with a model, in two dialects
         here = client.submit("one")["conversation_id"]
         answered(http.post("/chat/process", json={"session_id": here, "message": "two"}), 201)
 
@@ -81,7 +81,7 @@ def test_a_conversation_goes_on_at_an_agent_and_back(client: Client, agents_door
         assert texts(proxy["content"]) == ["one", "two", "three", "four"]
         assert first["content"] in [message["content"] for message in orjson.loads(proxy["content"])]
 
-        # And by the name that the agent gave, each door knows the conversation
+        # And by the name that the agent gave, each dialect knows the conversation
         name = first["conversation_id"]
         rest = answered(http.post(f"/conversations/{name}/ask", data={"prompt": "five"}), 201)["response"]
         assert (rest["conversation_id"], texts(rest["message"])) == (name, ["one", "two", "three", "four", "five"])
@@ -94,10 +94,10 @@ def test_a_conversation_goes_on_at_an_agent_and_back(client: Client, agents_door
         assert [message["content"] for message in chat if message["role"] == "user"] == [*said, "seven"]
 
 
-def test_a_conversation_that_begins_at_an_agent_goes_on_at_every_door(client: Client, agents_door: str) -> None:
+def test_a_conversation_that_begins_at_an_agent_goes_on_in_every_dialect(client: Client, agents_url: str) -> None:
     http = client.http
     answered(http.post("/user/config", json={"model": ECHO}), 201)
-    with Agent(agents_door) as agent:
+    with Agent(agents_url) as agent:
         wait_until(lambda: http.get("/api/connections").json()["connections"], "the agent to be there")
         name = answered(http.post("/api/ask", json={"content": "one"}), 200)["conversation_id"]
         assert agent.requests[0]["content"] == "one"
@@ -110,7 +110,7 @@ def test_a_conversation_that_begins_at_an_agent_goes_on_at_every_door(client: Cl
     assert texts(last["text"]) == ["one", "two", "three", "four"]
 
 
-def test_what_begins_at_another_door_goes_on_at_ours(client: Client) -> None:
+def test_what_begins_in_a_dialect_goes_on_in_our_api(client: Client) -> None:
     http = client.http
     answered(http.post("/user/config", json={"model": ECHO}), 201)
     answered(http.post("/garden/chat", json={"content": "one"}), 200)
@@ -122,7 +122,7 @@ def test_what_begins_at_another_door_goes_on_at_ours(client: Client) -> None:
         assert texts(client.finished(job["id"])["text"]) == ["one", "two"]
 
 
-def test_what_is_deleted_at_one_door_is_gone_at_all(client: Client) -> None:
+def test_what_is_deleted_in_one_dialect_is_gone_in_all(client: Client) -> None:
     http = client.http
     job = client.submit("one", model="demo?tokens=1000&gap_ms=50")
     here = job["conversation_id"]

@@ -1,4 +1,4 @@
-"""What does an event cost at each door, and what is held for its reader? `python -m bench.doors [readers] [tokens]`."""
+"""What does an event cost in each dialect, and what is held for its reader? `python -m bench.dialects [readers] [tokens]`."""
 
 import asyncio
 import sys
@@ -15,14 +15,14 @@ FIRST_MS = 5_000
 OPEN_SECONDS = 300.0
 
 
-def _begin(client: Client, door: str, model: str) -> tuple[str, str]:
-    """Let a job begin through a door; tells the job's id and where its stream is."""
+def _begin(client: Client, api: str, model: str) -> tuple[str, str]:
+    """Start a job by an API; return its id and the path of its stream."""
     hello = [{"role": "user", "content": "Hello"}]
-    if door == "jobs":
+    if api == "jobs":
         job_id = client.submit(model=model)["id"]
         return job_id, f"/jobs/{job_id}/events"
     body: dict[str, Any] = {"model": model, "input": "Hello", "background": True}
-    if door == "responses":
+    if api == "responses":
         job_id = client.http.post("/v1/responses", json=body).headers["x-chatrelay-job-id"]
         return job_id, f"/v1/responses/resp_{job_id.removeprefix('job_')}?stream=true"
     body = {"model": model, "messages": hello, "stream": True}
@@ -40,9 +40,9 @@ async def _hold(session: aiohttp.ClientSession, path: str, last: bytes, arrived:
                 arrived.append(events)
 
 
-async def _measure(running: Bench, client: Client, door: str, readers: int, tokens: int) -> None:
+async def _measure(running: Bench, client: Client, api: str, readers: int, tokens: int) -> None:
     model = f"demo?tokens={tokens + 1}&first_ms={FIRST_MS}&gap_ms=5&stall_at={tokens}"
-    job_id, path = _begin(client, door, model)
+    job_id, path = _begin(client, api, model)
     web = running.stack.webs[0]
     headers = {"Authorization": f"Bearer {client.token}"}
     connector, timeout = aiohttp.TCPConnector(limit=0), aiohttp.ClientTimeout(total=None)
@@ -54,19 +54,19 @@ async def _measure(running: Bench, client: Client, door: str, readers: int, toke
             while len(arrived) < readers:
                 await asyncio.sleep(0.1)
         cpu, kib = cpu_seconds(web) - cpu_before, resident_kib(web) - kib_before
-        print(f"{door}: {cpu / sum(arrived) * 1e6:.1f} µs per event, {kib / readers:.1f} KiB per reader with {tokens} tokens heard")
+        print(f"{api}: {cpu / sum(arrived) * 1e6:.1f} µs per event, {kib / readers:.1f} KiB per reader with {tokens} tokens read")
         client.http.post(f"/jobs/{job_id}/cancel")
         await asyncio.gather(*following)
 
 
 def main() -> None:
-    """Measure one API process for each door, a new one each time: memory that was free again would hide what is held."""
+    """Measure each API on a new process: memory that an earlier one has freed would hide what is held."""
     readers = int(sys.argv[1]) if len(sys.argv) > 1 else READERS
     tokens = int(sys.argv[2]) if len(sys.argv) > 2 else TOKENS
-    for door in ("jobs", "responses", "chat"):
+    for api in ("jobs", "responses", "chat"):
         with bench(STALL_SECONDS="3600", WEB_CONNECTIONS=str(readers + 500)) as running:
             client = Client(running.stack.url)
-            asyncio.run(_measure(running, client, door, readers, tokens))
+            asyncio.run(_measure(running, client, api, readers, tokens))
             client.close()
 
 

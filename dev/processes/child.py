@@ -1,4 +1,4 @@
-"""One running program and all that it starts: what it says, how it ends, and that nothing of it is left."""
+"""A running program and all that it starts: its output, its exit code, and that nothing of it is left."""
 
 import asyncio
 import os
@@ -9,38 +9,38 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from dev.tether import tethered
+from dev.processes.parent_death import tied_to_parent
 
 POLL_SECONDS = 0.02
 KILLED_SECONDS = 5.0
-"""How long we wait for the kernel to clear away what was killed."""
+"""How long we wait for the kernel to remove what was killed."""
 
-LAST_WORDS_SECONDS = 1.0
+LAST_OUTPUT_SECONDS = 1.0
 CHUNK_BYTES = 65_536
 
-Say = Callable[[str, str], None]
+WriteLine = Callable[[str, str], None]
 
 
 @dataclass(frozen=True)
 class Program:
-    """What to run, and the name it goes by."""
+    """A command to run, and its name on the console."""
 
     name: str
     command: tuple[str, ...]
 
 
 def shell(name: str, line: str) -> Program:
-    """A line of a Procfile. The shell expands it and becomes the program, so that signals reach the program itself."""
+    """Return the program of a line of a Procfile. The shell expands the line and becomes the program, so that signals reach it."""
     return Program(name, ("sh", "-c", f"exec {line}"))
 
 
 def describe(code: int) -> str:
-    """An exit code in words."""
+    """Return an exit code in words."""
     return f"exit code {code}" + (f" ({signal.Signals(-code).name})" if code < 0 else "")
 
 
 async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:
-    """Whole lines; one that never ends is handed on in pieces."""
+    """Yield whole lines; one that never ends is cut into parts."""
     rest = b""
     while chunk := await stream.read(CHUNK_BYTES):
         *whole, rest = (rest + chunk).split(b"\n")
@@ -53,15 +53,15 @@ async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:
 
 
 def _are_all_zombies(group: int) -> bool:
-    """Whether everybody in this process group is dead and only not yet collected: in some containers the first process never does.
+    """Return whether all of this process group are zombies: in some containers the first process never reaps them.
 
     Where there is no /proc (macOS) the system does not let us signal zombies, and the question does not arise.
     """
     states = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
-            state, _, members_group, *_ = stat.read_text(errors="replace").rpartition(")")[2].split()
-            states += [state] if int(members_group) == group else []
+            state, _, process_group, *_ = stat.read_text(errors="replace").rpartition(")")[2].split()
+            states += [state] if int(process_group) == group else []
     return bool(states) and set(states) == {"Z"}
 
 
@@ -74,9 +74,9 @@ class Child:
         self._output = output
 
     @classmethod
-    async def start(cls, program: Program, environment: Mapping[str, str], folder: Path, say: Say) -> "Child":
-        """Start the program in this folder, with this environment and nothing else."""
-        # A pipe of our own: asyncio's would keep a program from being over for as long as an orphan of it holds the other end.
+    async def start(cls, program: Program, environment: Mapping[str, str], folder: Path, write_line: WriteLine) -> "Child":
+        """Start the program in this folder, with exactly this environment."""
+        # A pipe of our own: with asyncio's a program would not be over while one of its orphans holds the other end.
         reading, writing = os.pipe()
         stream = asyncio.StreamReader()
         with ExitStack() as undo, open(writing, "wb") as entrance:
@@ -85,7 +85,7 @@ class Child:
             )
             undo.callback(pipe.close)
             process = await asyncio.create_subprocess_exec(
-                *tethered(program.command),
+                *tied_to_parent(program.command),
                 env=environment,
                 cwd=folder,
                 stdin=asyncio.subprocess.DEVNULL,
@@ -94,14 +94,14 @@ class Child:
                 start_new_session=True,
             )
             undo.pop_all()
-        return cls(process, pipe, asyncio.create_task(_hand_on(stream, program.name, say)))
+        return cls(process, pipe, asyncio.create_task(_forward(stream, program.name, write_line)))
 
     async def exit_code(self) -> int:
-        """Wait until the program itself is over."""
+        """Wait until the program itself is over, and return its exit code."""
         return await self._process.wait()
 
     def _signal(self, number: int) -> bool:
-        """Send it to the whole group; False when nobody is left. (macOS answers EPERM for a group of zombies.)"""
+        """Send a signal to the whole group; return False when nobody is left. (macOS answers EPERM for a group of zombies.)"""
         try:
             os.killpg(self._process.pid, number)
         except (ProcessLookupError, PermissionError):
@@ -120,18 +120,18 @@ class Child:
         return True
 
     async def end(self, grace_seconds: float, hurry: asyncio.Event) -> None:
-        """End what is left of the group: ask, wait, then kill. Not to be cancelled: it is bounded, and `hurry` cuts it short."""
+        """End the group: SIGTERM, a wait, then SIGKILL. Not to be cancelled: it is bounded; `hurry` cuts it short."""
         self._signal(signal.SIGTERM)
         if not await self._wait_gone(grace_seconds, hurry):
             self._signal(signal.SIGKILL)
             await self._wait_gone(KILLED_SECONDS)
-        # Cut short only if a process that left the group still holds the pipe.
+        # The time-out is for a process that left the group and still holds the pipe.
         with suppress(TimeoutError):
-            async with asyncio.timeout(LAST_WORDS_SECONDS):
+            async with asyncio.timeout(LAST_OUTPUT_SECONDS):
                 await self._output
         self._pipe.close()
 
 
-async def _hand_on(stream: asyncio.StreamReader, name: str, say: Say) -> None:
+async def _forward(stream: asyncio.StreamReader, name: str, write_line: WriteLine) -> None:
     async for line in _lines(stream):
-        say(name, line)
+        write_line(name, line)

@@ -1,4 +1,4 @@
-"""The one terminal that many processes share: each line under its speaker's name."""
+"""The terminal that all processes share: each line with the name of its process."""
 
 import os
 import signal
@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from typing import TextIO
 
 COLOURS = (36, 33, 32, 35, 34, 31)
-"""ANSI foreground colours, handed out in the order of the names."""
+"""ANSI foreground colours, one for each name in turn."""
 
 
 class Console:
-    """Writes whole lines, each behind the name of the process that said it."""
+    """Writes whole lines, each after the name of the process that wrote it."""
 
     def __init__(self, stream: TextIO, names: Sequence[str]) -> None:
         self._stream = stream
         self._width = max((len(name) for name in names), default=0)
         self._colours = dict(zip(names, COLOURS * len(names), strict=False)) if stream.isatty() else {}
 
-    def say(self, name: str, text: str) -> None:
+    def write_line(self, name: str, text: str) -> None:
         """Write one line of a process."""
         label = f"{name:<{self._width}} |"
         if name in self._colours:
@@ -25,7 +25,7 @@ class Console:
         self.show(f"{label} {text}")
 
     def show(self, text: str) -> None:
-        """Write text as it stands. When nobody reads any more (`bin/dev | head`), end as if told to."""
+        """Write text as it stands. When nobody reads it any more (`bin/dev | head`), end as after SIGTERM."""
         try:
             self._stream.write(text + "\n")
             self._stream.flush()

@@ -1,4 +1,4 @@
-"""Reads a Procfile: which processes there are, and the shell command of each."""
+"""The Procfile: the processes and the shell command of each."""
 
 import re
 from pathlib import Path
@@ -7,5 +7,5 @@ ENTRY = re.compile(r"^([A-Za-z0-9_-]+):\s*(\S.*)$", re.MULTILINE)
 
 
 def read(path: Path) -> dict[str, str]:
-    """Name and command of each process, in the file's order."""
+    """Return the command of each process by its name, in the file's order."""
     return {name: command.strip() for name, command in ENTRY.findall(path.read_text(encoding="utf-8"))}

@@ -1,4 +1,4 @@
-"""What one running stack must have for itself: its ports and its data folder."""
+"""What a running stack needs for itself alone: its ports and its data folder."""
 
 import fcntl
 import os
@@ -8,20 +8,20 @@ from pathlib import Path
 
 from shared.errors import ChatrelayError
 
-ADDRESSES = ("127.0.0.1", "0.0.0.0")  # noqa: S104 - bound for an instant, to ask; never listened on
+ADDRESSES = ("127.0.0.1", "0.0.0.0")  # noqa: S104 - bound for an instant, as a test; never listened on
 """Both, because not every system sees a listener on one of them from the other."""
 
 
 class PortTaken(ChatrelayError):
-    """A port is taken by another program."""
+    """A port is in use."""
 
 
 class FolderTaken(ChatrelayError):
     """The data folder is in use by another running stack."""
 
 
-def _objection(port: int) -> str | None:
-    """Why nobody could listen on this port now; None when one could."""
+def _why_taken(port: int) -> str | None:
+    """Return why nobody could listen on this port now; None when it is free."""
     for address in ADDRESSES:
         with socket.socket() as probe:
             # As servers do: a port is not taken because a connection to it was closed a moment ago.
@@ -34,10 +34,10 @@ def _objection(port: int) -> str | None:
 
 
 def check_ports(ports: Mapping[str, int]) -> None:
-    """Make sure that each port, given by the name of its setting, is free.
+    """Make sure that the ports, each under the name of its setting, are free and differ.
 
     Raises:
-        PortTaken: naming the port and its setting.
+        PortTaken: with the port and its setting.
     """
     owners: dict[int, str] = {}
     for name, port in ports.items():
@@ -45,15 +45,15 @@ def check_ports(ports: Mapping[str, int]) -> None:
             raise PortTaken(f"{owners[port]} and {name} are both {port}; give them different ports")
         owners[port] = name
     for name, port in ports.items():
-        if objection := _objection(port):
-            raise PortTaken(f"port {port} cannot be used ({objection.lower()}); free it, or set {name} to another one")
+        if reason := _why_taken(port):
+            raise PortTaken(f"port {port} cannot be used ({reason.lower()}); free it, or set {name} to another one")
 
 
-def hold_folder(folder: Path) -> None:
-    """Keep every other stack out of this data folder for as long as this process lives.
+def lock_folder(folder: Path) -> None:
+    """Lock this data folder against other stacks for as long as this process lives.
 
     Raises:
-        FolderTaken: when another one is already there.
+        FolderTaken: another stack has locked it.
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
