@@ -5,12 +5,14 @@ from flask_openapi import Info, OpenAPI
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from api import commands
+from api.admin.global_prompt import GlobalPrompt
 from api.admin.members import Members
 from api.agents.pool import Agents
 from api.auth import authenticator
 from api.auth.accounts import Accounts
 from api.auth.api_tokens import ApiTokens
 from api.auth.authenticator import Authenticator
+from api.auth.user_settings import UserSettings
 from api.context import EXTENSION, Context
 from api.conversations.conversations import Conversations
 from api.dialects import chatgpt_api_nest, chatgpt_api_server, chatgpt_proxy, chatgpt_rest_api, openai
@@ -105,6 +107,7 @@ def _context(config: Settings) -> Context:
         accounts=accounts,
         api_tokens=api_tokens,
         authenticator=Authenticator(config, accounts, api_tokens),
+        user_settings=UserSettings(config, database),
         job_logs=job_logs,
         jobs=jobs,
         conversations=Conversations(database, jobs.stop),
@@ -112,6 +115,7 @@ def _context(config: Settings) -> Context:
         model_list=ModelList(redis),
         submitter=Submitter(config, database, queue, limits),
         members=Members(database, api_tokens, jobs),
+        global_prompt=GlobalPrompt(database),
         webhook_endpoints=WebhookEndpoints(config, database),
         webhook_deliveries=WebhookDeliveries(database, limits),
     )

@@ -9,11 +9,13 @@ from typing import cast
 from flask import current_app
 from redis import Redis
 
+from api.admin.global_prompt import GlobalPrompt
 from api.admin.members import Members
 from api.agents.pool import Agents
 from api.auth.accounts import Accounts
 from api.auth.api_tokens import ApiTokens
 from api.auth.authenticator import Authenticator
+from api.auth.user_settings import UserSettings
 from api.conversations.conversations import Conversations
 from api.http.limits import Limits
 from api.jobs.jobs import Jobs
@@ -45,6 +47,7 @@ class Context:
     accounts: Accounts
     api_tokens: ApiTokens
     authenticator: Authenticator
+    user_settings: UserSettings
     job_logs: JobLogs
     jobs: Jobs
     job_lists: JobLists
@@ -52,6 +55,7 @@ class Context:
     model_list: ModelList
     conversations: Conversations
     members: Members
+    global_prompt: GlobalPrompt
     webhook_endpoints: WebhookEndpoints
     webhook_deliveries: WebhookDeliveries
 

@@ -82,6 +82,11 @@ class Conversations:
         with self._database.read() as session:
             return overviews.overview(session, conversation)
 
+    def first_user_messages(self, ids: Sequence[str]) -> dict[str, Message]:
+        """Return the user's message with which each of these conversations begins, by the conversation's id."""
+        with self._database.read() as session:
+            return overviews.first_user_messages(session, ids)
+
     def path(self, conversation: Conversation) -> list[Message]:
         """Return the messages from the root to the current leaf. An answer that is still to come is not among them."""
         return self.path_to(conversation, conversation.leaf_id)

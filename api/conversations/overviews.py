@@ -47,6 +47,16 @@ def overview(session: Session, conversation: Conversation) -> Overview:
     )
 
 
+def first_user_messages(session: Session, ids: Sequence[str]) -> dict[str, Message]:
+    """Return the user's message with which each of these conversations begins, by the conversation's id."""
+    query = (
+        select(Message)
+        .where(Message.conversation_id.in_(ids), Message.parent_id.is_(None), Message.role == "user")
+        .order_by(Message.created_ms.desc(), Message.id.desc())
+    )
+    return {message.conversation_id: message for message in session.scalars(query)}
+
+
 def _names(session: Session, ids: Sequence[str]) -> dict[str, list[str]]:
     rows = session.scalars(
         select(ConversationName)

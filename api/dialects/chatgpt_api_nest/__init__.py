@@ -1,7 +1,7 @@
-"""The wire of ChatGPT API powered by NestJS: a request id, then its stream; sessions; own model and key. See docs/dialects.md."""
+"""The dialect of ChatGPT API powered by NestJS: answers whole or as a stream, sessions, own model and key. See docs/dialects.md."""
 
 from api.dialects.chatgpt_api_nest import account, processing, sessions
-from api.dialects.chatgpt_api_nest.wire import blueprint, fields_in_our_refusals, owns, refusal
+from api.dialects.chatgpt_api_nest.blueprint import blueprint, fields_in_our_refusals, owns, refusal
 from api.http.dialect import Dialect
 
 DIALECT = Dialect("chatgpt_api_nest", blueprint, owns, refusal, fields_in_our_refusals=fields_in_our_refusals)

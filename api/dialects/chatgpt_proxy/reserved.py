@@ -1,4 +1,4 @@
-"""Which words cannot be a chat's id, because other paths begin with them."""
+"""The words that cannot be a chat's id, because other paths begin with them."""
 
 from werkzeug.routing import BaseConverter
 
@@ -11,6 +11,6 @@ RESERVED = frozenset(
 
 
 class ChatId(BaseConverter):
-    """One segment of a path that is none of the reserved words, so that no two routes can take the same request."""
+    """Matches one segment of a path that is none of the reserved words, so that no two routes can take the same request."""
 
     regex = rf"(?!(?:{'|'.join(sorted(word.replace('.', '[.]') for word in RESERVED))})/)[^/]+"

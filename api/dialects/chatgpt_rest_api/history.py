@@ -1,46 +1,45 @@
-"""Look at conversations, whole or in a list, and delete them."""
+"""List, show and delete conversations."""
 
-from datetime import UTC, datetime
-from typing import Any
+from http import HTTPStatus
 
 from flask import Response, request
 from werkzeug.exceptions import MethodNotAllowed
 
 from api.context import context
 from api.conversations.overviews import Overview
-from api.dialects.chatgpt_rest_api import wire
-from api.dialects.chatgpt_rest_api.asking import answer_object, author
-from api.dialects.chatgpt_rest_api.wire import blueprint
+from api.dialects.chatgpt_rest_api.blueprint import blueprint, json_response, no_such_conversation
+from api.dialects.chatgpt_rest_api.request_fields import whole_number
+from api.dialects.chatgpt_rest_api.turns import answer_object, author
 from api.guards import principal
 from shared.errors import NotFound
+from shared.json_types import JsonObject
 from shared.messages.text import text_of
 from shared.models import Conversation, Message
+from shared.timestamps import MS_PER_SECOND, utc
 
 DEFAULT_LIMIT = 10
-MOST = 100
-MOST_OFFSET = 1_000_000
+MAX_LIMIT = 100
+MAX_OFFSET = 1_000_000
 UNTITLED = "New chat"
-NO_CONTENT = 204
 NEW = "new"
 ANSWERS = "answers"
-"""`?as=answers` shows the answers alone, as the original's README promises; without it there is the whole tree, as it answers."""
-MS_PER_SECOND = 1000
+"""`?as=answers` shows the answers alone, as the original's README promises; without it, the whole tree, as its program answers."""
 
 
 @blueprint.get("/conversations")
 def index() -> Response:
     """List the caller's conversations, the one that changed last first."""
-    limit, offset = wire.whole_number("limit", DEFAULT_LIMIT, 1, MOST), wire.whole_number("offset", 0, 0, MOST_OFFSET)
-    return wire.answer([_item(each) for each in context().conversations.page(_caller(), limit=limit, offset=offset)])
+    limit, offset = whole_number("limit", DEFAULT_LIMIT, 1, MAX_LIMIT), whole_number("offset", 0, 0, MAX_OFFSET)
+    return json_response([_item(each) for each in context().conversations.page(_caller(), limit=limit, offset=offset)])
 
 
 @blueprint.get("/conversations/<name>/messages")
 def messages(name: str) -> Response:
-    """Show a conversation: its whole tree, or its answers."""
+    """Return a conversation: its whole tree, or its answers."""
     conversation = _found(name)
     if request.args.get("as") == ANSWERS:
-        return wire.answer(_answers(conversation, name))
-    return wire.answer(_tree(conversation))
+        return json_response(_answers(conversation, name))
+    return json_response(_tree(conversation))
 
 
 @blueprint.delete("/conversations/all")
@@ -48,7 +47,7 @@ def remove_all() -> tuple[str, int]:
     """Delete all of the caller's conversations."""
     for each in context().conversations.page(_caller()):
         context().conversations.remove(each.conversation)
-    return "", NO_CONTENT
+    return "", HTTPStatus.NO_CONTENT
 
 
 @blueprint.delete("/conversations/<name>")
@@ -57,7 +56,7 @@ def remove(name: str) -> tuple[str, int]:
     if name == NEW:
         raise MethodNotAllowed(["POST", "OPTIONS"])
     context().conversations.remove(_found(name))
-    return "", NO_CONTENT
+    return "", HTTPStatus.NO_CONTENT
 
 
 def _caller() -> str:
@@ -68,24 +67,24 @@ def _found(name: str) -> Conversation:
     try:
         return context().conversations.get(_caller(), name)
     except NotFound:
-        raise wire.unknown(name) from None
+        raise no_such_conversation(name) from None
 
 
-def _item(each: Overview) -> dict[str, Any]:
+def _item(each: Overview) -> JsonObject:
     return {
         "id": each.conversation.id,
         "title": each.conversation.title or UNTITLED,
-        "create_time": _iso(each.conversation.created_ms),
-        "update_time": _iso(each.changed_ms),
+        "create_time": utc(each.conversation.created_ms).isoformat(),
+        "update_time": utc(each.changed_ms).isoformat(),
         "mapping": None,
         "current_node": None,
     }
 
 
-def _tree(conversation: Conversation) -> dict[str, Any]:
+def _tree(conversation: Conversation) -> JsonObject:
     rows, current_id = context().conversations.messages(conversation)
     root = f"root_{conversation.id}"
-    nodes: dict[str, dict[str, Any]] = {root: {"id": root, "message": None, "parent": None, "children": []}}
+    nodes: dict[str, JsonObject] = {root: {"id": root, "message": None, "parent": None, "children": []}}
     nodes |= {row.id: {"id": row.id, "message": _message(row), "parent": row.parent_id, "children": []} for row in rows}
     for row in rows:
         parent = row.parent_id if row.parent_id in nodes else root
@@ -101,7 +100,7 @@ def _tree(conversation: Conversation) -> dict[str, Any]:
     }
 
 
-def _message(row: Message) -> dict[str, Any]:
+def _message(row: Message) -> JsonObject:
     return {
         "id": row.id,
         "author": author(row),
@@ -114,9 +113,5 @@ def _message(row: Message) -> dict[str, Any]:
     }
 
 
-def _answers(conversation: Conversation, name: str) -> list[dict[str, Any]]:
+def _answers(conversation: Conversation, name: str) -> list[JsonObject]:
     return [answer_object(job, text_of(row.body), name) for row, job in context().conversations.answers(conversation)]
-
-
-def _iso(ms: int) -> str:
-    return datetime.fromtimestamp(ms / MS_PER_SECOND, UTC).isoformat()
