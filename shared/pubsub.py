@@ -2,7 +2,7 @@
 
 A listener subscribes, receives, and pings Redis when it was silent for a while; a connection that answers no ping is given up.
 Whatever goes wrong, also in a callback, is logged, and the listener connects and subscribes anew after a short wait. Messages that
-are published meanwhile are lost: whoever cannot do without them learns when a subscription is confirmed, and looks then.
+are published meanwhile are lost: a user of a listener that needs them is called when a subscription is confirmed, and looks then.
 """
 
 import asyncio
@@ -101,7 +101,7 @@ class ThreadListener:
             client: made by `redis_clients.subscriber`.
             log_events: how to log what goes wrong.
             on_message: takes a channel, and what was published on it.
-            is_over: whether to end; asked often.
+            is_over: whether to end; called often.
             on_subscribed: takes a channel whose subscription was just confirmed, for the first time or anew.
             on_lost: called when a connection has ended, before the next one begins.
         """
@@ -136,33 +136,33 @@ class ThreadListener:
     def run(self) -> None:
         """Listen until it is over."""
         retries = _Retries()
+        pool = self._client.connection_pool
         while not self._is_over():
+            # Not by the pool's `make_connection`, which counts, and refuses the hundredth for good.
+            connection: ConnectionInterface = pool.connection_class(**pool.connection_kwargs)
             try:
-                connection = self._connect()
+                self._connect(connection)
                 retries.reset()
                 self._receive(connection)
             except (RedisError, OSError) as error:
                 log.warning(self._log_events.redis_away, error=str(error))
             except Exception:  # the boundary of a thread: what it serves would be cut off for good
                 log.exception(self._log_events.broken)
-            self._disconnect()
+            self._disconnect(connection)
             time.sleep(retries.seconds())
 
-    def _connect(self) -> ConnectionInterface:
-        connection: ConnectionInterface = self._client.connection_pool.make_connection()
+    def _connect(self, connection: ConnectionInterface) -> None:
         connection.connect()
         with self._lock:
             self._connection = connection
             self._unconfirmed.clear()
             if self._channels:
                 self._send("SUBSCRIBE", *self._channels)
-        return connection
 
-    def _disconnect(self) -> None:
+    def _disconnect(self, connection: ConnectionInterface) -> None:
         with self._lock:
-            connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.disconnect()
+            self._connection = None  # first: a command that is sent on a closed connection opens it again
+        connection.disconnect()
         self._on_lost()
 
     def _send(self, command: str, *channels: str) -> None:
@@ -182,19 +182,16 @@ class ThreadListener:
     def _receive(self, connection: ConnectionInterface) -> None:
         """Receive until the connection breaks, is given up, or it is over."""
         silence = _Silence()
-        try:
-            while not self._is_over() and self._connection is connection:
-                try:
-                    reply = connection.read_response(timeout=READ_SECONDS, disconnect_on_error=False)
-                except RedisTimeoutError:
-                    if silence.needs_ping():
-                        with self._lock:
-                            self._send("PING")
-                    continue
-                silence.end()
-                self._dispatch(reply)
-        finally:
-            connection.disconnect()
+        while not self._is_over() and self._connection is connection:
+            try:
+                reply = connection.read_response(timeout=READ_SECONDS, disconnect_on_error=False)
+            except RedisTimeoutError:
+                if silence.needs_ping():
+                    with self._lock:
+                        self._send("PING")
+                continue
+            silence.end()
+            self._dispatch(reply)
 
     def _dispatch(self, reply: Any) -> None:
         kind, channel = reply[0], reply[1].decode()

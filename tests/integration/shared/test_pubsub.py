@@ -110,6 +110,21 @@ def test_a_connection_that_was_cut_is_replaced(listening: Listening, empty_redis
     assert names(logs) == {"test.redis_away"}
 
 
+def test_connections_may_be_replaced_any_number_of_times(
+    listening: Listening, empty_redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # redis-py's pools refuse the hundredth connection that they made
+    monkeypatch.setattr(pubsub, "RETRY_FIRST_SECONDS", 0.001)
+    received: list[bytes] = []
+    with capture_logs() as logs, listening(empty_redis.port, received.append):
+        for _ in range(120):
+            until_subscribed(empty_redis)
+            empty_redis.client.client_kill_filter(_type="pubsub")
+        until_received(empty_redis, received, b"after")
+    assert len(logs) >= 100
+    assert "Too many connections" not in str(logs)
+
+
 def test_a_callback_that_fails_ends_nothing(listening: Listening, empty_redis: Redis) -> None:
     received: list[bytes] = []
 
