@@ -3,9 +3,9 @@
 | name | type | what | expiry |
 |---|---|---|---|
 | `chatrelay:log:{<job>}` | stream | a job's log, one event an entry | beyond the deadline; after the end LOG_TTL_SECONDS |
-| `chatrelay:live:{<job>}` | channel | the same events as they come; an empty message says: read the log | – |
+| `chatrelay:live:{<job>}` | channel | the same events as they come; an empty message means: read the log | – |
 | `chatrelay:hub:<process>` | channel | keeps a hub's subscription from ever being empty | – |
-| `chatrelay:cancel` | channel | ids of jobs whose cancel was asked for | – |
+| `chatrelay:cancel` | channel | ids of jobs that are to be cancelled | – |
 | `chatrelay:epoch` | string | a random word that an emptied Redis has forgotten | none |
 | `chatrelay:worker:<worker>` | string | a worker is alive | three renewals |
 | `chatrelay:doorbell` | list | Celery's queue; a message is a job id | – |
@@ -36,12 +36,12 @@ _LIVE_PREFIX = PREFIX + "live:{"
 
 
 def log_key(job_id: str) -> str:
-    """Name the stream that holds a job's log. The braces keep a job's names on one cluster slot."""
+    """Return the stream that holds a job's log. The braces keep a job's names on one cluster slot."""
     return f"{PREFIX}log:{{{job_id}}}"
 
 
 def live_channel(job_id: str) -> str:
-    """Name the channel on which a job's events are published."""
+    """Return the channel on which a job's events are published."""
     return f"{_LIVE_PREFIX}{job_id}}}"
 
 
@@ -51,12 +51,12 @@ def job_of_channel(channel: str) -> str:
 
 
 def hub_channel(process: str) -> str:
-    """Name the channel that a hub keeps subscribed so that its connection is never idle."""
+    """Return the channel that a hub keeps subscribed so that its connection is never idle."""
     return f"{PREFIX}hub:{process}"
 
 
 def worker_key(worker: str) -> str:
-    """Name the key that says that a worker is alive."""
+    """Return the key that says that a worker is alive."""
     return f"{PREFIX}worker:{worker}"
 
 

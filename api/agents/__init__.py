@@ -1,1 +1,1 @@
-"""Agents: programs that connect to us over a WebSocket and answer questions. Their sockets live here, in the API's processes."""
+"""Agents: programs that connect to us over a WebSocket and answer as providers do. Their sockets live in the API's processes."""

@@ -81,7 +81,7 @@ class RequestHandler:
         return is_good
 
     def _accept(self, session: Session, request: AgentRequest) -> bool:
-        """Accept a request, unless its worker has withdrawn it meanwhile; until it is accepted, Redis is not told of it again."""
+        """Accept a request, unless its worker has withdrawn it meanwhile; what is not accepted is not refreshed in Redis."""
         session.used_us = now_us()
         max_ms = requests.max_request_ms(self._config)
         command = claims.accept_command(session.agent_id, request.id, request.worker, max_ms)

@@ -1,8 +1,8 @@
 """One pub/sub connection, many readers: receives every followed job's events once per process and hands them out in memory.
 
 A message may be lost, late or doubled and nobody notices: readers replay the log when they begin, whenever a number is missing, and
-whenever the hub has had to connect anew. What the hub guarantees is only this: once a subscription is *confirmed*, whatever is
-published afterwards reaches it, or else it is told to read the log.
+whenever the hub has connected anew. What the hub guarantees is only this: once a subscription is *confirmed*, whatever is
+published afterwards reaches it, or else it must read the log.
 
 Written on plain `threading`, so that it runs on gunicorn's threads and, patched, on gevent.
 """
@@ -111,7 +111,7 @@ class Hub:
 
     def _confirm(self, channel: str) -> None:
         with self._lock:
-            # Asked again under the lock: the last reader may have gone, and a new one come whose own confirmation is still to come.
+            # Checked again under the lock: the last reader may have left, and a new one come that waits for its own confirmation.
             if self._listener.is_subscribed(channel):
                 for subscription in self._subscriptions.get(channel, ()):
                     subscription.confirm(True)

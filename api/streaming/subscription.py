@@ -43,7 +43,7 @@ class Subscription:
         while not self._stale:
             try:
                 yield self._waiting.popleft()
-            except IndexError:  # asked, not looked up: the hub's thread may empty the queue in between
+            except IndexError:  # tried, not checked before: the hub's thread may empty the queue in between
                 return
 
     def confirm(self, confirmed: bool) -> None:

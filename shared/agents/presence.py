@@ -1,6 +1,7 @@
 """Presence: the agents that are connected, as Redis knows them, and where each one's socket is.
 
-An agent is present for as long as the process that holds its socket says so, every second; that process alone adds and removes it.
+An agent is present for as long as the process that holds its socket refreshes it, every second; that process alone adds and removes
+it.
 Each change is one script, so that two processes never both have an agent.
 
 The commands are for either kind of client, blocking or asyncio: `execute_command(*command)`. The scripts make names of keys, so

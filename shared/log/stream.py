@@ -5,7 +5,7 @@ the writing, so that an entry, its expiry and its publication happen together or
 between a look and a write. Redis lets nobody append below the highest id, which is the second fence under the script's own.
 
 Everything here is a command for either kind of client, blocking or asyncio: `execute_command(*command)`, then a function that
-reads the reply. Who holds the connection, decides.
+reads the reply. The caller decides which client runs it.
 """
 
 import hashlib
@@ -23,19 +23,19 @@ PAGE_ENTRIES = 1000
 """Entries per read, so that a long log does not hold Redis up."""
 
 EMPTY_TAIL = "0-0"
-"""What the script answers for the id of an empty log's last entry."""
+"""The id that the script answers as an empty log's last entry."""
 
 _TERMINAL_TYPES = ", ".join(f"{kind} = true" for kind in sorted(TERMINAL))
 
 WRITE_SCRIPT = Path(__file__).with_name("write.lua").read_text(encoding="utf-8").replace("TERMINAL_TYPES", _TERMINAL_TYPES)
-"""The one script that writes logs; `write.lua` says what it takes and answers."""
+"""The one script that writes logs; `write.lua` lists its arguments and answers."""
 
 WRITE_SHA = hashlib.sha1(WRITE_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 """The name under which Redis keeps the script."""
 
 
 class WriteVerdict(StrEnum):
-    """What the log says to a writer."""
+    """What the script answers to a writer."""
 
     OK = "ok"  # the entries are there (also: they were there already, and an earlier reply was lost)
     HOLE = "hole"  # the entry before them is not there: Redis was emptied, rolled back, or somebody else wrote
@@ -67,7 +67,7 @@ class Write(NamedTuple):
     rewrite: bool = False
 
     def command(self, *, by_sha: bool = False) -> tuple[Any, ...]:
-        """The write as a command: the script whole, or by its SHA where Redis is sure to know it (else it answers NOSCRIPT)."""
+        """Return the write as a command: the whole script, or its SHA where Redis knows it (else it answers NOSCRIPT)."""
         fixed = (
             keyspace.live_channel(self.job_id),
             self.expiry_ms,
@@ -82,25 +82,25 @@ class Write(NamedTuple):
 
 
 def written(reply: Sequence[bytes]) -> Written:
-    """Read the script's answer."""
+    """Return the script's answer."""
     return Written(WriteVerdict(reply[0].decode()), reply[1].decode())
 
 
 def read_command(job_id: str, after: int = 0) -> tuple[Any, ...]:
-    """Ask for a page of a log after a sequence number.
+    """Return the command that reads a page of a log after a sequence number.
 
-    A reader does not know the attempts, so it asks from `1-<after + 1>` and drops what it has seen.
+    A reader does not know the attempts, so it reads from `1-<after + 1>` and drops what it has seen.
     """
     return ("XRANGE", keyspace.log_key(job_id), f"1-{after + 1}", "+", "COUNT", PAGE_ENTRIES)
 
 
 def next_page_command(job_id: str, last: Event) -> tuple[Any, ...]:
-    """Ask for the page that follows an entry."""
+    """Return the command that reads the page behind an entry."""
     return ("XRANGE", keyspace.log_key(job_id), f"({last.id}", "+", "COUNT", PAGE_ENTRIES)
 
 
 def entries(reply: Sequence[Any]) -> list[Event]:
-    """Read a page."""
+    """Return a page's events."""
     return [_entry(entry_id, fields) for entry_id, fields in reply]
 
 
@@ -119,5 +119,5 @@ def read(client: Redis, job_id: str, after: int = 0) -> Iterator[Event]:
 
 
 def remove_command(job_id: str) -> tuple[Any, ...]:
-    """Forget a log."""
+    """Return the command that deletes a log."""
     return ("DEL", keyspace.log_key(job_id))

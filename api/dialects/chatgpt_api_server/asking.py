@@ -1,4 +1,4 @@
-"""`/api/ask`: a question for an agent, answered when the answer is there."""
+"""`/api/ask`: a question for an agent, answered when the answer has come."""
 
 import time
 from http import HTTPStatus
@@ -56,7 +56,7 @@ def ask() -> Response:
 
 
 def _set_principal() -> Response | None:
-    """Find out who is calling; return a refusal if it is nobody who may ask."""
+    """Find out who is calling; return a refusal if they may not ask."""
     token = credentials()
     if token is None:
         return json_response({"error": "API key not provided"}, HTTPStatus.UNAUTHORIZED)

@@ -21,10 +21,10 @@ from workers.providers.agent.provider import AgentProvider
 from workers.providers.base import AgentPosition, Chunk, CompletionRequest, ProviderError
 
 WORKER = "worker_1"
-QUESTION = CompletionRequest("agent", [{"role": "user", "content": "Hello"}])
+REQUEST = CompletionRequest("agent", [{"role": "user", "content": "Hello"}])
 ANSWER = {**dict.fromkeys(ANSWER_FIELDS, ""), "response_id": "r", "conversation_id": "c", "content": "Hi"}
 KNOWN = CompletionRequest(
-    "agent", QUESTION.messages, position=AgentPosition({"agent": "a", "conversation_id": "c", "response_id": "r"})
+    "agent", REQUEST.messages, position=AgentPosition({"agent": "a", "conversation_id": "c", "response_id": "r"})
 )
 
 Behaviour = Callable[["AgentProcess", str, AgentRequest], None]
@@ -128,16 +128,16 @@ class Caller:
         channel = keyspace.agent_notice_channel(WORKER)
         wait_until(lambda: redis.client.pubsub_numsub(channel)[0][1], "the provider to listen")
 
-    def answer(self, question: CompletionRequest = QUESTION) -> list[Chunk]:
-        return self.loop.run(self._answer(question))
+    def answer(self, request: CompletionRequest = REQUEST) -> list[Chunk]:
+        return self.loop.run(self._answer(request))
 
-    async def _answer(self, question: CompletionRequest) -> list[Chunk]:
-        async with aclosing(self.provider.answer(question)) as chunks:
+    async def _answer(self, request: CompletionRequest) -> list[Chunk]:
+        async with aclosing(self.provider.answer(request)) as chunks:
             return [chunk async for chunk in chunks]
 
-    def error(self, question: CompletionRequest = QUESTION) -> ProviderError:
+    def error(self, request: CompletionRequest = REQUEST) -> ProviderError:
         with pytest.raises(ProviderError) as raised:
-            self.answer(question)
+            self.answer(request)
         return raised.value
 
     async def tasks(self) -> int:
@@ -197,8 +197,8 @@ def test_an_agent_that_cannot_be_reached_is_passed_over(caller: Caller, empty_re
 @pytest.mark.parametrize("unreachable", [None, refusing], ids=["nobody listens", "refused"])
 def test_an_agent_that_cannot_be_reached_at_all(caller: Caller, empty_redis: Redis, unreachable: Behaviour | None) -> None:
     with agent_process(empty_redis, a=unreachable):
-        for question, code in ((QUESTION, AgentError.NONE), (KNOWN, AgentError.PING_FAILED)):
-            error = caller.error(question)
+        for request, code in ((REQUEST, AgentError.NONE), (KNOWN, AgentError.PING_FAILED)):
+            error = caller.error(request)
             assert (error.reason, error.retryable) == (code, False)
 
 
@@ -234,10 +234,10 @@ def test_lost_notices(settings: Settings, empty_redis: Redis) -> None:
 def test_a_process_that_dies_with_a_request(caller: Caller, empty_redis: Redis) -> None:
     with agent_process(empty_redis, a=dying, b=answering):
         assert caller.answer()[-1].origin["agent"] == "b"  # type: ignore[index]  # it is there
-    for question in (QUESTION, KNOWN):
+    for request in (REQUEST, KNOWN):
         empty_redis.client.flushall()
         with agent_process(empty_redis, a=dying):
-            error = caller.error(question)
+            error = caller.error(request)
             assert error.reason == AgentError.READ_FAILED
             assert error.details == {"err": "the connection of the agent is gone"}
 
@@ -291,7 +291,7 @@ def test_while_an_agent_works_there_are_signs_of_life(caller: Caller, empty_redi
 
 def test_a_caller_that_hangs_up_leaves_nothing_behind(caller: Caller, empty_redis: Redis) -> None:
     async def hang_up() -> None:
-        async with aclosing(caller.provider.answer(QUESTION)) as chunks:
+        async with aclosing(caller.provider.answer(REQUEST)) as chunks:
             await anext(chunks)
 
     before = caller.loop.run(caller.tasks())
@@ -321,8 +321,8 @@ def test_first_come_first_served(caller: Caller, empty_redis: Redis) -> None:
 
     async def ask_all() -> None:
         async def one(number: int) -> None:
-            question = CompletionRequest("agent", [{"role": "user", "content": str(number)}])
-            async with aclosing(caller.provider.answer(question)) as chunks:
+            request = CompletionRequest("agent", [{"role": "user", "content": str(number)}])
+            async with aclosing(caller.provider.answer(request)) as chunks:
                 assert [chunk async for chunk in chunks][-1].finish_reason == "stop"
 
         await asyncio.gather(*map(one, range(8)))

@@ -17,7 +17,7 @@ CONVERSATION: list[dict[str, Any]] = [
 
 
 def request(messages: list[dict[str, Any]], **position: Any) -> dict[str, str]:
-    sent = agent_request.request(CompletionRequest("agent", messages, position=AgentPosition(**position)))
+    sent = agent_request.request_fields(CompletionRequest("agent", messages, position=AgentPosition(**position)))
     assert tuple(sent) == REQUEST_FIELDS
     return sent
 

@@ -1,6 +1,6 @@
 """Receive the notices of this worker's agent requests: one subscription for all of them, told apart by the request's id.
 
-A notice may be lost: who waits for a result also looks for it now and then.
+A notice may be lost: a call that waits for a result also looks for it now and then.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ class Notices:
         self._received = asyncio.Event()
 
     def receive(self, status: RequestStatus) -> None:
-        """Keep a notice, and wake who waits."""
+        """Keep a notice, and wake the call that waits for it."""
         self.statuses.add(status)
         self._received.set()
 

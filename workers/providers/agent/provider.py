@@ -16,8 +16,8 @@ from shared.agents.presence import AgentLocation
 from shared.agents.requests import AgentError, AgentRequest, AgentResult
 from shared.config import Settings
 from shared.ids import new_id
-from workers.providers.agent import request
 from workers.providers.agent.notices import NoticeListener, Notices
+from workers.providers.agent.request import bound_agent, request_fields
 from workers.providers.base import Chunk, CompletionRequest, ProviderError
 
 POLL_SECONDS = 0.1
@@ -52,9 +52,9 @@ class AgentProvider:
         """Receive the notices of this worker's requests, for ever."""
         await self.notices.listen(redis_clients.nonblocking(self.config.redis_url, answer_seconds=None))
 
-    async def answer(self, question: CompletionRequest) -> AsyncGenerator[Chunk, None]:
+    async def answer(self, request: CompletionRequest) -> AsyncGenerator[Chunk, None]:
         """Ask an agent; see `Provider.answer`. While it works an empty chunk comes every few seconds."""
-        call = asyncio.create_task(_AgentCall(self, question).run())
+        call = asyncio.create_task(_AgentCall(self, request).run())
         try:
             while not (await asyncio.wait({call}, timeout=self._sign_seconds))[0]:
                 yield Chunk()
@@ -71,12 +71,12 @@ class AgentProvider:
 class _AgentCall:
     """One completion request's way to an answer."""
 
-    def __init__(self, provider: AgentProvider, question: CompletionRequest) -> None:
+    def __init__(self, provider: AgentProvider, request: CompletionRequest) -> None:
         self._provider = provider
         self._redis = provider.redis
         self._config = provider.config
-        self._bound_agent = request.bound_agent(question.position)
-        self._request = request.request(question)
+        self._bound_agent = bound_agent(request.position)
+        self._fields = request_fields(request)
         self._until = _now() + self._config.agent_wait_seconds
         self._passed_over: dict[str, float] = {}
 
@@ -149,7 +149,7 @@ class _AgentCall:
         notices = self._provider.notices.expect(request_id)
         try:
             begins = self._bound_agent is None
-            message = AgentRequest(request_id, self._provider.worker_id, location.connection, begins, self._request)
+            message = AgentRequest(request_id, self._provider.worker_id, location.connection, begins, self._fields)
             if await self._redis.publish(keyspace.agent_inbox_channel(location.process), message.packed()):
                 await notices.wait(claims.ACCEPT_SECONDS)
             if not notices.statuses - {RequestStatus.REFUSED} and await self._redis.execute_command(

@@ -1,8 +1,9 @@
 """What an agent is sent: it remembers its own conversation, so within one it is sent the newest message alone."""
 
 import uuid
-from typing import Any
+from collections.abc import Sequence
 
+from shared.json_types import JsonObject
 from workers.providers.base import AgentPosition, CompletionRequest
 
 IMAGE = "[image]"
@@ -15,27 +16,27 @@ def bound_agent(position: AgentPosition) -> str | None:
     return agent
 
 
-def request(question: CompletionRequest) -> dict[str, str]:
+def request_fields(request: CompletionRequest) -> dict[str, str]:
     """Return what an agent is sent (`shared.agents.requests.REQUEST_FIELDS`); ids that the caller did not choose are made up."""
-    position = question.position
+    position = request.position
     origin = position.origin or {}
     continues = bound_agent(position) is not None
     return {
         "message_id": position.message_id or str(uuid.uuid4()),
         "conversation_id": origin["conversation_id"] if continues else "",
         "parent_id": position.parent_id or (continues and origin.get("response_id")) or str(uuid.uuid4()),
-        "content": readable(question.messages[-1]) if continues else whole(question.messages),
+        "content": text_of_message(request.messages[-1]) if continues else text_of_messages(request.messages),
     }
 
 
-def whole(messages: list[dict[str, Any]]) -> str:
+def text_of_messages(messages: Sequence[JsonObject]) -> str:
     """Return a conversation as one text. A message that is alone is its own text; else its role stands before each."""
     if len(messages) == 1:
-        return readable(messages[0])
-    return "\n\n".join(f"{message['role'].capitalize()}: {readable(message)}" for message in messages)
+        return text_of_message(messages[0])
+    return "\n\n".join(f"{message['role'].capitalize()}: {text_of_message(message)}" for message in messages)
 
 
-def readable(message: dict[str, Any]) -> str:
+def text_of_message(message: JsonObject) -> str:
     """Return a message as text; an agent sees no images."""
     content = message.get("content") or ""
     if isinstance(content, str):
