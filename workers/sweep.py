@@ -20,7 +20,7 @@ from shared import keyspace
 from shared.config import Settings
 from shared.database import Database, now_ms
 from shared.errors import DatabaseUnavailable
-from shared.jobs import ending, lifecycle
+from shared.jobs import claiming, ending
 from shared.jobs.ending import Ending
 from shared.jobs.error_codes import JobErrorCode
 from shared.models import UNFINISHED, Job, Status, WebhookDelivery
@@ -117,7 +117,7 @@ class Sweep:
         long_ago = now_ms() - int(RING_AGAIN_SECONDS * 1000)
         candidates = (
             select(Job.id)
-            .where(lifecycle.claimable(self._config.max_lost_workers), or_(Job.rung_ms.is_(None), Job.rung_ms < long_ago))
+            .where(claiming.claimable(self._config.max_lost_workers), or_(Job.rung_ms.is_(None), Job.rung_ms < long_ago))
             .order_by(Job.created_ms)
             .limit(missing)
             .with_for_update(skip_locked=True)
@@ -133,7 +133,7 @@ class Sweep:
             return session.scalars(self._overdue()).all()
 
     def _overdue(self) -> Select[Job]:
-        nobody = or_(Job.status == Status.QUEUED, lifecycle.lapsed())
+        nobody = or_(Job.status == Status.QUEUED, claiming.lapsed())
         too_often = Job.lost_workers >= self._config.max_lost_workers
         must_end = or_(
             Job.cancel_requested_ms.is_not(None), Job.deadline_ms <= now_ms(), (Job.status == Status.IN_PROGRESS) & too_often

@@ -13,7 +13,7 @@ from shared import keyspace
 from shared.config import Settings
 from shared.database import Database
 from shared.errors import NotFound, Unavailable
-from shared.jobs import ending, lifecycle
+from shared.jobs import claiming, ending, lifecycle
 from shared.log import stream
 from shared.messages import tree
 from shared.models import Job, Status
@@ -89,7 +89,7 @@ class Jobs:
         """
         job = self.find(user_id, job_id)
         with self._database.write() as session:
-            unfinished = lifecycle.want_cancelled(session, job_id)
+            unfinished = lifecycle.request_cancel(session, job_id)
         if unfinished:
             self._publish_cancel(job_id)
             self._end_if_unheld(job)
@@ -119,11 +119,11 @@ class Jobs:
 
     def _has_lapsed(self, job: Job) -> bool:
         with self._database.read() as session:
-            return session.scalar(select(Job.id).where(Job.id == job.id, lifecycle.lapsed())) is not None
+            return session.scalar(select(Job.id).where(Job.id == job.id, claiming.lapsed())) is not None
 
     def _ring_next(self, job: Job) -> None:
         with self._database.read() as session:
-            waiting_id = session.scalar(lifecycle.waiting_for(job))
+            waiting_id = session.scalar(claiming.waiting_for(job))
         if waiting_id:
             self._queue.ring(waiting_id)
 

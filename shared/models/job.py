@@ -1,4 +1,4 @@
-"""A job's row and its states. Who changes a state, and when, is `shared/jobs/lifecycle.py`."""
+"""A job's row and its states. When a state changes is said by `shared/jobs/claiming.py` and `shared/jobs/lifecycle.py`."""
 
 from enum import StrEnum
 from typing import Any

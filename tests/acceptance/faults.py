@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from dev.testing.stack import Process, wait_until
 from shared import keyspace
 from shared.database import Database
-from shared.jobs import lifecycle
+from shared.jobs import claiming
 from shared.log import stream
 from shared.models import UNFINISHED, Job, Status
 from tests.acceptance.chaos import Arena
@@ -121,7 +121,7 @@ def _attempts(database: Database, arena: Arena) -> list[int]:
 
 def _lapsed(database: Database, arena: Arena) -> bool:
     with database.read() as session:
-        return bool(session.scalar(select(func.count()).where(Job.id.in_([job["id"] for job in arena.jobs]), lifecycle.lapsed())))
+        return bool(session.scalar(select(func.count()).where(Job.id.in_([job["id"] for job in arena.jobs]), claiming.lapsed())))
 
 
 def empty_redis_and_kill_the_owners(arena: Arena) -> None:

@@ -7,7 +7,7 @@ from sqlalchemy.orm import undefer
 
 from shared.database import Database, now_ms
 from shared.ids import new_id
-from shared.jobs import lifecycle
+from shared.jobs import claiming
 from shared.models import Conversation, Job, Message, Status, User
 
 LEASE_MS = 60_000
@@ -66,7 +66,7 @@ class Jobs:
         """Claim the job that is next."""
         bounds = {"max_lost_workers": MAX_LOST_WORKERS, **limits}
         with self.database.write() as session:
-            return lifecycle.claim(session, owner, lease_ms=LEASE_MS, epoch=epoch, orphans=orphans, **bounds)
+            return claiming.claim(session, owner, lease_ms=LEASE_MS, epoch=epoch, orphans=orphans, **bounds)
 
     def claimed(self, **columns: Any) -> Job:
         """Queue a job and claim it."""

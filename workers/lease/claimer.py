@@ -2,7 +2,7 @@
 
 from shared.config import Settings
 from shared.database import Database
-from shared.jobs import lifecycle
+from shared.jobs import claiming
 from workers import clock
 from workers.lease.lease import Lease
 from workers.lease.leases import Leases
@@ -34,7 +34,7 @@ class Claimer:
         """
         before = clock.seconds()
         with self._database.write() as session:
-            job = lifecycle.claim(
+            job = claiming.claim(
                 session,
                 self._owner,
                 lease_ms=int(self._config.lease_seconds * 1000),

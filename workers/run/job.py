@@ -17,7 +17,7 @@ from shared.config import Settings
 from shared.database import Database
 from shared.errors import DatabaseUnavailable
 from shared.events import Event
-from shared.jobs import ending, lifecycle
+from shared.jobs import claiming, ending, lifecycle
 from shared.jobs.ending import Ending
 from shared.jobs.error_codes import JobErrorCode
 from shared.json_types import JsonObject
@@ -189,7 +189,7 @@ class JobRunner:
 
     def _ring_next(self, job: Job) -> None:
         with self._database.read() as session:
-            waiting = session.scalar(lifecycle.waiting_for(job))
+            waiting = session.scalar(claiming.waiting_for(job))
         if waiting:
             self._queue.ring(waiting)
 

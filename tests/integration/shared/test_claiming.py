@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from shared import events
 from shared.database import now_ms
-from shared.jobs import lifecycle
+from shared.jobs import claiming
 from shared.models import Job, Status
 from tests.integration.jobs import LEASE_MS, MAX_LOST_WORKERS, MINUTE_MS, Jobs
 
@@ -212,7 +212,7 @@ def test_an_orphan_is_taken_over_once(jobs: Jobs) -> None:
 
 def waiting(jobs: Jobs, job: Job) -> str | None:
     with jobs.database.read() as session:
-        return session.scalar(lifecycle.waiting_for(job))
+        return session.scalar(claiming.waiting_for(job))
 
 
 def test_who_ends_a_turn_rings_for_the_next(jobs: Jobs) -> None:

@@ -106,7 +106,7 @@ class JobMachine(RuleBasedStateMachine):
         job_id = self.draw(data, list(self.known))
         job = self.known[job_id]
         with self.jobs.database.write() as session:
-            assert lifecycle.want_cancelled(session, job_id) is (not job.status.is_terminal)
+            assert lifecycle.request_cancel(session, job_id) is (not job.status.is_terminal)
         job.cancelled = job.cancelled or not job.status.is_terminal
 
     # What time does

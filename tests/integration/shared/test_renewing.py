@@ -173,19 +173,19 @@ def test_a_job_that_does_not_run_is_held_by_nobody(jobs: Jobs, status: Status) -
     assert (retry(jobs, job.id, 1), give_back(jobs, job), renew(jobs, LeaseState(job.id, 1, 99))) == (False, False, {})
 
 
-def want_cancelled(jobs: Jobs, job_id: str) -> bool:
+def request_cancel(jobs: Jobs, job_id: str) -> bool:
     with jobs.database.write() as session:
-        return lifecycle.want_cancelled(session, job_id)
+        return lifecycle.request_cancel(session, job_id)
 
 
 def test_a_cancel_is_noted_once(jobs: Jobs) -> None:
     job_id = jobs.queue()
-    assert want_cancelled(jobs, job_id)
+    assert request_cancel(jobs, job_id)
     first = jobs.row(job_id).cancel_requested_ms
     assert first is not None
     jobs.set(job_id, cancel_requested_ms=first - 10)
 
-    assert want_cancelled(jobs, job_id)
+    assert request_cancel(jobs, job_id)
     assert jobs.row(job_id).cancel_requested_ms == first - 10
 
 
@@ -193,7 +193,7 @@ def test_a_cancel_is_noted_once(jobs: Jobs) -> None:
 def test_what_is_over_cannot_be_cancelled(jobs: Jobs, status: Status) -> None:
     job_id = jobs.queue(status=status)
 
-    assert not want_cancelled(jobs, job_id)
+    assert not request_cancel(jobs, job_id)
     assert jobs.row(job_id).cancel_requested_ms is None
 
 

@@ -120,7 +120,7 @@ def test_a_cancel_hangs_up_and_keeps_the_text(jobs: Jobs, config: Settings) -> N
     with working(config, jobs.database, ["so far", None]) as worker, worker.running():
         worker.provider.has_begun.wait(5)
         with jobs.database.write() as session:
-            lifecycle.want_cancelled(session, job_id)
+            lifecycle.request_cancel(session, job_id)
     row = jobs.row(job_id)
 
     assert (row.status, row.message) == (Status.CANCELLED, {"role": "assistant", "content": "so far"})
@@ -403,7 +403,7 @@ def test_a_job_that_is_cancelled_before_it_opens_stays_a_lost_one(
 
     def cancelled(_: WorkerParts) -> None:
         with jobs.database.write() as session:
-            lifecycle.want_cancelled(session, job.id)
+            lifecycle.request_cancel(session, job.id)
 
     before_it_opens(jobs, config, job, slow_to_read, cancelled)
     assert ending.end_unheld(jobs.database, empty_redis.client, jobs.row(job.id), ending.CANCELLED, MINUTE_MS)
