@@ -17,7 +17,8 @@ from shared.agents import requests
 from shared.config import Settings
 from shared.database import Database
 from shared.ids import new_id
-from shared.pubsub import LogEvents, ThreadListener
+from shared.pubsub.policy import LogEvents
+from shared.pubsub.thread_listener import ThreadListener
 
 FIRST_PRINTABLE = " "
 BAD_ID = f"an id has at most {MAX_ID_CHARS} characters, none of them a control character"

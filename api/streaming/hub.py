@@ -17,7 +17,8 @@ from redis import Redis
 from api.streaming.subscription import Subscription
 from shared import events, keyspace
 from shared.ids import new_id
-from shared.pubsub import LogEvents, ThreadListener
+from shared.pubsub.policy import LogEvents
+from shared.pubsub.thread_listener import ThreadListener
 
 LOG_EVENTS = LogEvents(redis_away="hub.redis_away", broken="hub.broken")
 

@@ -3,7 +3,8 @@
 import redis.asyncio
 
 from shared import keyspace
-from shared.pubsub import LogEvents, LoopListener
+from shared.pubsub.loop_listener import LoopListener
+from shared.pubsub.policy import LogEvents
 from workers.lease.leases import Leases
 
 LOG_EVENTS = LogEvents(redis_away="cancel.redis_away", broken="cancel.broken")

@@ -10,13 +10,13 @@ import pytest
 from api.conversations import rows
 from api.conversations.conversations import Conversations
 from api.jobs import jobs as job_service
-from shared import pubsub
 from shared.config import Settings
 from shared.ids import new_id
 from shared.jobs import ending
 from shared.jobs.ending import Ending
 from shared.messages import tree
 from shared.models import Conversation, Job, Message, Status
+from shared.pubsub import policy
 from tests.integration.entries import begun
 from tests.integration.jobs import Jobs
 from tests.integration.readers import reading
@@ -25,7 +25,7 @@ from tests.integration.readers import reading
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits long for a worker that is dead."""
-    monkeypatch.setattr(pubsub, "READ_SECONDS", 0.05)
+    monkeypatch.setattr(policy, "READ_SECONDS", 0.05)
     monkeypatch.setattr(job_service, "DELETE_WAIT_SECONDS", 0.2)
 
 

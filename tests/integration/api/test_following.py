@@ -11,7 +11,7 @@ import redis
 from api.streaming import follower
 from api.streaming.endings import Endings
 from dev.testing.stack import Redis, wait_until
-from shared import events, keyspace, pubsub
+from shared import events, keyspace
 from shared.config import Settings
 from shared.errors import DatabaseUnavailable
 from shared.events import Event
@@ -19,6 +19,7 @@ from shared.jobs import ending
 from shared.jobs.ending import Ending
 from shared.log import stream
 from shared.models import Job, Status
+from shared.pubsub import policy
 from tests.integration.entries import begun, completed, delta, restarted, write
 from tests.integration.jobs import Jobs
 from tests.integration.readers import Reader, ReadingProcess, readers_of, reading
@@ -27,7 +28,7 @@ from tests.integration.readers import Reader, ReadingProcess, readers_of, readin
 @pytest.fixture(autouse=True)
 def prompt(monkeypatch: pytest.MonkeyPatch) -> None:
     """A listener that soon notices that it must stop."""
-    monkeypatch.setattr(pubsub, "READ_SECONDS", 0.05)
+    monkeypatch.setattr(policy, "READ_SECONDS", 0.05)
 
 
 @pytest.fixture

@@ -14,8 +14,9 @@ from api.streaming import subscription
 from api.streaming.hub import Hub
 from api.streaming.subscription import Subscription
 from dev.testing.stack import Redis, wait_until
-from shared import events, keyspace, pubsub, redis_clients
+from shared import events, keyspace, redis_clients
 from shared.events import Event
+from shared.pubsub import policy
 from tests.integration.entries import begun, delta
 from tests.integration.readers import readers_of
 
@@ -30,7 +31,7 @@ def client(empty_redis: Redis) -> redis.Redis:
 @pytest.fixture(autouse=True)
 def prompt(monkeypatch: pytest.MonkeyPatch) -> None:
     """A listener that soon notices that it must stop."""
-    monkeypatch.setattr(pubsub, "READ_SECONDS", 0.05)
+    monkeypatch.setattr(policy, "READ_SECONDS", 0.05)
 
 
 @pytest.fixture

@@ -10,8 +10,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from dev.testing.stack import Redis, free_port, wait_until
-from shared import pubsub, redis_clients
-from shared.pubsub import LogEvents, LoopListener, ThreadListener
+from shared import redis_clients
+from shared.pubsub import policy
+from shared.pubsub.loop_listener import LoopListener
+from shared.pubsub.policy import LogEvents
+from shared.pubsub.thread_listener import ThreadListener
 from tests.integration.loop_thread import running
 from tests.integration.silent_proxy import SilentProxy
 
@@ -58,8 +61,8 @@ def listening(request: pytest.FixtureRequest) -> Listening:
 
 @pytest.fixture(autouse=True)
 def short_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pubsub, "READ_SECONDS", 0.05)
-    monkeypatch.setattr(pubsub, "PING_SECONDS", 0.2)
+    monkeypatch.setattr(policy, "READ_SECONDS", 0.05)
+    monkeypatch.setattr(policy, "PING_SECONDS", 0.2)
 
 
 def until_subscribed(redis: Redis) -> None:
@@ -114,7 +117,7 @@ def test_connections_may_be_replaced_any_number_of_times(
     listening: Listening, empty_redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # redis-py's pools refuse the hundredth connection that they made
-    monkeypatch.setattr(pubsub, "RETRY_FIRST_SECONDS", 0.001)
+    monkeypatch.setattr(policy, "RETRY_FIRST_SECONDS", 0.001)
     received: list[bytes] = []
     with capture_logs() as logs, listening(empty_redis.port, received.append):
         for _ in range(120):

@@ -8,7 +8,8 @@ from typing import cast
 import pytest
 
 from dev.testing.stack import Redis, wait_until
-from shared import keyspace, pubsub, redis_clients
+from shared import keyspace, redis_clients
+from shared.pubsub import policy
 from tests.integration.loop_thread import running
 from tests.integration.silent_proxy import SilentProxy
 from workers.lease import cancel_listener
@@ -50,8 +51,8 @@ def until_cancelled(redis: Redis, cancelled: list[str], job_id: str) -> None:
 
 @pytest.fixture(autouse=True)
 def short_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pubsub, "READ_SECONDS", 0.05)
-    monkeypatch.setattr(pubsub, "PING_SECONDS", 0.2)
+    monkeypatch.setattr(policy, "READ_SECONDS", 0.05)
+    monkeypatch.setattr(policy, "PING_SECONDS", 0.2)
 
 
 def test_an_idle_listener_cancels_nothing(empty_redis: Redis) -> None:

@@ -10,7 +10,8 @@ import redis.asyncio
 from shared import keyspace
 from shared.agents import claims
 from shared.agents.claims import RequestStatus
-from shared.pubsub import LogEvents, LoopListener
+from shared.pubsub.loop_listener import LoopListener
+from shared.pubsub.policy import LogEvents
 
 LOG_EVENTS = LogEvents(redis_away="agent_notices.redis_away", broken="agent_notices.broken")
 

@@ -1,86 +1,25 @@
-"""Listen on Redis channels, in a thread or on an event loop, by one policy.
+"""The listener for a thread; it runs on gevent's threads, too."""
 
-A listener subscribes, receives, and pings Redis when it was silent for a while; a connection that answers no ping is given up.
-Whatever goes wrong, also in a callback, is logged, and the listener connects and subscribes anew after a short wait. Messages that
-are published meanwhile are lost: a user of a listener that needs them is called when a subscription is confirmed, and looks then.
-"""
-
-import asyncio
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
-import redis.asyncio
 import structlog
 from redis import Redis
 from redis.connection import ConnectionInterface
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-PING_SECONDS = 2.0
-"""A Redis that was silent for so long is pinged, and given up after twice as long."""
-READ_SECONDS = 0.5
-"""How long one read waits: so soon a listener notices that it is over, or that a ping is due."""
-RETRY_FIRST_SECONDS = 0.05
-RETRY_MAX_SECONDS = 0.2
-"""Waits before a new connection: they double from the first to this."""
+from shared.pubsub import policy
+from shared.pubsub.policy import LogEvents, Retries, Silence
 
 log = structlog.get_logger(__name__)
 
 
-class LogEvents(NamedTuple):
-    """Under which names a listener logs what goes wrong: Redis is away; a defect, maybe of a callback."""
-
-    redis_away: str
-    broken: str
-
-
-class _Silence:
-    """How long Redis has been silent on one connection, and what to do about it."""
-
-    def __init__(self) -> None:
-        self._received = self._pinged = time.monotonic()
-
-    def end(self) -> None:
-        """Note that something was received."""
-        self._received = time.monotonic()
-
-    def needs_ping(self) -> bool:
-        """Return whether a ping is due, which is then sent by the caller.
-
-        Raises:
-            RedisTimeoutError: Redis has not answered the last one.
-        """
-        now = time.monotonic()
-        if now - self._received > 2 * PING_SECONDS:
-            raise RedisTimeoutError(f"Redis was silent for {2 * PING_SECONDS:g} s.")
-        is_due = now - max(self._received, self._pinged) > PING_SECONDS
-        if is_due:
-            self._pinged = now
-        return is_due
-
-
-class _Retries:
-    """The waits between connections."""
-
-    def __init__(self) -> None:
-        self._next_seconds = RETRY_FIRST_SECONDS
-
-    def reset(self) -> None:
-        """Begin again with the shortest wait: there was a connection."""
-        self._next_seconds = RETRY_FIRST_SECONDS
-
-    def seconds(self) -> float:
-        """Return the next wait."""
-        seconds = self._next_seconds
-        self._next_seconds = min(2 * seconds, RETRY_MAX_SECONDS)
-        return seconds
-
-
 class ThreadListener:
-    """A listener for a thread, with channels that come and go. It runs on gevent's threads, too.
+    """A listener for a thread, with channels that come and go.
 
     Any thread may subscribe and unsubscribe; the callbacks are called by the one that runs.
     """
@@ -135,7 +74,7 @@ class ThreadListener:
 
     def run(self) -> None:
         """Listen until it is over."""
-        retries = _Retries()
+        retries = Retries()
         pool = self._client.connection_pool
         while not self._is_over():
             # Not by the pool's `make_connection`, which counts, and refuses the hundredth for good.
@@ -181,10 +120,10 @@ class ThreadListener:
 
     def _receive(self, connection: ConnectionInterface) -> None:
         """Receive until the connection breaks, is given up, or it is over."""
-        silence = _Silence()
+        silence = Silence()
         while not self._is_over() and self._connection is connection:
             try:
-                reply = connection.read_response(timeout=READ_SECONDS, disconnect_on_error=False)
+                reply = connection.read_response(timeout=policy.READ_SECONDS, disconnect_on_error=False)
             except RedisTimeoutError:
                 if silence.needs_ping():
                     with self._lock:
@@ -208,51 +147,3 @@ class ThreadListener:
             if is_last:
                 del self._unconfirmed[channel]
             return is_last
-
-
-class LoopListener:
-    """A listener for an event loop, with one channel."""
-
-    def __init__(
-        self, client: "redis.asyncio.Redis", log_events: LogEvents, channel: str, on_message: Callable[[bytes], None]
-    ) -> None:
-        """Keep what is needed to connect; `run` does.
-
-        Args:
-            client: has no time-out for answers of its own.
-            log_events: how to log what goes wrong.
-            channel: where to listen.
-            on_message: takes what was published.
-        """
-        self._client = client
-        self._log_events = log_events
-        self._channel = channel
-        self._on_message = on_message
-
-    async def run(self) -> None:
-        """Listen for ever."""
-        retries = _Retries()
-        while True:
-            try:
-                await self._receive(retries)
-            except (RedisError, OSError) as error:
-                log.warning(self._log_events.redis_away, error=str(error))
-            except Exception:  # the boundary of a task: what it serves would be cut off for good
-                log.exception(self._log_events.broken)
-            await asyncio.sleep(retries.seconds())
-
-    async def _receive(self, retries: _Retries) -> None:
-        async with self._client.pubsub() as pubsub:
-            await pubsub.subscribe(self._channel)
-            silence = _Silence()
-            while True:
-                message = await pubsub.get_message(timeout=READ_SECONDS)
-                if message is None:
-                    if silence.needs_ping():
-                        await pubsub.ping()
-                    continue
-                silence.end()
-                if message["type"] == "subscribe":
-                    retries.reset()
-                elif message["type"] == "message":
-                    self._on_message(message["data"])
