@@ -104,12 +104,16 @@ async def _send_events(
     request: web.Request, response: web.StreamResponse, events: Iterator[bytes], indexes: range, schedule: Schedule
 ) -> None:
     if schedule.splits:
-        return await _send_halves(response, events, indexes, schedule)
-    if schedule.coalesces:
-        return await _send_pairs(response, events, indexes, schedule)
-    if schedule.gap_s:
+        await _send_halves(response, events, indexes, schedule)
+    elif schedule.coalesces:
+        await _send_pairs(response, events, indexes, schedule)
+    elif schedule.gap_s:
         await _PacedSend(request, events, indexes, schedule).run()
-        return
+    else:
+        await _send_batches(response, events, indexes, schedule)
+
+
+async def _send_batches(response: web.StreamResponse, events: Iterator[bytes], indexes: range, schedule: Schedule) -> None:
     await schedule.wait_for(indexes.start)
     while batch := b"".join(islice(events, BATCH_EVENTS)):
         await response.write(batch)

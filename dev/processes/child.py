@@ -79,7 +79,7 @@ class Child:
         # A pipe of our own: with asyncio's a program would not be over while one of its orphans holds the other end.
         reading, writing = os.pipe()
         stream = asyncio.StreamReader()
-        with ExitStack() as undo, open(writing, "wb") as entrance:
+        with ExitStack() as undo, open(writing, "wb") as entrance:  # noqa: ASYNC230 - a pipe: opened at once
             pipe, _ = await asyncio.get_running_loop().connect_read_pipe(
                 lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(reading, "rb")
             )

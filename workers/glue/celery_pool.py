@@ -51,18 +51,18 @@ class TaskPool(ThreadPool):  # type: ignore[misc]  # celery has no types
 
     def _resize(self, limit: int) -> None:
         self.limit = limit
-        self.executor._max_workers = limit
+        self.executor._max_workers = limit  # noqa: SLF001 - an executor has no public way to grow
 
     def on_stop(self) -> None:
         """Wait for the running tasks, acknowledging each as it ends. The worker's drain bounds the wait."""
         self.executor.shutdown(wait=False, cancel_futures=True)
         hub = get_event_loop()
-        while any(thread.is_alive() for thread in self.executor._threads):
+        while any(thread.is_alive() for thread in self.executor._threads):  # noqa: SLF001 - nor to wait for a while only
             self._acknowledge(hub)
             time.sleep(DRAIN_POLL_SECONDS)
         self._acknowledge(hub)
 
     @staticmethod
     def _acknowledge(hub: Any) -> None:
-        for callback in hub._pop_ready() if hub else ():
+        for callback in hub._pop_ready() if hub else ():  # noqa: SLF001 - kombu's hub runs them in its loop only, which is over
             callback()

@@ -51,7 +51,8 @@ class ModelListUpdater:
         if await self._redis.exists(keyspace.MODELS_KEY) and await self._redis.exists(keyspace.MODELS_FRESH_KEY):
             return
         if await self._redis.set(keyspace.MODELS_FRESH_KEY, b"1", nx=True, ex=FRESH_SECONDS) is None:
-            return await self._wait_for_another()
+            await self._wait_for_another()
+            return
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 models = [_model(model.to_dict()) async for model in self._provider.models.list()]
@@ -59,7 +60,6 @@ class ModelListUpdater:
         except BaseException:
             await self._redis.expire(keyspace.MODELS_FRESH_KEY, int(UPDATE_SECONDS))  # soon again, but not by all at once
             raise
-        return None
 
     async def _wait_for_another(self) -> None:
         """Leave the list to the worker that reads it; if that one died over it, let the next check read it."""
