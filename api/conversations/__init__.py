@@ -1,1 +1,1 @@
-"""Conversations and their messages, as their owner sees them."""
+"""Conversations and their messages, as their user sees them."""

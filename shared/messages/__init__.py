@@ -1,1 +1,1 @@
-"""Chat messages: what a log's deltas add up to."""
+"""Chat messages: their tree, their text, the answer that deltas add up to, and estimates of usage."""

@@ -12,7 +12,7 @@ NAME_CHARS = 255
 
 
 class Conversation(Base):
-    """A line of talk. `last_position` numbers its jobs; it is raised under the row's lock."""
+    """A tree of messages. `last_position` numbers its jobs; it is raised under the row's lock."""
 
     __tablename__ = "conversations"
 
@@ -27,7 +27,7 @@ class Conversation(Base):
 
 
 class ConversationName(Base):
-    """Another name of a conversation, known to its owner only: clients of other projects choose ids, and agents have their own."""
+    """Another name of a conversation, known to its user only: clients of other projects choose ids, and agents have their own."""
 
     __tablename__ = "conversation_names"
 
@@ -38,7 +38,7 @@ class ConversationName(Base):
 
 
 class Message(Base):
-    """One turn. `body` is the message as OpenAI writes it, without its role; `parent_id` makes the tree.
+    """One message. `body` is the message as OpenAI writes it, without its role; `parent_id` makes the tree.
 
     `origin` is what an agent said about its answer besides the text, by which it can be asked to go on from there. The empty answer
     of a turn that failed has in `failed_turn` how many messages that turn had: later turns are not shown them.

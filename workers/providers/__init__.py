@@ -1,1 +1,1 @@
-"""Where answers come from: one protocol with one method, and who honours it."""
+"""Providers: one protocol with one method, and what implements it."""

@@ -24,12 +24,12 @@ def chunked(data: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
-def said(reason: str | None = None, **delta: str) -> bytes:
+def event(reason: str | None = None, **delta: str) -> bytes:
     return chunked(b"data: %s\n\n" % orjson.dumps({"choices": [{"delta": delta, "finish_reason": reason}]}))
 
 
 class Odd:
-    """A server that answers whatever it is asked with the same bytes, and then hangs up, or falls silent."""
+    """A server that answers every request with the same bytes, and then closes the connection, or falls silent."""
 
     def __init__(self, answer: bytes, *, hangs_up: bool) -> None:
         self.calls = 0
@@ -83,8 +83,8 @@ def ask(url: str) -> list[Chunk]:
         b"rubbish\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nX-Long: %s\r\n\r\n" % (b"x" * 70_000),
         HEAD + b"ZZ\r\n",
-        HEAD + said(content="a"),
-        HEAD + said(content="a") + b"ZZ\r\n",
+        HEAD + event(content="a"),
+        HEAD + event(content="a") + b"ZZ\r\n",
     ],
     ids=["rubbish", "a header too long", "no chunk", "cut off", "cut off by rubbish"],
 )
@@ -97,24 +97,24 @@ def test_what_breaks_off_may_go_well_another_time(answer: bytes) -> None:
 @pytest.mark.parametrize("hangs_up", [True, False])
 def test_an_answer_that_is_whole_needs_no_end(monkeypatch: pytest.MonkeyPatch, *, hangs_up: bool) -> None:
     monkeypatch.setattr(openai, "USAGE_SECONDS", 0.2)
-    with answering(HEAD + said(content="a") + said("stop"), hangs_up=hangs_up) as server:
+    with answering(HEAD + event(content="a") + event("stop"), hangs_up=hangs_up) as server:
         assert ask(server.url) == [Chunk({"content": "a"}), Chunk({}, "stop")]
 
 
 @pytest.mark.parametrize("reason", ["", "stop"])
 def test_a_reason_with_every_chunk_ends_nothing(monkeypatch: pytest.MonkeyPatch, reason: str) -> None:
     monkeypatch.setattr(openai, "USAGE_SECONDS", 0.2)
-    with answering(HEAD + said(reason, content="a") + said("", content="b")) as server, pytest.raises(ProviderError) as caught:
+    with answering(HEAD + event(reason, content="a") + event("", content="b")) as server, pytest.raises(ProviderError) as caught:
         ask(server.url)
     assert caught.value.reason == "provider_broke_off"
-    with answering(HEAD + said(reason, content="a") + said("stop", content="b")) as server:
+    with answering(HEAD + event(reason, content="a") + event("stop", content="b")) as server:
         assert [chunk.delta for chunk in ask(server.url)] == [{"content": "a"}, {"content": "b"}]
 
 
 def test_what_is_odd_behind_a_whole_answer_takes_nothing_away() -> None:
     usage = chunked(b'data: {"choices": [], "usage": {"prompt_tokens": 1.5}}\n\n')
     for odd in (usage, chunked(b"data: {\n\n"), chunked(b'data: {"error": "too late"}\n\n')):
-        with answering(HEAD + said(content="a") + said("stop") + odd + b"0\r\n\r\n") as server:
+        with answering(HEAD + event(content="a") + event("stop") + odd + b"0\r\n\r\n") as server:
             assert ask(server.url) == [Chunk({"content": "a"}), Chunk({}, "stop")]
 
 

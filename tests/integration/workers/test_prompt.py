@@ -61,22 +61,22 @@ def test_a_job_that_brings_its_context_is_shown_that(jobs: Jobs) -> None:
     ]
 
 
-def test_a_turn_is_shown_what_was_said_before_it(jobs: Jobs) -> None:
+def test_a_turn_is_shown_what_came_before_it(jobs: Jobs) -> None:
     job_id = converse(jobs, "one", "two", "three")
     jobs.conversation()
 
     assert prompt(jobs, job_id) == [user("one"), assistant("two"), user("three")]
 
 
-@pytest.mark.parametrize(("own", "told"), [(None, "the conversation's"), ("the job's", "the job's")])
-def test_the_jobs_own_system_prompt_beats_the_conversations(jobs: Jobs, own: str | None, told: str) -> None:
+@pytest.mark.parametrize(("own", "expected"), [(None, "the conversation's"), ("the job's", "the job's")])
+def test_the_jobs_own_system_prompt_beats_the_conversations(jobs: Jobs, own: str | None, expected: str) -> None:
     job_id = converse(jobs, "one", system="the conversation's")
     jobs.set(job_id, request={"system": own})
 
-    assert prompt(jobs, job_id) == [{"role": "system", "content": told}, user("one")]
+    assert prompt(jobs, job_id) == [{"role": "system", "content": expected}, user("one")]
 
 
-def test_an_answer_that_says_nothing_is_not_shown(jobs: Jobs) -> None:
+def test_an_empty_answer_is_not_shown(jobs: Jobs) -> None:
     assert prompt(jobs, converse(jobs, "one", "", "three")) == [user("one"), user("three")]
 
 
@@ -112,7 +112,7 @@ def test_the_system_prompt_counts(jobs: Jobs) -> None:
     assert [message["content"] for message in prompt(jobs, job_id, 3 * 5)] == ["ssss", "bbbb", "cccc"]
 
 
-def test_the_walk_does_not_leave_the_conversation(jobs: Jobs) -> None:
+def test_the_path_does_not_leave_the_conversation(jobs: Jobs) -> None:
     foreign, job_id = converse(jobs, "foreign"), converse(jobs, "one", "two", "three")
     with jobs.database.write() as session:
         session.get_one(Message, f"{jobs.row(job_id).conversation_id}_0").parent_id = f"{jobs.row(foreign).conversation_id}_0"
@@ -141,30 +141,30 @@ def test_of_a_long_history_only_what_fits_is_read(jobs: Jobs) -> None:
 CALL = {"id": "call_1", "type": "function", "function": {"name": "look_up", "arguments": '{"a": 1}'}}
 
 
-def say(jobs: Jobs, job_id: str, at: int, role: str, **body: Any) -> None:
-    """Put other words into a message of a job's conversation."""
+def set_message(jobs: Jobs, job_id: str, at: int, role: str, **body: Any) -> None:
+    """Change a message of a job's conversation."""
     with jobs.database.write() as session:
         message = session.get_one(Message, f"{jobs.row(job_id).conversation_id}_{at}")
         message.role, message.body = role, body
 
 
-def test_a_call_that_nobody_answered_is_not_shown(jobs: Jobs) -> None:
+def test_a_call_without_a_result_is_not_shown(jobs: Jobs) -> None:
     job_id = converse(jobs, "one", "two", "three", "four", "five")
-    say(jobs, job_id, 1, "assistant", content=None, tool_calls=[CALL])
-    say(jobs, job_id, 3, "assistant", content="Let me see.", tool_calls=[CALL])
+    set_message(jobs, job_id, 1, "assistant", content=None, tool_calls=[CALL])
+    set_message(jobs, job_id, 3, "assistant", content="Let me see.", tool_calls=[CALL])
 
     assert prompt(jobs, job_id) == [user("one"), user("three"), assistant("Let me see."), user("five")]
 
 
-def answered_call(jobs: Jobs) -> str:
+def call_with_result(jobs: Jobs) -> str:
     job_id = converse(jobs, "one", "two", "three", "four", "five")
-    say(jobs, job_id, 1, "assistant", content=None, tool_calls=[CALL])
-    say(jobs, job_id, 2, "tool", content="2", tool_call_id="call_1")
+    set_message(jobs, job_id, 1, "assistant", content=None, tool_calls=[CALL])
+    set_message(jobs, job_id, 2, "tool", content="2", tool_call_id="call_1")
     return job_id
 
 
-def test_a_call_that_was_answered_is_shown_with_its_answer(jobs: Jobs) -> None:
-    assert prompt(jobs, answered_call(jobs)) == [
+def test_a_call_is_shown_with_its_result(jobs: Jobs) -> None:
+    assert prompt(jobs, call_with_result(jobs)) == [
         user("one"),
         {"role": "assistant", "content": None, "tool_calls": [CALL]},
         {"role": "tool", "content": "2", "tool_call_id": "call_1"},
@@ -173,12 +173,12 @@ def test_a_call_that_was_answered_is_shown_with_its_answer(jobs: Jobs) -> None:
     ]
 
 
-def test_what_a_tool_answered_is_not_shown_without_the_call(jobs: Jobs) -> None:
-    assert prompt(jobs, answered_call(jobs), 3 * 5) == [assistant("four"), user("five")]
+def test_a_tools_result_is_not_shown_without_the_call(jobs: Jobs) -> None:
+    assert prompt(jobs, call_with_result(jobs), 3 * 5) == [assistant("four"), user("five")]
 
 
 def test_a_call_counts(jobs: Jobs) -> None:
-    job_id = answered_call(jobs)
+    job_id = call_with_result(jobs)
     call = 4 + (len("look_up") + len('{"a": 1}') + 3) // 4
 
     assert len(prompt(jobs, job_id, 4 * 5 + call)) == 5
@@ -186,53 +186,53 @@ def test_a_call_counts(jobs: Jobs) -> None:
     assert len(prompt(jobs, job_id, 3 * 5 + call - 1)) == 2
 
 
-def fail(jobs: Jobs, talk_of: str, number: int, messages: int = 1) -> None:
-    """Say that the answer of that number is the empty one of a turn of so many messages that failed."""
+def set_failed(jobs: Jobs, job_id: str, number: int, messages: int = 1) -> None:
+    """Make an answer the empty one of a turn, of so many messages, that failed."""
     with jobs.database.write() as session:
-        session.get_one(Message, f"{jobs.row(talk_of).conversation_id}_{number}").failed_turn = messages
+        session.get_one(Message, f"{jobs.row(job_id).conversation_id}_{number}").failed_turn = messages
 
 
-def test_a_question_that_failed_does_not_haunt_the_conversation(jobs: Jobs) -> None:
+def test_a_turn_that_failed_is_left_out_of_later_prompts(jobs: Jobs) -> None:
     job_id = converse(jobs, "one", "two", "refused", "", "five")
-    fail(jobs, job_id, 3)
+    set_failed(jobs, job_id, 3)
 
     assert prompt(jobs, job_id) == [user("one"), assistant("two"), user("five")]
 
 
 def test_a_turn_of_several_messages_that_failed_is_left_out_whole(jobs: Jobs) -> None:
     job_id = converse(jobs, "one", "two", "first of the turn", "x", "last of the turn", "", "seven")
-    say(jobs, job_id, 3, "user", content="second of the turn")
-    fail(jobs, job_id, 5, messages=3)
+    set_message(jobs, job_id, 3, "user", content="second of the turn")
+    set_failed(jobs, job_id, 5, messages=3)
 
     assert prompt(jobs, job_id) == [user("one"), assistant("two"), user("seven")]
 
 
-def test_a_question_that_failed_in_the_middle_of_a_call_is_left_out_with_it(jobs: Jobs) -> None:
+def test_a_turn_that_failed_in_the_middle_of_a_call_is_left_out_with_it(jobs: Jobs) -> None:
     job_id = converse(jobs, "one", "two", "three")
-    say(jobs, job_id, 1, "assistant", content=None, tool_calls=[CALL])
-    fail(jobs, job_id, 1)
+    set_message(jobs, job_id, 1, "assistant", content=None, tool_calls=[CALL])
+    set_failed(jobs, job_id, 1)
 
     assert prompt(jobs, job_id) == [user("three")]
 
 
-def turn(jobs: Jobs, job_id: str, messages: int) -> None:
-    """Say of how many messages the job's own turn is."""
+def set_turn(jobs: Jobs, job_id: str, messages: int) -> None:
+    """Set how many messages the job's own turn has."""
     jobs.set(job_id, request={"turn_messages": messages})
 
 
 def test_a_turn_of_several_messages_is_shown_whole_whatever_the_budget(jobs: Jobs) -> None:
     job_id = converse(jobs, "one", "two", "three", "x", "five")
-    say(jobs, job_id, 3, "user", content="four")
-    turn(jobs, job_id, 3)
+    set_message(jobs, job_id, 3, "user", content="four")
+    set_turn(jobs, job_id, 3)
 
     assert prompt(jobs, job_id) == [user("one"), assistant("two"), user("three"), user("four"), user("five")]
     assert prompt(jobs, job_id, 1) == [user("three"), user("four"), user("five")]
 
 
-def test_what_a_tool_answers_in_a_turn_is_shown_with_its_call_whatever_the_budget(jobs: Jobs) -> None:
+def test_a_tools_result_in_a_turn_is_shown_with_its_call_whatever_the_budget(jobs: Jobs) -> None:
     job_id = converse(jobs, "one", "two", "three")
-    say(jobs, job_id, 1, "assistant", content=None, tool_calls=[CALL])
-    say(jobs, job_id, 2, "tool", content="4", tool_call_id=CALL["id"])
+    set_message(jobs, job_id, 1, "assistant", content=None, tool_calls=[CALL])
+    set_message(jobs, job_id, 2, "tool", content="4", tool_call_id=CALL["id"])
 
     calling = {"role": "assistant", "content": None, "tool_calls": [CALL]}
     answer = {"role": "tool", "content": "4", "tool_call_id": CALL["id"]}
@@ -240,9 +240,9 @@ def test_what_a_tool_answers_in_a_turn_is_shown_with_its_call_whatever_the_budge
     assert prompt(jobs, job_id, 1) == [calling, answer]
 
 
-def test_what_a_tool_answers_to_no_call_is_shown_alone(jobs: Jobs) -> None:
+def test_a_tools_result_without_a_call_is_shown_alone(jobs: Jobs) -> None:
     job_id = converse(jobs, "one", "two", "three")
-    say(jobs, job_id, 2, "tool", content="4", tool_call_id="call_unknown")
+    set_message(jobs, job_id, 2, "tool", content="4", tool_call_id="call_unknown")
 
     assert prompt(jobs, job_id)[-1]["role"] == "tool"
     assert prompt(jobs, job_id)[:2] == [user("one"), assistant("two")]
@@ -254,7 +254,7 @@ LOOK: list[dict[str, Any]] = [
 ]
 
 
-def looking(jobs: Jobs, at: int) -> str:
+def with_image(jobs: Jobs, at: int) -> str:
     job_id = converse(jobs, "one", "two", "three")
     with jobs.database.write() as session:
         session.get_one(Message, f"{jobs.row(job_id).conversation_id}_{at}").body = {"content": LOOK}
@@ -263,20 +263,20 @@ def looking(jobs: Jobs, at: int) -> str:
 
 @pytest.mark.parametrize(("patterns", "content"), [(["other", "m*"], LOOK), (["other*"], "Look:\n[image]"), ([], "Look:\n[image]")])
 def test_an_earlier_image_is_shown_to_models_that_see(jobs: Jobs, patterns: list[str], content: object) -> None:
-    job_id = looking(jobs, 0)
+    job_id = with_image(jobs, 0)
     jobs.set(job_id, model="m?vision=0")
 
     assert prompt(jobs, job_id, vision_models=patterns)[0] == {"role": "user", "content": content}
 
 
-def test_the_image_that_is_asked_about_is_shown_to_every_model(jobs: Jobs) -> None:
-    job_id = looking(jobs, 2)
+def test_an_image_of_the_turn_itself_is_shown_to_every_model(jobs: Jobs) -> None:
+    job_id = with_image(jobs, 2)
 
     assert prompt(jobs, job_id, 0, ()) == [{"role": "user", "content": LOOK}]
 
 
 def test_an_image_counts(jobs: Jobs) -> None:
-    assert prompt(jobs, looking(jobs, 0), 700) == [assistant("two"), user("three")]
+    assert prompt(jobs, with_image(jobs, 0), 700) == [assistant("two"), user("three")]
 
 
 def request_of(jobs: Jobs, job_id: str, config: Settings) -> CompletionRequest:
@@ -286,14 +286,14 @@ def request_of(jobs: Jobs, job_id: str, config: Settings) -> CompletionRequest:
 
 @pytest.fixture
 def own_key(jobs: Jobs) -> Callable[[str], None]:
-    def give(sealed: str) -> None:
+    def set_key(sealed: str) -> None:
         with jobs.database.write() as session:
             session.execute(update(User).values(provider_key=sealed))
 
-    return give
+    return set_key
 
 
-def test_a_users_own_key_is_asked_with(jobs: Jobs, config: Settings, own_key: Callable[[str], None]) -> None:
+def test_a_users_own_key_is_used(jobs: Jobs, config: Settings, own_key: Callable[[str], None]) -> None:
     job_id = converse(jobs, "one")
     assert request_of(jobs, job_id, config).api_key is None
     own_key(Vault(config.secret_key).seal("sk-mine"))
@@ -314,7 +314,7 @@ UNUSABLE = {
 
 
 @pytest.mark.parametrize("provider_key", UNUSABLE.values(), ids=UNUSABLE)
-def test_a_key_that_cannot_be_used_is_not_asked_with(
+def test_a_key_that_cannot_be_used_is_a_refusal(
     jobs: Jobs, config: Settings, own_key: Callable[[str], None], provider_key: str
 ) -> None:
     job_id = converse(jobs, "one")

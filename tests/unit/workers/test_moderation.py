@@ -1,4 +1,4 @@
-"""What is judged, and what is taken for a judgement; through the real SDK, over a transport that answers as it is told."""
+"""What is judged, and what counts as a moderation; through the real SDK, over a transport with scripted answers."""
 
 import asyncio
 from collections.abc import Callable
@@ -48,7 +48,7 @@ class Judge:
         return says
 
     def answer(self, request: CompletionRequest) -> list[Chunk]:
-        """What a job that asks for a judgement is told."""
+        """Return the chunks of a job that asks for a moderation."""
 
         async def collect() -> list[Chunk]:
             return [chunk async for chunk in self.moderation.answer(request)]
@@ -56,7 +56,7 @@ class Judge:
         return asyncio.run(collect())
 
     def check(self, request: CompletionRequest) -> list[Chunk]:
-        """What comes before an answer."""
+        """Return the chunks that come before an answer."""
 
         async def collect() -> list[Chunk]:
             return [chunk async for chunk in self.moderation.check(request)]

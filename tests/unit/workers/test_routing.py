@@ -1,4 +1,4 @@
-"""Which provider is asked what."""
+"""Which provider answers what."""
 
 import asyncio
 from collections.abc import AsyncGenerator
