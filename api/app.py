@@ -1,5 +1,7 @@
 """The API's table of contents: what it is made of, and what answers where."""
 
+from http import HTTPStatus
+
 from flask import Flask, Response, jsonify, redirect, url_for
 from flask_openapi import Info, OpenAPI
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -55,7 +57,7 @@ def create_app(config: Settings | None = None) -> Flask:
             "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
             "ticket": {"type": "apiKey", "in": "query", "name": "ticket"},
         },
-        validation_error_status=400,
+        validation_error_status=HTTPStatus.BAD_REQUEST,
         validation_error_model=ErrorAnswer,
         validation_error_callback=bodies.refuse,
         doc_prefix="/docs",

@@ -9,13 +9,14 @@ ChatrelayError
     └── DatabaseUnavailable
 """
 
+from http import HTTPStatus
 from typing import ClassVar
 
 
 class ChatrelayError(Exception):
     """Something went wrong in Chatrelay."""
 
-    status: int = 500
+    status: int = HTTPStatus.INTERNAL_SERVER_ERROR
     type: ClassVar[str] = "server_error"
     code: ClassVar[str] = "internal_error"
 
@@ -34,7 +35,7 @@ class ConfigurationError(ChatrelayError):
 class RequestError(ChatrelayError):
     """The request cannot be carried out as it stands."""
 
-    status = 400
+    status = HTTPStatus.BAD_REQUEST
     type = "invalid_request_error"
     code = "invalid_request"
 
@@ -46,7 +47,7 @@ class InvalidRequest(RequestError):
 class Unauthorized(RequestError):
     """The credentials are missing, wrong or expired."""
 
-    status = 401
+    status = HTTPStatus.UNAUTHORIZED
     type = "authentication_error"
     code = "unauthorized"
 
@@ -54,7 +55,7 @@ class Unauthorized(RequestError):
 class Forbidden(RequestError):
     """The credentials do not allow this."""
 
-    status = 403
+    status = HTTPStatus.FORBIDDEN
     type = "permission_error"
     code = "forbidden"
 
@@ -62,28 +63,28 @@ class Forbidden(RequestError):
 class NotFound(RequestError):
     """There is nothing here under this id."""
 
-    status = 404
+    status = HTTPStatus.NOT_FOUND
     code = "not_found"
 
 
 class Conflict(RequestError):
     """The request contradicts what is already there."""
 
-    status = 409
+    status = HTTPStatus.CONFLICT
     code = "conflict"
 
 
 class TooLarge(RequestError):
     """The request is too large."""
 
-    status = 413
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
     code = "too_large"
 
 
 class RateLimited(RequestError):
     """Too many requests."""
 
-    status = 429
+    status = HTTPStatus.TOO_MANY_REQUESTS
     type = "rate_limit_error"
     code = "rate_limit_exceeded"
 
@@ -96,7 +97,7 @@ class RateLimited(RequestError):
 class Unavailable(ChatrelayError):
     """A part of the service is away; try again shortly."""
 
-    status = 503
+    status = HTTPStatus.SERVICE_UNAVAILABLE
     code = "unavailable"
     retry_after_seconds: ClassVar[int] = 2
 

@@ -1,6 +1,7 @@
 """Turn exceptions into responses: in our envelope, or in that of the dialect that the path belongs to."""
 
 from collections.abc import Sequence
+from http import HTTPStatus
 
 import structlog
 from flask import Flask, Response, current_app, jsonify, request
@@ -25,7 +26,7 @@ class NotRouted(RequestError):
     def __init__(self, error: HTTPException) -> None:
         """Keep the status, and which methods are allowed."""
         super().__init__(error.description or error.name)
-        self.status = error.code or self.status
+        self.status = HTTPStatus(error.code or self.status)
         self.allowed = next((value for name, value in error.get_headers() if name == "Allow"), None)
 
 

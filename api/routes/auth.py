@@ -1,6 +1,7 @@
 """`/auth`: accounts and their tokens."""
 
 from dataclasses import asdict
+from http import HTTPStatus
 
 from flask import Response, jsonify, request
 from flask_openapi import APIBlueprint, Tag
@@ -10,8 +11,6 @@ from api.context import context
 from api.schemas.accounts import Credentials, Login, RefreshRequest, Registered, TokenPair
 from api.schemas.answers import ErrorAnswer
 
-CREATED = 201
-NO_CONTENT = 204
 MAX_BODY_BYTES = 65_536
 """Nobody is known here yet, and a large body takes the process seconds to read."""
 
@@ -29,7 +28,7 @@ def _bound() -> None:
 def register(body: Credentials) -> tuple[Response, int]:
     """Make an account."""
     user = context().accounts.register(body.username, body.password)
-    return jsonify(Registered(id=user.id, sub=user.id, username=user.username).model_dump()), CREATED
+    return jsonify(Registered(id=user.id, sub=user.id, username=user.username).model_dump()), HTTPStatus.CREATED
 
 
 @blueprint.post("/login", responses={201: TokenPair, 429: ErrorAnswer})
@@ -48,8 +47,8 @@ def refresh(body: RefreshRequest) -> tuple[Response, int]:
 def logout(body: RefreshRequest) -> tuple[str, int]:
     """Revoke a refresh token and all that came of the same login."""
     context().accounts.logout(body.refresh_token)
-    return "", NO_CONTENT
+    return "", HTTPStatus.NO_CONTENT
 
 
 def _pair(tokens: accounts.Tokens) -> tuple[Response, int]:
-    return jsonify(TokenPair(**asdict(tokens)).model_dump()), CREATED
+    return jsonify(TokenPair(**asdict(tokens)).model_dump()), HTTPStatus.CREATED

@@ -1,6 +1,7 @@
 """`/jobs/{id}/events`: a job's log over SSE, from any cursor."""
 
 from collections.abc import Iterator
+from http import HTTPStatus
 
 from flask import Response, request
 from flask_openapi import APIBlueprint, Tag
@@ -15,8 +16,6 @@ from api.streaming.follower import HEARTBEAT
 from shared.digits import digits
 from shared.errors import InvalidRequest
 from shared.events import Event
-
-NO_CONTENT = 204
 
 blueprint = APIBlueprint(
     "events",
@@ -35,7 +34,7 @@ def stream(path: JobPath, query: EventsQuery) -> Response:
     cursor = _cursor(query)
     job = context().jobs.find(principal().user_id, path.job_id)
     if job.last_seq is not None and cursor >= job.last_seq:
-        return Response(status=NO_CONTENT)
+        return Response(status=HTTPStatus.NO_CONTENT)
     return sse.respond(_frames(context().job_logs.follow(job, cursor)))
 
 

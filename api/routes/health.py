@@ -1,6 +1,7 @@
 """`/healthz` and `/readyz`: alive, and able to do the job."""
 
 from collections.abc import Callable
+from http import HTTPStatus
 
 import structlog
 from flask import Response, jsonify
@@ -15,7 +16,6 @@ from shared.errors import ChatrelayError, Unavailable
 from shared.redis_clients import RedisError
 
 SCAN_COUNT = 1_000
-UNAVAILABLE = 503
 OK = "ok"
 
 log = structlog.get_logger(__name__)
@@ -37,7 +37,7 @@ def ready() -> tuple[Response, int]:
     checks["worker"] = _outcome(_worker) if checks["redis"] == OK else "Nobody knows while Redis is away."
     is_ready = all(outcome == OK for outcome in checks.values())
     readiness = Readiness(status="ok" if is_ready else "unavailable", checks=checks)
-    return jsonify(readiness.model_dump()), 200 if is_ready else UNAVAILABLE
+    return jsonify(readiness.model_dump()), HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE
 
 
 def _outcome(check: Callable[[Context], None]) -> str:

@@ -1,6 +1,7 @@
 """`/jobs`: submit, look, list, cancel, delete."""
 
 import re
+from http import HTTPStatus
 from typing import Any
 
 from flask import Response, jsonify, url_for
@@ -17,8 +18,6 @@ from api.schemas.answers import ErrorAnswer
 from api.schemas.jobs import JobList, JobPath, JobRequest, JobsQuery, JobView, Submitted
 from shared.models import Job
 
-ACCEPTED = 202
-NO_CONTENT = 204
 MAX_WAIT_SECONDS = 60
 
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*(\d{1,6})")
@@ -53,7 +52,7 @@ def submit(header: SubmitHeaders, body: JobRequest) -> tuple[Response, int]:
     """Submit a chat job. It is saved when this answers, and from then on it will end."""
     key = idempotency.key_of(header.idempotency_key, request_digest)
     job = context().submitter.submit(principal().user_id, _submission(body), key)
-    return jsonify(_submitted(job).model_dump()), ACCEPTED
+    return jsonify(_submitted(job).model_dump()), HTTPStatus.ACCEPTED
 
 
 def _submission(body: JobRequest) -> Submission:
@@ -120,7 +119,7 @@ def cancel(path: JobPath) -> Response:
 def remove(path: JobPath) -> tuple[str, int]:
     """Delete a job and its log; a running one is cancelled first."""
     context().jobs.remove(principal().user_id, path.job_id)
-    return "", NO_CONTENT
+    return "", HTTPStatus.NO_CONTENT
 
 
 def _job(view: JobView) -> Response:

@@ -1,5 +1,7 @@
 """`/auth/tokens`: a user's own API tokens, which do not expire and can be revoked."""
 
+from http import HTTPStatus
+
 from flask import Response, jsonify
 from flask_openapi import APIBlueprint, Tag
 
@@ -10,9 +12,6 @@ from api.schemas.answers import ErrorAnswer
 from shared.errors import NotFound
 from shared.models import ApiToken, Use
 from shared.timestamps import utc
-
-CREATED = 201
-NO_CONTENT = 204
 
 blueprint = APIBlueprint(
     "tokens",
@@ -29,7 +28,7 @@ blueprint.before_request(require_user)
 def make(body: TokenRequest) -> tuple[Response, int]:
     """Make an API token. This answer is the only one that tells it."""
     row, token = context().api_tokens.create(principal().user_id, name=body.name)
-    return jsonify(NewToken(**_view(row).model_dump(), secret=token).model_dump(mode="json")), CREATED
+    return jsonify(NewToken(**_view(row).model_dump(), secret=token).model_dump(mode="json")), HTTPStatus.CREATED
 
 
 @blueprint.get("", responses={200: TokenList})
@@ -44,7 +43,7 @@ def revoke(path: TokenPath) -> tuple[str, int]:
     """Revoke an API token: it is worthless at once."""
     if not context().api_tokens.revoke(path.token_id, use=Use.API, user_id=principal().user_id):
         raise NotFound("There is no such token.", param="token_id")
-    return "", NO_CONTENT
+    return "", HTTPStatus.NO_CONTENT
 
 
 def _view(row: ApiToken) -> TokenView:
