@@ -92,7 +92,7 @@ class Accounts:
             Unauthorized: no such name, or another password; the two answer alike.
             RateLimited: too many failures of this name or from this address.
         """
-        with self._limits.login_turn(username, address):
+        with self._limits.one_login_at_a_time(username, address):
             self._limits.check_login(username, address)
             with self._database.read() as session:
                 user = session.scalar(select(User).where(User.username == username))

@@ -56,7 +56,7 @@ class Limits:
             raise RateLimited(f"At most {self._submit} may be submitted.", retry_after_seconds=reset_seconds)
 
     @contextmanager
-    def login_turn(self, name: str, address: str) -> Iterator[None]:
+    def one_login_at_a_time(self, name: str, address: str) -> Iterator[None]:
         """Hold the lock of a name and that of an address during a login: many at once would all pass `check_login`."""
         with self._login_lock(f"name {name}"), self._login_lock(f"address {address}"):
             yield

@@ -24,12 +24,12 @@ OWN_NAMES = ParamNames()
 class Submission:
     """What a client wants done: a `message` in a conversation (a new one where none is named), or `messages` alone.
 
-    `conversation_id` may be any name of the conversation; with `opens`, one that is unknown becomes the name of a new one. The
-    message follows `parent_id` where that is given, else the last answer. `title`, and the system prompt `opens_with`,
+    `conversation_id` may be any name of the conversation; with `may_create`, one that is unknown becomes the name of a new
+    one. The message follows `parent_id` where that is given, else the last answer. `title`, and the system prompt `initial_prompt`,
     are for a new conversation. `agent` holds the ids that an agent is to use (`message_id`, `parent_id`), passed on as they are.
 
     A turn of several messages has all but its last one in `leading`. A new conversation keeps `system` as its own prompt, unless it
-    is for this job only (`keeps_system`). `wire` and `wire_request` are as what the job is known in its dialect, and what
+    is for this job only (`stores_system`). `wire` and `wire_request` are as what the job is known in its dialect, and what
     else its request held; a job that is not `stored` is deleted soon after its end. `param_names` are the dialect's names of
     fields, for errors.
     """
@@ -38,15 +38,15 @@ class Submission:
     leading: list[dict[str, Any]] = field(default_factory=list)
     messages: list[dict[str, Any]] | None = None
     conversation_id: str | None = None
-    opens: bool = False
-    opens_with: str | None = None
+    may_create: bool = False
+    initial_prompt: str | None = None
     title: str | None = None
     parent_id: str | None = None
     kind: Kind = Kind.CHAT
     agent: dict[str, str] | None = None
     model: str | None = None
     system: str | None = None
-    keeps_system: bool = True
+    stores_system: bool = True
     metadata: dict[str, str] = field(default_factory=dict)
     on_interrupt: OnInterrupt = OnInterrupt.RESTART
     parameters: dict[str, Any] = field(default_factory=dict)

@@ -173,9 +173,9 @@ def _conversation(session: Session, user_id: str, submission: Submission) -> Con
     """Make a conversation, or lock one; either way its next position is taken."""
     known = submission.conversation_id and rows.find(session, user_id, submission.conversation_id)
     if not known:
-        if submission.conversation_id is not None and not submission.opens:
+        if submission.conversation_id is not None and not submission.may_create:
             raise NotFound("There is no such conversation.", param="conversation_id")
-        system = submission.opens_with or (submission.system if submission.keeps_system else None)
+        system = submission.initial_prompt or (submission.system if submission.stores_system else None)
         made = rows.create(session, user_id, name=submission.conversation_id, system=system, title=submission.title)
         made.last_position = 1
         return made

@@ -1,4 +1,4 @@
-"""Accounts and their tokens."""
+"""Accounts and their tokens, as requests and answers hold them."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -14,7 +14,7 @@ Password = Annotated[str, StringConstraints(min_length=8, max_length=1024)]
 
 
 class FormOrJson(Body):
-    """A request that is JSON, or a form where it says so."""
+    """A request in JSON or, for clients of a dialect, in a form."""
 
     @model_validator(mode="before")
     @classmethod
@@ -23,7 +23,7 @@ class FormOrJson(Body):
 
 
 class Credentials(FormOrJson):
-    """Who you are."""
+    """The name and the password of a new account."""
 
     username: Name
     password: Password
@@ -51,7 +51,7 @@ class Registered(BaseModel):
 
 
 class TokenPair(BaseModel):
-    """What a login gives; `expires_in` in seconds."""
+    """What a login returns; `expires_in` is in seconds."""
 
     access_token: str
     refresh_token: str
@@ -60,13 +60,13 @@ class TokenPair(BaseModel):
 
 
 class TokenRequest(Body):
-    """An API token to be made; `name` is for its owner to know it by."""
+    """An API token to be made; `name` is what its user calls it."""
 
     name: str = Field("", max_length=USERNAME_CHARS)
 
 
 class TokenPath(BaseModel):
-    """Which API token."""
+    """The API token that a path names."""
 
     token_id: str
 
@@ -81,7 +81,7 @@ class TokenView(BaseModel):
 
 
 class NewToken(TokenView):
-    """A new API token; `secret` is the token itself, told this once."""
+    """A new API token; `secret` is the token itself, which no other answer shows."""
 
     secret: str
 

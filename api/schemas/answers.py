@@ -1,4 +1,4 @@
-"""What every route may answer: an error, and how we are."""
+"""What every route may answer with: an error; and the answers of the health checks."""
 
 from typing import Literal
 
@@ -27,7 +27,7 @@ class Health(BaseModel):
 
 
 class Readiness(BaseModel):
-    """Which part is ready: `ok`, or what is the matter."""
+    """Each part's readiness: `ok`, or what is wrong with it."""
 
     status: Literal["ok", "unavailable"]
     checks: dict[str, str]

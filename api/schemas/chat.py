@@ -1,4 +1,4 @@
-"""What a model can be asked: messages, tools and parameters, with OpenAI's names and ranges."""
+"""A completion request as clients send it: messages, tools and parameters, with OpenAI's names and ranges."""
 
 from typing import Annotated, Any, Literal
 
@@ -13,7 +13,7 @@ INT64_MAX = 2**63 - 1
 
 
 class ImageUrl(Body):
-    """Where an image is: a URL, or the image itself as a data URL."""
+    """An image: its URL, or the image itself as a data URL."""
 
     url: str = Field(min_length=1)
     detail: Literal["auto", "low", "high", "original"] = "auto"
@@ -37,7 +37,7 @@ Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
 
 
 class CalledFunction(Body):
-    """Which function a model called, with its arguments as JSON text."""
+    """A function that a model called, with its arguments as JSON text."""
 
     name: str
     arguments: str
@@ -62,7 +62,7 @@ class ChatMessage(Body):
     refusal: str | None = None
 
     @model_validator(mode="after")
-    def _says_something(self) -> "ChatMessage":
+    def _has_content(self) -> "ChatMessage":
         if not (self.content or self.tool_calls or self.refusal or self.role == "tool"):
             raise ValueError("a message needs content")
         if self.role == "tool" and not self.tool_call_id:
@@ -100,7 +100,7 @@ class ToolChoice(Body):
 
 
 class ResponseFormat(Body):
-    """What the answer is to be: any text, any JSON object, or JSON by a schema."""
+    """The form of the answer: any text, any JSON object, or JSON by a schema."""
 
     type: Literal["text", "json_object", "json_schema"]
     json_schema: dict[str, Any] | None = None
@@ -140,10 +140,10 @@ class Parameters(Body):
 
 
 def refuse_choice(named: str | None, tools: set[str], *, is_required: bool) -> None:
-    """Refuse the choice of a tool that is not there.
+    """Check that the tool that is to be called, if any, is among the tools.
 
     Raises:
-        InvalidRequest: so it is.
+        InvalidRequest: it is not, or a call is required where there are no tools.
     """
     if is_required and not tools:
         raise InvalidRequest("A call is required, but there are no tools.", param="tool_choice")

@@ -1,4 +1,4 @@
-"""Jobs: what is submitted, and how it is shown."""
+"""Jobs: what is submitted, and how jobs are shown."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -41,7 +41,7 @@ class JobRequest(Parameters):
     )
 
     @model_validator(mode="after")
-    def _one_question(self) -> "JobRequest":
+    def _one_kind_of_message(self) -> "JobRequest":
         if (self.message is None) == (self.messages is None):
             raise InvalidRequest("Send either message or messages.", param="message")
         if self.messages is not None and self.conversation_id is not None:
@@ -49,7 +49,7 @@ class JobRequest(Parameters):
         return self
 
     def parameters(self) -> dict[str, Any]:
-        """Tell what goes along to the provider."""
+        """Return the parameters that are passed on to the provider."""
         return self.model_dump(include=set(Parameters.model_fields), exclude_none=True)
 
 
@@ -65,7 +65,7 @@ class Submitted(BaseModel):
 
 
 class Timings(BaseModel):
-    """Where the time went, in milliseconds."""
+    """How long each phase of a job took, in milliseconds."""
 
     queued_ms: int | None
     first_token_ms: int | None
@@ -73,7 +73,7 @@ class Timings(BaseModel):
 
 
 class Usage(BaseModel):
-    """Tokens; `estimated` where no provider told."""
+    """Token counts; `estimated` where the provider sent none."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -124,7 +124,7 @@ class JobList(BaseModel):
 
 
 class JobPath(BaseModel):
-    """Which job."""
+    """The job that a path names."""
 
     job_id: str
 
@@ -137,7 +137,7 @@ class EventsQuery(Query):
 
 
 class JobsQuery(Query):
-    """Which jobs to list."""
+    """The page of jobs to list."""
 
     after: str | None = Field(None, description="The last id of the page before.")
     limit: int = Field(20, ge=1, le=100)

@@ -49,7 +49,7 @@ def process() -> tuple[Response, int]:
         raise Invalid(*complaints)
     key = request.headers.get("Idempotency-Key")
     name = known_id or new_session_id(user_id, key)
-    submission = Submission(message={"role": "user", "content": message}, conversation_id=name, opens=True, title=message)
+    submission = Submission(message={"role": "user", "content": message}, conversation_id=name, may_create=True, title=message)
     job = context().submitter.submit(user_id, submission, idempotency.key_of(key, request_digest))
     if wants_stream(body):
         return jsonify(session_id=name, request_id=job.id), HTTPStatus.CREATED

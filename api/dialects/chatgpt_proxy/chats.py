@@ -78,8 +78,8 @@ def _answer(chat_id: str, content: Any, *, model: str | None) -> Response:
     submission = Submission(
         message={"role": "user", "content": content},
         conversation_id=chat_id,
-        opens=True,
-        opens_with=context().global_prompt.read(),
+        may_create=True,
+        initial_prompt=context().global_prompt.read(),
         model=model,
     )
     job = answered(context().jobs.wait_for_end(context().submitter.submit(principal().user_id, submission)))

@@ -58,7 +58,7 @@ def test_what_was_asked_is_kept_in_its_own_words_and_nothing_else() -> None:
         "conversation": "conv_1",
         "input": [{"type": "message", "role": "user", "content": "Hi"}],
     }
-    assert (made.wire, made.system, made.keeps_system, made.metadata) == (ObjectType.RESPONSE, "Be brief.", False, {"a": "b"})
+    assert (made.wire, made.system, made.stores_system, made.metadata) == (ObjectType.RESPONSE, "Be brief.", False, {"a": "b"})
     assert made == asked(
         instructions="Be brief.", metadata={"a": "b"}, background=True, conversation={"id": "conv_1"}, temperature=1.0
     )

@@ -186,7 +186,7 @@ def submission(body: ResponseRequest, before: list[JsonObject], **where: Any) ->
         **where,
         model=body.model,
         system=body.instructions,
-        keeps_system=False,
+        stores_system=False,
         metadata=body.metadata or {},
         on_interrupt=body.on_interrupt or _on_interrupt(body),
         parameters=parameters(body),
