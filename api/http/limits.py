@@ -35,10 +35,10 @@ class Limits:
         pool = redis_clients.blocking(config.redis_url).connection_pool
         storage = RedisStorage(config.redis_url, pool, key_prefix=keyspace.LIMIT_PREFIX, wrap_exceptions=True)
         self._shared = MovingWindowRateLimiter(storage)
-        self._local = MovingWindowRateLimiter(MemoryStorage())
+        self._local: MovingWindowRateLimiter | None = None
         self._redis_again_at = 0.0
         self._login_locks: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
-        self._login_locks_lock = threading.Lock()
+        self._lock = threading.Lock()
         self._login = parse(config.login_limit)
         self._submit = parse(config.submit_limit)
 
@@ -62,7 +62,7 @@ class Limits:
             yield
 
     def _login_lock(self, key: str) -> threading.Lock:
-        with self._login_locks_lock:
+        with self._lock:
             return self._login_locks.setdefault(key, threading.Lock())
 
     def check_login(self, name: str, address: str) -> None:
@@ -88,7 +88,14 @@ class Limits:
             except StorageError as error:
                 log.warning("limits.redis_away", error=str(error.storage_error))
                 self._redis_again_at = time.monotonic() + AWAY_SECONDS
-        return operation(self._local, item, *key)
+        return operation(self._in_memory(), item, *key)
+
+    def _in_memory(self) -> MovingWindowRateLimiter:
+        """Return this process' own counts, made when they are first needed, since their storage starts a thread."""
+        with self._lock:
+            if self._local is None:
+                self._local = MovingWindowRateLimiter(MemoryStorage())
+            return self._local
 
 
 def _hit_and_look(rates: MovingWindowRateLimiter, item: RateLimitItem, *key: str) -> tuple[bool, tuple[float, int]]:

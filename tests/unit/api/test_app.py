@@ -30,5 +30,4 @@ def test_no_thread_starts_before_it_is_needed(tmp_path: Path) -> None:
     before = set(threading.enumerate())
     composed(tmp_path, 1)
 
-    # The memory of `limits` starts a timer of 10 ms when it is made.
-    assert [thread for thread in threading.enumerate() if thread not in before and not isinstance(thread, threading.Timer)] == []
+    assert set(threading.enumerate()) <= before  # those of earlier tests may end meanwhile
