@@ -17,10 +17,16 @@ ROOMS = ("api", "workers", "shared")
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 PROTOCOL = (ROOT / "docs" / "protocol.md").read_text()
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
 
 LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 CODE_BLOCK = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+FILE_OR_FOLDER = re.compile(r"`((?:api|workers|shared|dev|bench|migrations|tests|docs|bin)/[\w./-]*)`")
+WALK = re.compile(r"^## The way of a (\w+)$(.*?)(?=^## )", re.MULTILINE | re.DOTALL)
+STEP = re.compile(r"^\d+\. (`[^:\n]+`): ", re.MULTILINE)
+MAX_FILES_OF_A_WALK = {"submit": 8, "run": 12, "watch": 6}
+"""How many files a newcomer opens to follow it from its entrance to its end."""
 LEVELS = {"info", "warning", "error", "exception", "critical"}
 
 
@@ -73,6 +79,24 @@ def log_events(*rooms: str) -> set[str]:
     }
 
 
+def walks() -> dict[str, list[list[str]]]:
+    """Each walk of docs/architecture.md: of each numbered step its file, then the names to read in it."""
+    return {name: [re.findall(r"`([^`]+)`", step) for step in STEP.findall(text)] for name, text in WALK.findall(ARCHITECTURE)}
+
+
+def definitions(path: Path) -> set[str]:
+    """The functions and classes of a module, and the methods of its classes as `Class.method`."""
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    top = [node for node in ast.parse(path.read_text()).body if isinstance(node, kinds)]
+    methods = {
+        f"{each.name}.{node.name}"
+        for each in top
+        for node in each.body
+        if isinstance(each, ast.ClassDef) and isinstance(node, kinds)
+    }
+    return {node.name for node in top} | methods
+
+
 def missing(words: set[str], document: str) -> list[str]:
     return sorted(word for word in words if f"`{word}`" not in document)
 
@@ -122,3 +146,24 @@ def test_links_lead_somewhere(document: Path) -> None:
             broken.append(link)
 
     assert broken == []
+
+
+def test_the_map_names_what_exists() -> None:
+    assert [name for name in FILE_OR_FOLDER.findall(ARCHITECTURE) if not (ROOT / name).exists()] == []
+
+
+def test_the_map_has_every_room() -> None:
+    rooms = {str(path.parent.relative_to(ROOT)) for room in ROOMS for path in (ROOT / room).glob("*/__init__.py")}
+
+    assert [room for room in sorted(rooms) if f"`{room}/`" not in ARCHITECTURE] == []
+
+
+@pytest.mark.parametrize("name", MAX_FILES_OF_A_WALK)
+def test_a_walk_names_what_exists_and_is_short(name: str) -> None:
+    steps = walks()[name]
+    files = {file for file, *_ in steps}
+    absent = [f"{file}: {each}" for file, *names in steps for each in names if each not in definitions(ROOT / file)]
+
+    assert absent == []
+    assert [file for file in files if not (ROOT / file).is_file()] == []
+    assert 0 < len(files) <= MAX_FILES_OF_A_WALK[name]
