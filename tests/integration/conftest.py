@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
 from dev.servers.postgres_server import PostgresServer
 from dev.testing.stack import SECRET_KEY, Redis
@@ -38,7 +39,7 @@ def postgresql(postgres_server: PostgresServer) -> Iterator[Database]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest) -> Database:
-    """A database without rows, once of each kind. Made once and emptied each time, which is faster than migrating each time."""
+    """A database with our tables and without rows, once of each kind: emptied each time, which is faster than migrating it."""
     made: Database = request.getfixturevalue(request.param)
     _empty(made)
     return made
@@ -46,15 +47,21 @@ def database(request: pytest.FixtureRequest) -> Database:
 
 @pytest.fixture
 def jobs(database: Database) -> Jobs:
-    """Jobs in that database."""
+    """Jobs in an empty database, once of each kind. Files for which the kind does not matter override it with `sqlite_jobs`."""
     return Jobs(database)
 
 
 @pytest.fixture
 def sqlite_jobs(sqlite: Database) -> Jobs:
-    """Jobs in SQLite, where the kind of database makes no difference."""
+    """Jobs in an empty SQLite database, for tests to which the kind of database makes no difference."""
     _empty(sqlite)
     return Jobs(sqlite)
+
+
+@pytest.fixture
+def redis_client(empty_redis: Redis) -> redis.Redis:
+    """A client of the emptied Redis."""
+    return empty_redis.client
 
 
 @pytest.fixture

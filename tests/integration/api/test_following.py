@@ -32,11 +32,6 @@ def prompt(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def client(empty_redis: Redis) -> redis.Redis:
-    return empty_redis.client
-
-
-@pytest.fixture
 def jobs(sqlite_jobs: Jobs) -> Jobs:
     """The kind of database makes no difference here."""
     return sqlite_jobs
@@ -58,12 +53,12 @@ Append = Callable[..., None]
 
 
 @pytest.fixture
-def append(client: redis.Redis, job: Job) -> Append:
+def append(redis_client: redis.Redis, job: Job) -> Append:
     """Append to the job's log as its worker would."""
     tail = [stream.EMPTY_TAIL]
 
     def appended(*entries: Event, rewrite: bool = False) -> None:
-        verdict, tail[0] = write(client, list(entries), tail[0], job_id=job.id, rewrite=rewrite)
+        verdict, tail[0] = write(redis_client, list(entries), tail[0], job_id=job.id, rewrite=rewrite)
         assert verdict is stream.WriteVerdict.OK
 
     return appended
@@ -112,7 +107,7 @@ def test_a_reader_goes_on_behind_his_cursor(process: ReadingProcess, job: Job, a
 
 @pytest.mark.parametrize("cursor", [0, 2, 4, 9])
 def test_a_job_that_is_over_is_read_from_its_row(
-    process: ReadingProcess, jobs: Jobs, job: Job, client: redis.Redis, cursor: int
+    process: ReadingProcess, jobs: Jobs, job: Job, redis_client: redis.Redis, cursor: int
 ) -> None:
     terminal = end(jobs, job, begun(3))
 
@@ -130,37 +125,37 @@ def test_a_cursor_beyond_the_end_waits(process: ReadingProcess, jobs: Jobs, job:
 
 
 def test_what_was_never_published_is_found_in_the_log(
-    process: ReadingProcess, job: Job, append: Append, client: redis.Redis
+    process: ReadingProcess, job: Job, append: Append, redis_client: redis.Redis
 ) -> None:
     append(*begun(2))
     reader = Reader(process, job).has_seen(2)
     lost = delta(1, 3)
-    client.xadd(keyspace.log_key(job.id), {"t": lost.type, "d": lost.data}, id=lost.id)
-    write(client, [delta(1, 4), completed(1, 5)], lost.id, job_id=job.id)
+    redis_client.xadd(keyspace.log_key(job.id), {"t": lost.type, "d": lost.data}, id=lost.id)
+    write(redis_client, [delta(1, 4), completed(1, 5)], lost.id, job_id=job.id)
 
     assert reader.ended() == [*begun(4), completed(1, 5)]
 
 
-def test_what_is_published_twice_is_seen_once(process: ReadingProcess, job: Job, append: Append, client: redis.Redis) -> None:
+def test_what_is_published_twice_is_seen_once(process: ReadingProcess, job: Job, append: Append, redis_client: redis.Redis) -> None:
     append(*begun(2))
     reader = Reader(process, job).has_seen(2)
     for _ in range(3):
-        client.publish(keyspace.live_channel(job.id), events.pack(begun(2)))
+        redis_client.publish(keyspace.live_channel(job.id), events.pack(begun(2)))
     append(delta(1, 3), completed(1, 4))
 
     assert reader.ended() == [*begun(3), completed(1, 4)]
 
 
 def test_a_wipe_that_the_owner_repairs_is_not_noticed(
-    process: ReadingProcess, job: Job, append: Append, client: redis.Redis
+    process: ReadingProcess, job: Job, append: Append, redis_client: redis.Redis
 ) -> None:
     append(*begun(5))
     reader = Reader(process, job).has_seen(5)
-    client.flushall()
+    redis_client.flushall()
     stranger = Reader(process, job, 5)
     until_followed(process, 2)
-    write(client, begun(6), job_id=job.id)
-    write(client, [delta(1, 7), completed(1, 8)], "1-6", job_id=job.id)
+    write(redis_client, begun(6), job_id=job.id)
+    write(redis_client, [delta(1, 7), completed(1, 8)], "1-6", job_id=job.id)
 
     assert reader.ended() == [*begun(7), completed(1, 8)]
     assert stranger.ended() == [delta(1, 6), delta(1, 7), completed(1, 8)]
@@ -184,34 +179,36 @@ def jumped(last: int) -> list[Event]:
     return [restarted(2, JUMP, events.LOG_LOST), *(delta(2, JUMP + offset) for offset in range(1, last)), completed(2, JUMP + last)]
 
 
-def test_a_lost_log_makes_the_one_legal_jump(process: ReadingProcess, job: Job, append: Append, client: redis.Redis) -> None:
+def test_a_lost_log_makes_the_one_legal_jump(process: ReadingProcess, job: Job, append: Append, redis_client: redis.Redis) -> None:
     append(*begun(5))
     reader = Reader(process, job).has_seen(5)
-    client.flushall()
-    write(client, jumped(3), job_id=job.id)
+    redis_client.flushall()
+    write(redis_client, jumped(3), job_id=job.id)
 
     assert reader.ended() == [*begun(5), *jumped(3)]
     assert Reader(process, job).ended() == jumped(3)
     assert Reader(process, job, 9).ended() == jumped(3)
 
 
-def test_a_jump_that_is_not_legal_is_not_told(process: ReadingProcess, job: Job, append: Append, client: redis.Redis) -> None:
+def test_a_jump_that_is_not_legal_is_not_told(process: ReadingProcess, job: Job, append: Append, redis_client: redis.Redis) -> None:
     append(*begun(3))
     reader = Reader(process, job).has_seen(3)
-    write(client, [delta(1, 9)], "1-3", job_id=job.id)
+    write(redis_client, [delta(1, 9)], "1-3", job_id=job.id)
     time.sleep(0.3)
 
     assert reader.events == begun(3)
     assert Reader(process, job, 3).events == []
 
 
-def test_after_a_jump_the_answer_goes_on_at_once(process: ReadingProcess, job: Job, append: Append, client: redis.Redis) -> None:
+def test_after_a_jump_the_answer_goes_on_at_once(
+    process: ReadingProcess, job: Job, append: Append, redis_client: redis.Redis
+) -> None:
     append(*begun(5))
     reader = Reader(process, job).has_seen(5)
-    client.flushall()
+    redis_client.flushall()
     tail = stream.EMPTY_TAIL
     for event in jumped(80)[:-1]:
-        tail = write(client, [event], tail, job_id=job.id).tail
+        tail = write(redis_client, [event], tail, job_id=job.id).tail
         time.sleep(0.02)
 
     assert reader.events[-1].seq > JUMP
@@ -272,7 +269,7 @@ def test_while_events_come_there_is_no_heartbeat(process: ReadingProcess, job: J
 
 
 def test_readers_whose_connection_is_cut_again_and_again_see_each_event_once(
-    process: ReadingProcess, jobs: Jobs, client: redis.Redis
+    process: ReadingProcess, jobs: Jobs, redis_client: redis.Redis
 ) -> None:
     running = [jobs.claimed() for _ in range(3)]
     readers = {job.id: [Reader(process, job, cursor) for cursor in (0, 0, 5, 100)] for job in running}
@@ -281,9 +278,9 @@ def test_readers_whose_connection_is_cut_again_and_again_see_each_event_once(
     tails = dict.fromkeys(readers, stream.EMPTY_TAIL)
     for at in range(0, len(logs), 4):
         for job_id in readers:
-            tails[job_id] = write(client, logs[at : at + 4], tails[job_id], job_id=job_id).tail
+            tails[job_id] = write(redis_client, logs[at : at + 4], tails[job_id], job_id=job_id).tail
         if at % 40 == 0:
-            client.client_kill_filter(_type="pubsub")
+            redis_client.client_kill_filter(_type="pubsub")
         time.sleep(0.005)
 
     for some in readers.values():

@@ -23,11 +23,6 @@ from tests.integration.readers import readers_of
 THREADS = 16
 
 
-@pytest.fixture
-def client(empty_redis: Redis) -> redis.Redis:
-    return empty_redis.client
-
-
 @pytest.fixture(autouse=True)
 def prompt(monkeypatch: pytest.MonkeyPatch) -> None:
     """A listener that soon notices that it must stop."""
@@ -49,8 +44,8 @@ def close(hub: Hub) -> None:
         assert not hub._thread.is_alive()
 
 
-def publish(client: redis.Redis, job: str, *published: Event) -> int:
-    return int(client.publish(keyspace.live_channel(job), events.pack(list(published))))
+def publish(redis_client: redis.Redis, job: str, *published: Event) -> int:
+    return int(redis_client.publish(keyspace.live_channel(job), events.pack(list(published))))
 
 
 def until_confirmed(*readers: Subscription) -> None:
@@ -71,54 +66,54 @@ def received(reader: Subscription, count: int) -> list[Event]:
     return events_so_far
 
 
-def pubsub_connections(client: redis.Redis) -> int:
-    return len(client.client_list(_type="pubsub"))
+def pubsub_connections(redis_client: redis.Redis) -> int:
+    return len(redis_client.client_list(_type="pubsub"))
 
 
-def cut_off(client: redis.Redis) -> None:
+def cut_off(redis_client: redis.Redis) -> None:
     """Kill every pub/sub connection."""
-    client.client_kill_filter(_type="pubsub")
+    redis_client.client_kill_filter(_type="pubsub")
 
 
-def test_a_subscription_is_confirmed_and_then_receives(hub: Hub, client: redis.Redis) -> None:
+def test_a_subscription_is_confirmed_and_then_receives(hub: Hub, redis_client: redis.Redis) -> None:
     with hub.subscription("job_1") as reader:
         until_confirmed(reader)
-        publish(client, "job_1", *begun(3))
-        publish(client, "job_2", *begun(9))
-        publish(client, "job_1", delta(1, 4))
+        publish(redis_client, "job_1", *begun(3))
+        publish(redis_client, "job_2", *begun(9))
+        publish(redis_client, "job_1", delta(1, 4))
 
         assert received(reader, 4) == begun(4)
         assert not reader.must_read()
 
 
-def test_a_second_reader_is_confirmed_without_asking_redis(hub: Hub, client: redis.Redis) -> None:
+def test_a_second_reader_is_confirmed_without_asking_redis(hub: Hub, redis_client: redis.Redis) -> None:
     with hub.subscription("job_1") as first:
         until_confirmed(first)
         with hub.subscription("job_1") as second:
             assert second.must_read()
-            publish(client, "job_1", *begun(2))
+            publish(redis_client, "job_1", *begun(2))
             assert received(first, 2) == received(second, 2) == begun(2)
 
 
-def test_many_readers_of_few_jobs_share_one_connection(hub: Hub, client: redis.Redis) -> None:
+def test_many_readers_of_few_jobs_share_one_connection(hub: Hub, redis_client: redis.Redis) -> None:
     jobs = [f"job_{number}" for number in range(5)]
     with ExitStack() as stack:
         readers = {job: [stack.enter_context(hub.subscription(job)) for _ in range(40)] for job in jobs}
         until_confirmed(*(reader for some in readers.values() for reader in some))
-        assert pubsub_connections(client) == 1
+        assert pubsub_connections(redis_client) == 1
         assert (readers_of(hub), sorted(hub.followed())) == (200, jobs)
 
         for seq in range(1, 101):
             for job in jobs:
-                publish(client, job, delta(1, seq))
+                publish(redis_client, job, delta(1, seq))
         for some in readers.values():
             assert [[event.seq for event in received(reader, 100)] for reader in some] == [list(range(1, 101))] * 40
 
     assert (readers_of(hub), hub.followed()) == (0, [])
-    wait_until(lambda: publish(client, jobs[0], delta(1, 1)) == 0, "the last to unsubscribe", 5)
+    wait_until(lambda: publish(redis_client, jobs[0], delta(1, 1)) == 0, "the last to unsubscribe", 5)
 
 
-def storm(hub: Hub, client: redis.Redis, rounds: int = 100) -> None:
+def storm(hub: Hub, redis_client: redis.Redis, rounds: int = 100) -> None:
     """Come and go from many threads; whichever is confirmed must receive what is published then."""
 
     def come_and_go(number: int) -> None:
@@ -132,66 +127,68 @@ def storm(hub: Hub, client: redis.Redis, rounds: int = 100) -> None:
         list(pool.map(come_and_go, range(THREADS)))
 
 
-def test_a_storm_of_comings_and_goings_leaves_everything_as_it_was(hub: Hub, client: redis.Redis) -> None:
-    storm(hub, client)
+def test_a_storm_of_comings_and_goings_leaves_everything_as_it_was(hub: Hub, redis_client: redis.Redis) -> None:
+    storm(hub, redis_client)
 
     assert (readers_of(hub), hub.followed()) == (0, [])
     wait_until(lambda: set(hub._listener._unconfirmed.values()) <= {0}, "every confirmation", 5)
-    assert pubsub_connections(client) == 1
+    assert pubsub_connections(redis_client) == 1
     with hub.subscription("job_0") as reader:
         until_confirmed(reader)
-        publish(client, "job_0", *begun(2))
+        publish(redis_client, "job_0", *begun(2))
         assert received(reader, 2) == begun(2)
 
 
-def test_a_storm_with_a_failing_connection_ends_in_order(hub: Hub, client: redis.Redis) -> None:
+def test_a_storm_with_a_failing_connection_ends_in_order(hub: Hub, redis_client: redis.Redis) -> None:
     stop = threading.Event()
 
     def cut_off_now_and_then() -> None:
         while not stop.wait(0.02):
-            cut_off(client)
+            cut_off(redis_client)
 
     cutter = threading.Thread(target=cut_off_now_and_then)
     cutter.start()
-    storm(hub, client, 40)
+    storm(hub, redis_client, 40)
     stop.set()
     cutter.join()
 
     with hub.subscription("job_0") as reader:
         until_confirmed(reader)
-        publish(client, "job_0", *begun(2))
+        publish(redis_client, "job_0", *begun(2))
         assert received(reader, 2) == begun(2)
-    assert pubsub_connections(client) == 1
+    assert pubsub_connections(redis_client) == 1
 
 
-def test_a_subscription_that_comes_again_before_the_first_is_confirmed_waits_for_its_own(hub: Hub, client: redis.Redis) -> None:
+def test_a_subscription_that_comes_again_before_the_first_is_confirmed_waits_for_its_own(
+    hub: Hub, redis_client: redis.Redis
+) -> None:
     with hub.subscription("job_0") as other:
         until_confirmed(other)
-        client.execute_command("CLIENT", "PAUSE", 1500)
+        redis_client.execute_command("CLIENT", "PAUSE", 1500)
         with hub.subscription("job_1"):
             pass
         with hub.subscription("job_1") as reader:
             assert not reader.must_read()
             until_confirmed(reader)
-            assert publish(client, "job_1", *begun(2)) == 1
+            assert publish(redis_client, "job_1", *begun(2)) == 1
             assert received(reader, 2) == begun(2)
 
 
-def test_after_a_cut_every_reader_is_sent_to_the_log(hub: Hub, client: redis.Redis) -> None:
+def test_after_a_cut_every_reader_is_sent_to_the_log(hub: Hub, redis_client: redis.Redis) -> None:
     with hub.subscription("job_1") as one, hub.subscription("job_2") as other:
         until_confirmed(one, other)
-        cut_off(client)
+        cut_off(redis_client)
         until_confirmed(one, other)
 
-        publish(client, "job_2", *begun(2))
+        publish(redis_client, "job_2", *begun(2))
         assert received(other, 2) == begun(2)
 
 
-def test_a_reader_is_woken_by_what_it_receives(hub: Hub, client: redis.Redis) -> None:
+def test_a_reader_is_woken_by_what_it_receives(hub: Hub, redis_client: redis.Redis) -> None:
     with hub.subscription("job_1") as reader:
         until_confirmed(reader)
         reader.wait(0)
-        threading.Timer(0.05, publish, (client, "job_1", *begun(1))).start()
+        threading.Timer(0.05, publish, (redis_client, "job_1", *begun(1))).start()
         before = time.monotonic()
         reader.wait(20)
 
@@ -199,36 +196,36 @@ def test_a_reader_is_woken_by_what_it_receives(hub: Hub, client: redis.Redis) ->
         assert received(reader, 1) == begun(1)
 
 
-def test_a_slow_reader_is_sent_to_the_log(hub: Hub, client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_reader_is_sent_to_the_log(hub: Hub, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subscription, "QUEUE_EVENTS", 10)
     with hub.subscription("job_1") as slow:
         until_confirmed(slow)
         for seq in range(1, 31):
-            publish(client, "job_1", delta(1, seq))
+            publish(redis_client, "job_1", delta(1, seq))
         with hub.subscription("job_2") as other:
             until_confirmed(other)  # the listener has passed on all that came before
 
         assert list(slow.received()) == []
         assert slow.must_read()
-        publish(client, "job_1", delta(1, 31))
+        publish(redis_client, "job_1", delta(1, 31))
         assert received(slow, 1) == [delta(1, 31)]
 
 
-def test_an_empty_message_sends_to_the_log(hub: Hub, client: redis.Redis) -> None:
+def test_an_empty_message_sends_to_the_log(hub: Hub, redis_client: redis.Redis) -> None:
     with hub.subscription("job_1") as reader:
         until_confirmed(reader)
-        publish(client, "job_1")
+        publish(redis_client, "job_1")
 
         until_confirmed(reader)
 
 
-def test_a_malformed_message_does_no_harm(hub: Hub, client: redis.Redis) -> None:
+def test_a_malformed_message_does_no_harm(hub: Hub, redis_client: redis.Redis) -> None:
     with hub.subscription("job_1") as reader:
         until_confirmed(reader)
-        client.publish(keyspace.live_channel("job_1"), "no event")
+        redis_client.publish(keyspace.live_channel("job_1"), "no event")
         until_confirmed(reader)
 
-        publish(client, "job_1", *begun(2))
+        publish(redis_client, "job_1", *begun(2))
         assert received(reader, 2) == begun(2)
 
 
@@ -266,13 +263,13 @@ def test_a_redis_that_comes_late_is_found(empty_redis: Redis) -> None:
     pool.close()
 
 
-def test_a_connection_that_fails_while_the_listener_is_busy_is_noticed(hub: Hub, client: redis.Redis) -> None:
+def test_a_connection_that_fails_while_the_listener_is_busy_is_noticed(hub: Hub, redis_client: redis.Redis) -> None:
     with hub.subscription("job_1") as reader:
         until_confirmed(reader)
         with hub._lock:
-            publish(client, "job_1", delta(1, 1))
+            publish(redis_client, "job_1", delta(1, 1))
             time.sleep(0.1)  # the listener now has a message in its hands, and waits for the lock
-            cut_off(client)
+            cut_off(redis_client)
             for _ in range(4):
                 hub._listener.subscribe(keyspace.live_channel("job_2"))
                 time.sleep(0.02)

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import redis
 
-from dev.testing.stack import Redis
 from shared import events, keyspace, redis_clients
 from shared.database import now_ms
 from shared.events import Event
@@ -21,11 +20,6 @@ from tests.integration.jobs import LEASE_MS, Jobs
 
 COMPLETED = Ending(Status.COMPLETED, "stop", usage={"total_tokens": 3, "estimated": False}, first_token_ms=77)
 PROMPT = [{"role": "user", "content": "12345678"}]
-
-
-@pytest.fixture
-def client(empty_redis: Redis) -> redis.Redis:
-    return empty_redis.client
 
 
 def end_held(jobs: Jobs, job: Job, log: Sequence[Event], how: Ending = COMPLETED, attempt: int | None = None) -> Event | None:
@@ -155,80 +149,80 @@ def test_an_answer_with_a_nul_is_kept(jobs: Jobs) -> None:
     assert archive(jobs, job.id) == [*log, terminal]
 
 
-def end_unheld(jobs: Jobs, client: redis.Redis, job: Job, how: Ending = ending.CANCELLED) -> bool:
-    return ending.end_unheld(jobs.database, client, job, how, EXPIRY_MS)
+def end_unheld(jobs: Jobs, redis_client: redis.Redis, job: Job, how: Ending = ending.CANCELLED) -> bool:
+    return ending.end_unheld(jobs.database, redis_client, job, how, EXPIRY_MS)
 
 
-def test_a_queued_job_ends_with_one_event(jobs: Jobs, client: redis.Redis) -> None:
+def test_a_queued_job_ends_with_one_event(jobs: Jobs, redis_client: redis.Redis) -> None:
     job = jobs.row(jobs.queue(conversation=jobs.conversation()))
-    listener = Listener(client, job.id)
+    listener = Listener(redis_client, job.id)
 
-    assert end_unheld(jobs, client, job)
+    assert end_unheld(jobs, redis_client, job)
     terminal = archive(jobs, job.id)
     row = jobs.row(job.id)
     assert [(event.id, event.type) for event in terminal] == [("1-1", "cancelled")]
     assert (row.status, row.attempt, row.last_seq, row.log_closed) == (Status.CANCELLED, 1, 1, True)
-    assert logged(client, job.id) == terminal
+    assert logged(redis_client, job.id) == terminal
     assert [events.unpack(heard) for heard in listener.heard()] == [terminal]
-    assert 0 < int(client.pttl(keyspace.log_key(job.id))) <= EXPIRY_MS
+    assert 0 < int(redis_client.pttl(keyspace.log_key(job.id))) <= EXPIRY_MS
     listener.close()
 
 
-def orphaned(jobs: Jobs, client: redis.Redis, *, last: int = 3, log_seq: int = 2, log_epoch: str | None = None) -> Job:
+def orphaned(jobs: Jobs, redis_client: redis.Redis, *, last: int = 3, log_seq: int = 2, log_epoch: str | None = None) -> Job:
     """A job whose worker is dead, and what it wrote."""
     job = jobs.claimed(conversation=jobs.conversation())
     if last:
-        write(client, begun(last), job_id=job.id)
-    jobs.set(job.id, log_seq=log_seq, log_epoch=log_epoch or epoch.current(client), lease_until_ms=now_ms() - 1)
+        write(redis_client, begun(last), job_id=job.id)
+    jobs.set(job.id, log_seq=log_seq, log_epoch=log_epoch or epoch.current(redis_client), lease_until_ms=now_ms() - 1)
     return jobs.row(job.id)
 
 
-def test_an_orphaned_job_ends_with_what_was_shown(jobs: Jobs, client: redis.Redis) -> None:
-    job = orphaned(jobs, client)
+def test_an_orphaned_job_ends_with_what_was_shown(jobs: Jobs, redis_client: redis.Redis) -> None:
+    job = orphaned(jobs, redis_client)
 
-    assert end_unheld(jobs, client, job)
+    assert end_unheld(jobs, redis_client, job)
     row = jobs.row(job.id)
     assert (row.status, row.attempt, row.message) == (Status.CANCELLED, 2, {"role": "assistant", "content": "2 3 "})
-    assert archive(jobs, job.id) == logged(client, job.id)
-    assert [event.id for event in logged(client, job.id)] == ["1-1", "1-2", "1-3", "2-4"]
+    assert archive(jobs, job.id) == logged(redis_client, job.id)
+    assert [event.id for event in logged(redis_client, job.id)] == ["1-1", "1-2", "1-3", "2-4"]
     assert message(jobs, job.id) is not None
 
 
 @pytest.mark.parametrize("lost", ["emptied", "rolled back", "restarted"])
-def test_an_orphaned_job_whose_log_is_lost_jumps_and_ends(jobs: Jobs, client: redis.Redis, lost: str) -> None:
+def test_an_orphaned_job_whose_log_is_lost_jumps_and_ends(jobs: Jobs, redis_client: redis.Redis, lost: str) -> None:
     last, log_seq, log_epoch = {"emptied": (0, 2, None), "rolled back": (3, 5, None), "restarted": (3, 2, "another")}[lost]
-    job = orphaned(jobs, client, last=last, log_seq=log_seq, log_epoch=log_epoch)
+    job = orphaned(jobs, redis_client, last=last, log_seq=log_seq, log_epoch=log_epoch)
 
-    assert end_unheld(jobs, client, job)
+    assert end_unheld(jobs, redis_client, job)
     jump, terminal = archive(jobs, job.id)[-2:]
     assert (jump.seq, jump.is_legal_jump) == (log_seq + events.LOG_LOST_JUMP, True)
     assert (terminal.seq, terminal.type) == (jump.seq + 1, "cancelled")
-    assert logged(client, job.id) == archive(jobs, job.id)
+    assert logged(redis_client, job.id) == archive(jobs, job.id)
     assert jobs.row(job.id).message == {"role": "assistant", "content": None}
 
 
-def test_a_job_whose_holder_has_come_back_is_left_alone(jobs: Jobs, client: redis.Redis) -> None:
-    job = orphaned(jobs, client)
+def test_a_job_whose_holder_has_come_back_is_left_alone(jobs: Jobs, redis_client: redis.Redis) -> None:
+    job = orphaned(jobs, redis_client)
     with jobs.database.write() as session:
         lifecycle.renew(session, [LeaseState(job.id, 1, 3)], lease_ms=LEASE_MS, epoch=None)
 
-    assert not end_unheld(jobs, client, job)
+    assert not end_unheld(jobs, redis_client, job)
     assert jobs.row(job.id).status is Status.IN_PROGRESS
-    assert logged(client, job.id) == begun(3)
+    assert logged(redis_client, job.id) == begun(3)
 
 
-def test_a_job_whose_holder_came_back_and_is_lost_again_is_looked_at_again(jobs: Jobs, client: redis.Redis) -> None:
-    job = orphaned(jobs, client)
-    write(client, [delta(1, 4)], "1-3", job_id=job.id)
+def test_a_job_whose_holder_came_back_and_is_lost_again_is_looked_at_again(jobs: Jobs, redis_client: redis.Redis) -> None:
+    job = orphaned(jobs, redis_client)
+    write(redis_client, [delta(1, 4)], "1-3", job_id=job.id)
     jobs.set(job.id, lease_until_ms=now_ms() - 1000)
 
-    assert not end_unheld(jobs, client, job)
-    assert end_unheld(jobs, client, jobs.row(job.id))
+    assert not end_unheld(jobs, redis_client, job)
+    assert end_unheld(jobs, redis_client, jobs.row(job.id))
     assert [event.seq for event in archive(jobs, job.id)] == [1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize("change", ["held", "taken over", "claimed", "over"])
-def test_a_job_that_is_not_as_it_was_seen_is_left_alone(jobs: Jobs, client: redis.Redis, change: str) -> None:
+def test_a_job_that_is_not_as_it_was_seen_is_left_alone(jobs: Jobs, redis_client: redis.Redis, change: str) -> None:
     seen = jobs.row(jobs.queue()) if change == "claimed" else jobs.claimed()
     if change in ("taken over", "over"):
         jobs.lapse(seen.id)
@@ -239,7 +233,7 @@ def test_a_job_that_is_not_as_it_was_seen_is_left_alone(jobs: Jobs, client: redi
         jobs.claim("worker_2")
     before = jobs.row(seen.id)
 
-    assert not end_unheld(jobs, client, seen)
+    assert not end_unheld(jobs, redis_client, seen)
     after = jobs.row(seen.id)
     assert (after.status, after.attempt, after.archive) == (before.status, before.attempt, None)
 
@@ -261,49 +255,49 @@ def over(jobs: Jobs) -> tuple[str, list[Event]]:
 
 
 @pytest.mark.parametrize("there", [0, 1, 3, 5, 6])
-def test_a_log_is_closed_from_the_row_whatever_redis_has(sqlite_jobs: Jobs, client: redis.Redis, there: int) -> None:
+def test_a_log_is_closed_from_the_row_whatever_redis_has(sqlite_jobs: Jobs, redis_client: redis.Redis, there: int) -> None:
     job_id, log = over(sqlite_jobs)
-    write(client, log[:there], job_id=job_id)
-    listener = Listener(client, job_id)
+    write(redis_client, log[:there], job_id=job_id)
+    listener = Listener(redis_client, job_id)
 
-    assert ending.close_log(sqlite_jobs.database, client, job_id, EXPIRY_MS)
-    assert logged(client, job_id) == log
+    assert ending.close_log(sqlite_jobs.database, redis_client, job_id, EXPIRY_MS)
+    assert logged(redis_client, job_id) == log
     assert sqlite_jobs.row(job_id).log_closed
     assert listener.heard() == {5: [events.pack(log[5:])], 6: []}.get(there, [b""])
     listener.close()
 
 
-def test_a_log_with_a_foreign_tail_is_closed_from_the_row(sqlite_jobs: Jobs, client: redis.Redis) -> None:
+def test_a_log_with_a_foreign_tail_is_closed_from_the_row(sqlite_jobs: Jobs, redis_client: redis.Redis) -> None:
     job_id, log = over(sqlite_jobs)
-    write(client, begun(50), job_id=job_id)
-    ending.close_log(sqlite_jobs.database, client, job_id, EXPIRY_MS)
+    write(redis_client, begun(50), job_id=job_id)
+    ending.close_log(sqlite_jobs.database, redis_client, job_id, EXPIRY_MS)
 
-    assert logged(client, job_id) == log
+    assert logged(redis_client, job_id) == log
 
 
-def test_a_closed_log_may_be_closed_again(sqlite_jobs: Jobs, client: redis.Redis) -> None:
+def test_a_closed_log_may_be_closed_again(sqlite_jobs: Jobs, redis_client: redis.Redis) -> None:
     job_id, log = over(sqlite_jobs)
     for _ in range(2):
-        assert ending.close_log(sqlite_jobs.database, client, job_id, EXPIRY_MS)
+        assert ending.close_log(sqlite_jobs.database, redis_client, job_id, EXPIRY_MS)
 
-    assert logged(client, job_id) == log
+    assert logged(redis_client, job_id) == log
 
 
-def test_a_job_without_an_archive_has_nothing_to_close(sqlite_jobs: Jobs, client: redis.Redis) -> None:
+def test_a_job_without_an_archive_has_nothing_to_close(sqlite_jobs: Jobs, redis_client: redis.Redis) -> None:
     job_id = sqlite_jobs.queue(status=Status.FAILED)
 
-    assert not ending.close_log(sqlite_jobs.database, client, job_id, EXPIRY_MS)
+    assert not ending.close_log(sqlite_jobs.database, redis_client, job_id, EXPIRY_MS)
     assert archive(sqlite_jobs, job_id) == archive(sqlite_jobs, "job_of_nobody") == []
     assert sqlite_jobs.row(job_id).log_closed
 
 
-def test_a_long_log_is_kept_whole(jobs: Jobs, client: redis.Redis) -> None:
+def test_a_long_log_is_kept_whole(jobs: Jobs, redis_client: redis.Redis) -> None:
     job = jobs.claimed()
     end_held(jobs, job, begun(20_000))
 
     assert len(archive(jobs, job.id)) == 20_001
-    ending.close_log(jobs.database, client, job.id, EXPIRY_MS)
-    assert logged(client, job.id)[-1] == archive(jobs, job.id)[-1] == completed_like(jobs, job.id)
+    ending.close_log(jobs.database, redis_client, job.id, EXPIRY_MS)
+    assert logged(redis_client, job.id)[-1] == archive(jobs, job.id)[-1] == completed_like(jobs, job.id)
 
 
 def completed_like(jobs: Jobs, job_id: str) -> Event:

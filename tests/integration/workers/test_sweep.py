@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import redis
 
-from dev.testing.stack import Redis
 from shared import keyspace, redis_clients
 from shared.config import Settings
 from shared.database import now_ms
@@ -23,11 +22,6 @@ LONG_AGO_MS = 10_000
 
 
 @pytest.fixture
-def client(empty_redis: Redis) -> redis.Redis:
-    return empty_redis.client
-
-
-@pytest.fixture
 def queue(config: Settings) -> RecordedQueue:
     return RecordedQueue(config)
 
@@ -39,8 +33,8 @@ def rung(queue: RecordedQueue) -> list[str]:
 
 
 @pytest.fixture
-def sweeper(jobs: Jobs, client: redis.Redis, config: Settings, queue: RecordedQueue) -> Sweep:
-    return Sweep(config, jobs.database, client, queue)
+def sweeper(jobs: Jobs, redis_client: redis.Redis, config: Settings, queue: RecordedQueue) -> Sweep:
+    return Sweep(config, jobs.database, redis_client, queue)
 
 
 @pytest.fixture
@@ -79,12 +73,12 @@ def test_only_what_can_be_claimed_is_rung_for(jobs: Jobs, sweeper: Sweep, rung: 
 
 
 def test_a_rung_job_goes_through_the_queue_by_its_id_alone(
-    jobs: Jobs, client: redis.Redis, config: Settings, doorbell: Queue
+    jobs: Jobs, redis_client: redis.Redis, config: Settings, doorbell: Queue
 ) -> None:
     job_id = jobs.queue(request={"messages": [{"role": "user", "content": "a secret"}]})
-    Sweep(config, jobs.database, client, doorbell).once()
+    Sweep(config, jobs.database, redis_client, doorbell).once()
     doorbell.flush(5)
-    messages: Any = client.lrange(keyspace.DOORBELL_QUEUE, 0, -1)
+    messages: Any = redis_client.lrange(keyspace.DOORBELL_QUEUE, 0, -1)
 
     assert len(messages) == 1
     assert job_id.encode() in messages[0]
@@ -93,7 +87,7 @@ def test_a_rung_job_goes_through_the_queue_by_its_id_alone(
 
 @pytest.mark.parametrize(("there", "more"), [(0, 200), (150, 50), (199, 1), (200, 0), (500, 0)])
 def test_no_more_are_rung_for_than_are_missing_in_the_queue(
-    jobs: Jobs, sweeper: Sweep, client: redis.Redis, rung: list[str], there: int, more: int
+    jobs: Jobs, sweeper: Sweep, redis_client: redis.Redis, rung: list[str], there: int, more: int
 ) -> None:
     user = jobs.user()
     with jobs.database.write() as session:
@@ -102,7 +96,7 @@ def test_no_more_are_rung_for_than_are_missing_in_the_queue(
             for n in range(250)
         )
     if there:
-        client.rpush(keyspace.DOORBELL_QUEUE, *(["message"] * there))
+        redis_client.rpush(keyspace.DOORBELL_QUEUE, *(["message"] * there))
     sweeper.once()
 
     assert sorted(rung) == sorted(f"job_{n}" for n in range(more))
@@ -113,13 +107,13 @@ def ended(jobs: Jobs, job_id: str) -> tuple[str, str | None]:
     return row.status.value, row.error["code"] if row.error else None
 
 
-def test_what_must_end_is_ended(jobs: Jobs, sweeper: Sweep, client: redis.Redis, rung: list[str]) -> None:
+def test_what_must_end_is_ended(jobs: Jobs, sweeper: Sweep, redis_client: redis.Redis, rung: list[str]) -> None:
     late = jobs.queue(deadline_ms=now_ms() - 1)
     late_after_errors = jobs.queue(deadline_ms=now_ms() - 1, error={"code": "busy", "message": "Busy"})
     cancelled = jobs.queue(cancel_requested_ms=now_ms(), deadline_ms=now_ms() - 1)
     orphans = [jobs.claimed() for _ in range(3)]
     for orphan in orphans:
-        write(client, begun(3), job_id=orphan.id)
+        write(redis_client, begun(3), job_id=orphan.id)
         jobs.lapse(orphan.id)
     jobs.set(orphans[0].id, deadline_ms=now_ms() - 1)
     jobs.set(orphans[1].id, cancel_requested_ms=now_ms())
@@ -134,7 +128,7 @@ def test_what_must_end_is_ended(jobs: Jobs, sweeper: Sweep, client: redis.Redis,
         ("cancelled", None),
         ("failed", "worker_lost"),
     ]
-    assert [logged(client, job_id)[-1].is_terminal for job_id in (late, cancelled, *(orphan.id for orphan in orphans))] == [
+    assert [logged(redis_client, job_id)[-1].is_terminal for job_id in (late, cancelled, *(orphan.id for orphan in orphans))] == [
         True
     ] * 5
     assert rung == []
@@ -160,22 +154,24 @@ def test_a_job_that_was_given_back_is_not_lost_too_often(jobs: Jobs, sweeper: Sw
 
 @pytest.mark.parametrize(("finished_ago_ms", "closed"), [(0, False), (LONG_AGO_MS, True)])
 def test_a_log_that_was_left_open_is_closed(
-    jobs: Jobs, sweeper: Sweep, client: redis.Redis, finished_ago_ms: int, closed: bool
+    jobs: Jobs, sweeper: Sweep, redis_client: redis.Redis, finished_ago_ms: int, closed: bool
 ) -> None:
     job = jobs.claimed()
-    write(client, begun(3), job_id=job.id)
+    write(redis_client, begun(3), job_id=job.id)
     with jobs.database.write() as session:
         ending.end_held(session, job.id, 1, begun(3), Ending(Status.COMPLETED, "stop"), [])
     jobs.set(job.id, finished_ms=now_ms() - finished_ago_ms)
     sweeper.once()
 
     assert jobs.row(job.id).log_closed is closed
-    assert [event.type for event in logged(client, job.id)][3:] == (["completed"] if closed else [])
+    assert [event.type for event in logged(redis_client, job.id)][3:] == (["completed"] if closed else [])
 
 
-def test_two_sweeps_at_once_ring_once_and_end_once(jobs: Jobs, client: redis.Redis, config: Settings, queue: RecordedQueue) -> None:
+def test_two_sweeps_at_once_ring_once_and_end_once(
+    jobs: Jobs, redis_client: redis.Redis, config: Settings, queue: RecordedQueue
+) -> None:
     queued, late = jobs.queue(), jobs.queue(deadline_ms=now_ms() - 1, conversation=jobs.conversation())
-    one, other = (Sweep(config, jobs.database, client, queue) for _ in range(2))
+    one, other = (Sweep(config, jobs.database, redis_client, queue) for _ in range(2))
     seen = other._to_end()
     one.once()
     for job in seen:
@@ -183,7 +179,7 @@ def test_two_sweeps_at_once_ring_once_and_end_once(jobs: Jobs, client: redis.Red
     other.once()
 
     assert queue.rung == [queued]
-    assert (jobs.row(late).attempt, len(logged(client, late))) == (1, 1)
+    assert (jobs.row(late).attempt, len(logged(redis_client, late))) == (1, 1)
 
 
 def test_while_redis_is_away_a_sweep_still_ends_what_never_ran(jobs: Jobs, config: Settings, queue: RecordedQueue) -> None:
