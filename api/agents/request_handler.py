@@ -12,10 +12,11 @@ from api.agents.session import Session, now_us
 from shared import keyspace
 from shared.agents import claims, requests
 from shared.agents.claims import RequestStatus
-from shared.agents.requests import AgentError, AgentRequest, AgentResult
+from shared.agents.requests import AgentRequest, AgentResult
 from shared.config import Settings
 from shared.database import Database
 from shared.errors import DatabaseUnavailable
+from shared.jobs.error_codes import JobErrorCode
 from shared.models import ApiToken
 from shared.redis_clients import RedisError
 
@@ -94,10 +95,10 @@ class RequestHandler:
         except Exception:  # the boundary of a thread: its worker would wait for long
             log.exception("agent.broken", agent=session.agent_id)
             message, details = "Something went wrong on our side.", {"err": "internal error"}
-            return AgentResult(error=AgentError.READ_FAILED, message=message, details=details)
+            return AgentResult(error=JobErrorCode.AGENT_READ_FAILED, message=message, details=details)
         if result.answer is not None:
             session.answered_us = now_us()
-        if result.error is AgentError.PING_FAILED and request.opens and not result.has_left:
+        if result.error is JobErrorCode.AGENT_PING_FAILED and request.opens and not result.has_left:
             self._registry.quarantine(session)
         return result
 

@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 from api.agents.websocket import Closed, WebSocket
 from api.http import go_json
-from shared.agents.requests import ANSWER_FIELDS, REQUEST_FIELDS, AgentError, AgentResult
+from shared.agents.requests import ANSWER_FIELDS, REQUEST_FIELDS, AgentResult
 from shared.ids import new_id
+from shared.jobs.error_codes import JobErrorCode
 
 FRAME_FIELDS = ("id", "message", "data")
 CONNECTION_ID = "Connection id"
@@ -143,15 +144,19 @@ class Session:
         try:
             self.websocket.send(request_frame.written())
         except Closed as error:
-            return AgentResult(error=AgentError.SEND_FAILED, message=f"The question could not be sent: {error}", has_left=True)
+            return AgentResult(
+                error=JobErrorCode.AGENT_SEND_FAILED, message=f"The question could not be sent: {error}", has_left=True
+            )
         try:
             reply = self._reply(request_frame.id, seconds)
         except (Closed, NoReply, ValueError) as error:
             has_left = isinstance(error, Closed)
             message = f"The agent's answer could not be read: {error}"
-            return AgentResult(error=AgentError.READ_FAILED, message=message, details={"err": str(error)}, has_left=has_left)
+            return AgentResult(
+                error=JobErrorCode.AGENT_READ_FAILED, message=message, details={"err": str(error)}, has_left=has_left
+            )
         if reply.id != request_frame.id:
-            return AgentResult(error=AgentError.WRONG_REPLY, message="The agent answered something else.")
+            return AgentResult(error=JobErrorCode.AGENT_WRONG_REPLY, message="The agent answered something else.")
         return _read_answer(reply)
 
     def _reply(self, to: str, seconds: float) -> Frame:
@@ -172,7 +177,7 @@ class Session:
 
 
 def _ping_failed(why: str, *, has_left: bool = False) -> AgentResult:
-    return AgentResult(error=AgentError.PING_FAILED, message=f"The agent did not answer its ping: {why}", has_left=has_left)
+    return AgentResult(error=JobErrorCode.AGENT_PING_FAILED, message=f"The agent did not answer its ping: {why}", has_left=has_left)
 
 
 def _read_answer(reply: Frame) -> AgentResult:
@@ -184,7 +189,7 @@ def _read_answer(reply: Frame) -> AgentResult:
         shown = reply._replace(data=reply.data[:MAX_SHOWN_CHARS])
         is_report = reply.message == ERROR and error_text
         message = f"The agent reported: {error_text}" if is_report else "The agent's answer could not be read."
-        return AgentResult(error=AgentError.BAD_ANSWER, message=message, details={"response": shown._asdict()})
+        return AgentResult(error=JobErrorCode.AGENT_BAD_ANSWER, message=message, details={"response": shown._asdict()})
 
 
 def now_us() -> int:

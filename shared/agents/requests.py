@@ -1,13 +1,13 @@
 """Agent requests and their results: the messages between a worker and the process that holds the agent's socket."""
 
 from dataclasses import asdict, dataclass, field
-from enum import StrEnum
-from typing import Any, Self
+from typing import Self
 
 import orjson
 
 from shared.config import Settings
 from shared.jobs.error_codes import JobErrorCode
+from shared.json_types import JsonObject
 
 AGENT_MODEL = "agent"
 """The name of the model by which a job asks for an agent."""
@@ -17,20 +17,6 @@ ANSWER_FIELDS = ("id", "response_id", "conversation_id", "content", "error")
 """What an agent answers; all of it may be missing."""
 SLACK_SECONDS = 5.0
 """What a request may take beyond its ping and its answer."""
-
-
-class AgentError(StrEnum):
-    """Why an agent gave no answer; those error codes of jobs that speak of agents."""
-
-    NONE = JobErrorCode.AGENT_NONE  # No agent is connected, or none was idle in time.
-    PING_FAILED = JobErrorCode.AGENT_PING_FAILED  # The agent did not answer its ping, or was not free in time.
-    GONE = JobErrorCode.AGENT_GONE  # The agent of this conversation is not connected.
-    SEND_FAILED = JobErrorCode.AGENT_SEND_FAILED  # The request could not be sent.
-    READ_FAILED = JobErrorCode.AGENT_READ_FAILED  # The agent hung up, sent what is no message, or nothing in time.
-    WRONG_REPLY = JobErrorCode.AGENT_WRONG_REPLY  # It answered something else.
-    BAD_ANSWER = JobErrorCode.AGENT_BAD_ANSWER  # It reported an error of its own, or its answer cannot be read.
-    UNREACHABLE = JobErrorCode.AGENT_UNREACHABLE  # Redis, through which agents are reached, is away.
-
 
 _REQUEST = b"ask "
 _EVICTION = b"evict "
@@ -63,9 +49,9 @@ class AgentResult:
     """
 
     answer: dict[str, str] | None = None
-    error: AgentError | None = None
+    error: JobErrorCode | None = None
     message: str = ""
-    details: dict[str, Any] = field(default_factory=dict)
+    details: JsonObject = field(default_factory=dict)
     has_left: bool = False
 
     def packed(self) -> bytes:
@@ -79,7 +65,7 @@ class AgentResult:
         """Read it."""
         fields = orjson.loads(message)
         error = fields.pop("trouble")
-        return cls(**fields, error=AgentError(error) if error else None)
+        return cls(**fields, error=JobErrorCode(error) if error else None)
 
 
 def eviction(connection: str) -> bytes:

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from dev.paths import ROOT
 from dev.testing.stack import Redis, free_port, wait_until
 from shared import keyspace, redis_clients
 from shared.agents import claims, presence, requests
 from shared.agents.claims import RequestStatus
 from shared.agents.presence import AgentLocation, ConnectedAgent
-from shared.agents.requests import ANSWER_FIELDS, AgentError, AgentRequest, AgentResult
+from shared.agents.requests import ANSWER_FIELDS, AgentRequest, AgentResult
 from shared.config import Settings
+from shared.jobs.error_codes import JobErrorCode
 from workers.loop import Loop
 from workers.providers.agent.provider import AgentProvider
 from workers.providers.base import AgentPosition, Chunk, CompletionRequest, ProviderError
@@ -101,12 +101,12 @@ def dying(process: AgentProcess, agent_id: str, request: AgentRequest) -> None:
     process.leave(agent_id)
 
 
-def failing(error: AgentError, *, has_left: bool = False) -> Behaviour:
+def failing(error: JobErrorCode, *, has_left: bool = False) -> Behaviour:
     def fail(process: AgentProcess, agent_id: str, request: AgentRequest) -> None:
         process.accept(agent_id, request)
-        if error is AgentError.PING_FAILED:
+        if error is JobErrorCode.AGENT_PING_FAILED:
             process.leave(agent_id)
-        details = {"err": "why"} if error is AgentError.READ_FAILED else {}
+        details = {"err": "why"} if error is JobErrorCode.AGENT_READ_FAILED else {}
         process.finish(agent_id, request, AgentResult(error=error, message="It failed.", details=details, has_left=has_left))
 
     return fail
@@ -184,7 +184,7 @@ def test_an_answer(caller: Caller, empty_redis: Redis) -> None:
 
 
 def test_no_agent_is_connected(caller: Caller) -> None:
-    assert (caller.error().reason, caller.error(KNOWN).reason) == (AgentError.NONE, AgentError.GONE)
+    assert (caller.error().reason, caller.error(KNOWN).reason) == (JobErrorCode.AGENT_NONE, JobErrorCode.AGENT_GONE)
 
 
 @pytest.mark.parametrize("unreachable", [None, ignoring, refusing], ids=["nobody listens", "not accepted", "refused"])
@@ -197,7 +197,7 @@ def test_an_agent_that_cannot_be_reached_is_passed_over(caller: Caller, empty_re
 @pytest.mark.parametrize("unreachable", [None, refusing], ids=["nobody listens", "refused"])
 def test_an_agent_that_cannot_be_reached_at_all(caller: Caller, empty_redis: Redis, unreachable: Behaviour | None) -> None:
     with agent_process(empty_redis, a=unreachable):
-        for request, code in ((REQUEST, AgentError.NONE), (KNOWN, AgentError.PING_FAILED)):
+        for request, code in ((REQUEST, JobErrorCode.AGENT_NONE), (KNOWN, JobErrorCode.AGENT_PING_FAILED)):
             error = caller.error(request)
             assert (error.reason, error.retryable) == (code, False)
 
@@ -238,25 +238,25 @@ def test_a_process_that_dies_with_a_request(caller: Caller, empty_redis: Redis) 
         empty_redis.client.flushall()
         with agent_process(empty_redis, a=dying):
             error = caller.error(request)
-            assert error.reason == AgentError.READ_FAILED
+            assert error.reason == JobErrorCode.AGENT_READ_FAILED
             assert error.details == {"err": "the connection of the agent is gone"}
 
 
 def test_a_process_that_never_finishes(caller: Caller, empty_redis: Redis) -> None:
     with agent_process(empty_redis, a=accepting):
         error = caller.error()
-    assert error.reason == AgentError.READ_FAILED
+    assert error.reason == JobErrorCode.AGENT_READ_FAILED
     assert error.details["err"].startswith("i/o timeout")
 
 
-@pytest.mark.parametrize("code", [AgentError.PING_FAILED, AgentError.READ_FAILED])
-def test_another_is_asked_in_place_of_one_that_fails(caller: Caller, empty_redis: Redis, code: AgentError) -> None:
-    with agent_process(empty_redis, a=failing(code, has_left=code is AgentError.READ_FAILED), b=answering):
+@pytest.mark.parametrize("code", [JobErrorCode.AGENT_PING_FAILED, JobErrorCode.AGENT_READ_FAILED])
+def test_another_is_asked_in_place_of_one_that_fails(caller: Caller, empty_redis: Redis, code: JobErrorCode) -> None:
+    with agent_process(empty_redis, a=failing(code, has_left=code is JobErrorCode.AGENT_READ_FAILED), b=answering):
         assert caller.answer()[-1].origin["agent"] == "b"  # type: ignore[index]  # it is there
 
 
-@pytest.mark.parametrize("code", [AgentError.READ_FAILED, AgentError.WRONG_REPLY, AgentError.BAD_ANSWER])
-def test_an_agent_that_fails_and_stays_has_answered(caller: Caller, empty_redis: Redis, code: AgentError) -> None:
+@pytest.mark.parametrize("code", [JobErrorCode.AGENT_READ_FAILED, JobErrorCode.AGENT_WRONG_REPLY, JobErrorCode.AGENT_BAD_ANSWER])
+def test_an_agent_that_fails_and_stays_has_answered(caller: Caller, empty_redis: Redis, code: JobErrorCode) -> None:
     with agent_process(empty_redis, a=failing(code), b=answering) as opened:
         error = caller.error()
     assert (error.reason, error.message, error.retryable) == (code, "It failed.", False)
@@ -264,17 +264,17 @@ def test_an_agent_that_fails_and_stays_has_answered(caller: Caller, empty_redis:
     assert len(opened.requests) == 1
 
 
-@pytest.mark.parametrize("code", [AgentError.PING_FAILED, AgentError.READ_FAILED])
-def test_nobody_else_is_asked_in_a_known_conversation(caller: Caller, empty_redis: Redis, code: AgentError) -> None:
+@pytest.mark.parametrize("code", [JobErrorCode.AGENT_PING_FAILED, JobErrorCode.AGENT_READ_FAILED])
+def test_nobody_else_is_asked_in_a_known_conversation(caller: Caller, empty_redis: Redis, code: JobErrorCode) -> None:
     with agent_process(empty_redis, a=failing(code, has_left=True), b=answering) as opened:
         assert caller.error(KNOWN).reason == code
     assert [agent_id for agent_id, _ in opened.requests] == ["a"]
 
 
 def test_three_pings_are_enough(caller: Caller, empty_redis: Redis) -> None:
-    unanswering = failing(AgentError.PING_FAILED)
+    unanswering = failing(JobErrorCode.AGENT_PING_FAILED)
     with agent_process(empty_redis, a=unanswering, b=unanswering, c=unanswering, d=answering) as opened:
-        assert caller.error().reason == AgentError.PING_FAILED
+        assert caller.error().reason == JobErrorCode.AGENT_PING_FAILED
         assert caller.answer()[-1].finish_reason == "stop"
     assert [agent_id for agent_id, _ in opened.requests] == ["a", "b", "c", "d"]
 
@@ -335,10 +335,5 @@ def test_first_come_first_served(caller: Caller, empty_redis: Redis) -> None:
 def test_redis_is_away(settings: Settings) -> None:
     caller = Caller(settings.model_copy(update={"redis_url": f"redis://127.0.0.1:{free_port()}/0"}))
     error = caller.error()
-    assert (error.reason, error.retryable) == (AgentError.UNREACHABLE, True)
+    assert (error.reason, error.retryable) == (JobErrorCode.AGENT_UNREACHABLE, True)
     caller.close()
-
-
-def test_every_error_is_in_the_protocol() -> None:
-    protocol = (ROOT / "docs" / "protocol.md").read_text()
-    assert [error.value for error in AgentError if f"`{error.value}`" not in protocol] == []

@@ -13,9 +13,10 @@ from shared import keyspace, redis_clients
 from shared.agents import claims, presence, requests
 from shared.agents.claims import Claim, ClaimVerdict, RequestStatus
 from shared.agents.presence import AgentLocation
-from shared.agents.requests import AgentError, AgentRequest, AgentResult
+from shared.agents.requests import AgentRequest, AgentResult
 from shared.config import Settings
 from shared.ids import new_id
+from shared.jobs.error_codes import JobErrorCode
 from workers.providers.agent.notices import NoticeListener, Notices
 from workers.providers.agent.request import bound_agent, request_fields
 from workers.providers.base import Chunk, CompletionRequest, ProviderError
@@ -93,11 +94,11 @@ class _AgentCall:
                 if result.answer is not None:
                     return _chunk(agent_id, result.answer)
                 failed = result
-                if self._bound_agent is not None or not (result.has_left or result.error is AgentError.PING_FAILED):
+                if self._bound_agent is not None or not (result.has_left or result.error is JobErrorCode.AGENT_PING_FAILED):
                     break
         except RedisError as error:
             message = "The agents cannot be reached at the moment."
-            raise ProviderError(message, code=AgentError.UNREACHABLE.value, retryable=True) from error
+            raise ProviderError(message, code=JobErrorCode.AGENT_UNREACHABLE.value, retryable=True) from error
         assert failed is not None
         raise _provider_error(failed)
 
@@ -184,21 +185,21 @@ class _AgentCall:
 
     def _none_connected(self) -> ProviderError:
         if self._bound_agent is None:
-            return _error(AgentError.NONE, "No agent is connected.")
-        return _error(AgentError.GONE, "The agent of this conversation is not connected.")
+            return _error(JobErrorCode.AGENT_NONE, "No agent is connected.")
+        return _error(JobErrorCode.AGENT_GONE, "The agent of this conversation is not connected.")
 
     def _none_idle(self, failed: AgentResult | None) -> ProviderError:
         if failed is not None and _broke_off(failed):
             return _provider_error(failed)
         seconds = self._config.agent_wait_seconds
         if self._bound_agent is None:
-            return _error(AgentError.NONE, f"No agent was idle within {seconds:g} s.")
-        return _error(AgentError.PING_FAILED, f"The agent of this conversation was busy for {seconds:g} s.")
+            return _error(JobErrorCode.AGENT_NONE, f"No agent was idle within {seconds:g} s.")
+        return _error(JobErrorCode.AGENT_PING_FAILED, f"The agent of this conversation was busy for {seconds:g} s.")
 
 
 def _broke_off(failed: AgentResult | None) -> bool:
     """Return whether an agent was lost in the middle of an answer: then another is asked if it is idle, and none is waited for."""
-    return failed is not None and failed.error is not AgentError.PING_FAILED
+    return failed is not None and failed.error is not JobErrorCode.AGENT_PING_FAILED
 
 
 def _chunk(agent_id: str, answer: dict[str, str]) -> Chunk:
@@ -212,13 +213,13 @@ def _provider_error(failed: AgentResult) -> ProviderError:
     return ProviderError(failed.message, code=failed.error.value, retryable=False, details=failed.details)
 
 
-def _error(error: AgentError, message: str) -> ProviderError:
+def _error(error: JobErrorCode, message: str) -> ProviderError:
     return ProviderError(message, code=error.value, retryable=False)
 
 
 def _no_result(why: str, *, has_left: bool = False) -> AgentResult:
     message = f"The agent's answer could not be read: {why}."
-    return AgentResult(error=AgentError.READ_FAILED, message=message, details={"err": why}, has_left=has_left)
+    return AgentResult(error=JobErrorCode.AGENT_READ_FAILED, message=message, details={"err": why}, has_left=has_left)
 
 
 def _is_same_connection(value: bytes | None, location: AgentLocation) -> bool:
