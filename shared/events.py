@@ -1,4 +1,4 @@
-"""The vocabulary of a job's life: what its log can say. The wire is docs/protocol.md."""
+"""The events of a job's log, and the reasons for beginning an answer anew. docs/protocol.md defines how they are sent."""
 
 from typing import Any, Final, NamedTuple
 
@@ -21,7 +21,9 @@ DRAINED: Final = "drained"
 LOG_LOST: Final = "log_lost"
 
 LOG_LOST_JUMP: Final = 10_000
-"""How far `seq` jumps where the log is lost (events): more than a worker can have shown since its last renewal."""
+"""How far `seq` jumps where the log is lost (events), times the number of earlier attempts (`shared/log/opening.py`).
+
+It is more than a worker can have shown since its last renewal."""
 
 
 class Event(NamedTuple):
@@ -60,11 +62,6 @@ class Event(NamedTuple):
 def make(attempt: int, seq: int, kind: str, fields: dict[str, Any]) -> Event:
     """Make an event; `fields` are what its type has besides `seq` and `type`."""
     return Event(attempt, seq, kind, orjson.dumps({"seq": seq, "type": kind, **fields}))
-
-
-def renumbered(event: Event, seq: int) -> Event:
-    """The same event at another place. Only for one that nobody has read yet."""
-    return make(event.attempt, seq, event.type, {**event.fields(), "seq": seq})
 
 
 def parse_line(line: bytes) -> Event:

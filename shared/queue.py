@@ -1,4 +1,4 @@
-"""The queue is a doorbell: a message says that there is work, and holds an id and nothing else.
+"""The queue is a doorbell: a message means that there is work, and contains an id and nothing else.
 
 The id is a job's, or a webhook delivery's; which one follows from the task's name.
 """
@@ -45,13 +45,13 @@ def make_celery(config: Settings) -> Celery:
         accept_content=["json"],
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        # A fail-over wakes whoever waits on the queue with an error reply, and then answers writes with one. Celery takes such
-        # replies for the end of the worker unless it is told to come back from them, too.
+        # A fail-over wakes those who wait on the queue with an error reply, and then answers writes with one. Celery takes such
+        # replies for the end of the worker unless this makes it come back from them, too.
         broker_channel_error_retry=True,
         broker_pool_limit=BROKER_CONNECTIONS,
         broker_transport_options={
             # A message that is taken is gone: a worker that dies loses doorbells, and a sweep rings again. Keeping unacknowledged
-            # messages in Redis would only bring back what nobody needs, and kombu (5.7) raises on acknowledging after a reconnect.
+            # messages in Redis would only bring back needless doorbells, and kombu (5.7) raises on acknowledging after a reconnect.
             "ack_emulation": False,
             "max_connections": BROKER_CONNECTIONS,
             "socket_timeout": BROKER_ANSWER_SECONDS,
@@ -85,7 +85,7 @@ class Queue:
         self._thread: threading.Thread | None = None
 
     def ring(self, job_id: str) -> None:
-        """Say that a job waits, soon. A broker that is away costs the job a sweep's delay and nothing else."""
+        """Ring for a job, soon. A broker that is away costs the job a sweep's delay and nothing else."""
         self._start()
         try:
             self._waiting.put_nowait(job_id)

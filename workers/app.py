@@ -26,7 +26,7 @@ _running: list[Worker] = []
 
 
 def run(_job_id: str) -> None:
-    """Answer the doorbell. The id only says who rang; the claim chooses."""
+    """Run the next job. The id says which job rang; the claim chooses which one runs."""
     worker = _running[0]
     if worker.draining.is_set():
         raise Reject(requeue=True)
@@ -46,7 +46,7 @@ app.task(deliver, name=DELIVER_TASK)
 
 
 def _start(**_: Any) -> None:
-    """Start the worker, or end the process: Celery would go on without it, and take messages that nobody answers."""
+    """Start the worker, or end the process: Celery would go on without it, and take messages in vain."""
     log_setup.configure()  # Celery asks for it later
     try:
         settings().data_dir.mkdir(parents=True, exist_ok=True)
@@ -59,7 +59,7 @@ def _start(**_: Any) -> None:
 
 
 def _beat(**_: Any) -> None:
-    """Celery's consumer is alive: it sends this itself."""
+    """Touch the file that says that Celery's consumer is alive: the consumer sends this signal itself."""
     if _running:
         alive_file(settings(), socket.gethostname()).touch()
 

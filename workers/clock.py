@@ -7,5 +7,5 @@ _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 def seconds() -> float:
-    """Tell the time in seconds since some moment."""
+    """Return the seconds since some fixed moment."""
     return time.clock_gettime(_CLOCK)

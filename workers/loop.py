@@ -36,7 +36,7 @@ class Loop:
         self._loop.run_forever()
 
     async def _tick(self) -> None:
-        """Show that the loop is alive: who renews leases looks at it, so that a stuck loop loses its jobs."""
+        """Show that the loop is alive: leases are only renewed while it is, so that a stuck loop loses its jobs."""
         while True:
             self.ticked = time.monotonic()
             await asyncio.sleep(TICK_SECONDS)

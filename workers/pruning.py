@@ -1,4 +1,4 @@
-"""Deletes what is older than its keeping: finished jobs, conversations nobody speaks in, spent tokens and idempotency keys."""
+"""Delete what is past its retention: finished jobs, silent conversations, expired tokens and idempotency keys."""
 
 from collections.abc import Callable
 from functools import partial
@@ -22,7 +22,7 @@ def prune(database: Database, retention_days: int, unstored_seconds: float) -> i
     """Delete what is due, a batch a transaction, until nothing is left.
 
     Args:
-        database: where.
+        database: the database.
         retention_days: how long finished jobs and silent conversations are kept; 0 is for ever.
         unstored_seconds: how long after their end jobs are kept that were not to be stored.
 
@@ -33,7 +33,7 @@ def prune(database: Database, retention_days: int, unstored_seconds: float) -> i
         DatabaseUnavailable: the rest is left to the next time.
     """
     unstored_ms = now_ms() - int(unstored_seconds * 1000)
-    deletions = [_all(_spent_tokens()), _all(_old_keys()), _all(_unstored_jobs(unstored_ms))]
+    deletions = [_all(_expired_tokens()), _all(_old_keys()), _all(_unstored_jobs(unstored_ms))]
     if retention_days:
         before_ms = now_ms() - retention_days * DAY_MS
         deletions += [partial(_silent_conversations, before_ms), _all(_old_jobs(before_ms)), _all(_old_deliveries(before_ms))]
@@ -57,11 +57,11 @@ def _all(deletion: Deletion) -> Callable[[Session], int]:
 def _silent_conversations(before_ms: ColumnElement[int], session: Session) -> int:
     """Delete conversations whole, with messages and jobs, once nothing in them is newer.
 
-    Each is locked before it is looked at for good: a turn that is just being accepted holds the same lock until it can be seen.
+    Each is locked before it is looked at for the last time: a submission keeps the same lock until its turn can be seen.
     """
-    spoken = exists().where(Message.conversation_id == Conversation.id, Message.created_ms >= before_ms)
-    running = exists().where(Job.conversation_id == Conversation.id, Job.status.in_(UNFINISHED))
-    is_silent = and_(Conversation.created_ms < before_ms, ~spoken, ~running)
+    has_new_messages = exists().where(Message.conversation_id == Conversation.id, Message.created_ms >= before_ms)
+    has_running_jobs = exists().where(Job.conversation_id == Conversation.id, Job.status.in_(UNFINISHED))
+    is_silent = and_(Conversation.created_ms < before_ms, ~has_new_messages, ~has_running_jobs)
     locked = session.scalars(select(Conversation.id).where(is_silent).limit(BATCH).with_for_update(skip_locked=True)).all()
     return _rows(session, delete(Conversation).where(Conversation.id.in_(locked), is_silent).returning(Conversation.id))
 
@@ -70,7 +70,7 @@ def _rows(session: Session, deletion: Deletion) -> int:
     return len(session.execute(deletion, execution_options={"synchronize_session": False}).all())
 
 
-def _spent_tokens() -> Deletion:
+def _expired_tokens() -> Deletion:
     due = select(RefreshToken.id).where(RefreshToken.expires_ms < now_ms()).limit(BATCH)
     return delete(RefreshToken).where(RefreshToken.id.in_(due)).returning(RefreshToken.id)
 

@@ -1,4 +1,4 @@
-"""Finds what the dead left: rings for jobs nobody rang for, ends what must end, closes logs that were left open.
+"""Find what was left undone: ring for jobs that were not rung for, end those that must end, close logs that were left open.
 
 Every worker sweeps, at slightly different times; there is no beat process. A sweep does no job itself: it rings, so that capacity
 stays with the pool. A message only means that there is work, so no more are sent than are missing in the queue.
@@ -28,11 +28,11 @@ from shared.queue import DELIVER_TASK, Queue
 from workers import pruning
 
 RING_CAP = 200
-"""Messages in the queue, at the most, for a sweep to add to them."""
+"""With so many messages in the queue a sweep adds none."""
 RING_AGAIN_SECONDS = 3.0
-"""A job that was rung for less long ago is left alone."""
+"""A job that was rung for more recently is left alone."""
 CLOSE_AFTER_SECONDS = 3.0
-"""Who ended a job has this long to close its log himself."""
+"""The worker that ended a job has this long to close its log itself."""
 BATCH = 100
 PRUNE_SECONDS = 3_600.0
 JITTER = 0.3
@@ -48,7 +48,7 @@ class Sweep:
     """One worker's sweep."""
 
     def __init__(self, config: Settings, database: Database, redis: Redis, queue: Queue) -> None:
-        """Prepare; `run` sweeps."""
+        """Sweep nothing yet; `run` does."""
         self._config = config
         self._database = database
         self._redis = redis
@@ -56,7 +56,7 @@ class Sweep:
         self._prune_at = 0.0
 
     def run(self, stopped: threading.Event, is_steady: Callable[[], bool]) -> None:
-        """Sweep until stopped, whenever this worker is sure of its own leases: only then can it say whose have lapsed."""
+        """Sweep until stopped, whenever this worker is steady: only then can it know whose leases have lapsed."""
         while not stopped.wait(self._config.sweep_seconds * random.uniform(1 - JITTER, 1 + JITTER)):  # noqa: S311 - jitter, no secret
             if is_steady():
                 self.once()
@@ -65,9 +65,9 @@ class Sweep:
         """Sweep once. What goes wrong with one job, or in one step, is left to the next sweep and keeps no other waiting."""
         self._guarded(self._ring_all)
         self._guarded(self._ring_deliveries)
-        for job in self._guarded(self._to_end) or ():
+        for job in self._guarded(self._jobs_to_end) or ():
             self._guarded(partial(self._end, job))
-        for job_id in self._guarded(self._left_open) or ():
+        for job_id in self._guarded(self._jobs_to_close) or ():
             self._guarded(partial(self._close, job_id))
         if time.monotonic() >= self._prune_at:
             self._prune_at = time.monotonic() + PRUNE_SECONDS
@@ -77,13 +77,13 @@ class Sweep:
         try:
             return step()
         except (DatabaseUnavailable, RedisError) as error:
-            log.warning("sweep.put_off", error=str(error))
+            log.warning("sweep.postponed", error=str(error))
         except Exception:
             log.exception("sweep.broken")
         return None
 
     def _ring_all(self) -> None:
-        for job_id in self._due():
+        for job_id in self._jobs_to_ring():
             self._queue.ring(job_id)
 
     def _ring_deliveries(self) -> None:
@@ -108,9 +108,9 @@ class Sweep:
         ending.close_log(self._database, self._redis, job_id, int(self._config.log_ttl_seconds * 1000))
 
     def _prune(self) -> None:
-        log.info("pruned", rows=pruning.prune(self._database, self._config.retention_days, self._config.log_ttl_seconds))
+        log.info("retention.pruned", rows=pruning.prune(self._database, self._config.retention_days, self._config.log_ttl_seconds))
 
-    def _due(self) -> Sequence[str]:
+    def _jobs_to_ring(self) -> Sequence[str]:
         missing = RING_CAP - int(self._redis.llen(keyspace.DOORBELL_QUEUE))
         if missing <= 0:
             return []
@@ -128,24 +128,24 @@ class Sweep:
             session.execute(update(Job).where(Job.id.in_(due)).values(rung_ms=now_ms()), execution_options=_QUIET)
         return due
 
-    def _to_end(self) -> Sequence[Job]:
+    def _jobs_to_end(self) -> Sequence[Job]:
         with self._database.read() as session:
             return session.scalars(self._overdue()).all()
 
     def _overdue(self) -> Select[Job]:
-        nobody = or_(Job.status == Status.QUEUED, claiming.lapsed())
+        is_unheld = or_(Job.status == Status.QUEUED, claiming.lapsed())
         too_often = Job.lost_workers >= self._config.max_lost_workers
         must_end = or_(
             Job.cancel_requested_ms.is_not(None), Job.deadline_ms <= now_ms(), (Job.status == Status.IN_PROGRESS) & too_often
         )
-        return select(Job).where(Job.status.in_(UNFINISHED), nobody, must_end).order_by(Job.created_ms).limit(BATCH)
+        return select(Job).where(Job.status.in_(UNFINISHED), is_unheld, must_end).order_by(Job.created_ms).limit(BATCH)
 
     def _end(self, job: Job) -> None:
-        how = self._verdict(job)
+        how = self._ending(job)
         if ending.end_unheld(self._database, self._redis, job, how, int(self._config.log_ttl_seconds * 1000)):
             log.info("job.ended_by_sweep", job=job.id, attempt=job.attempt + 1, status=how.status.value)
 
-    def _verdict(self, job: Job) -> Ending:
+    def _ending(self, job: Job) -> Ending:
         if job.cancel_requested_ms is not None:
             return ending.CANCELLED
         if job.lost_workers >= self._config.max_lost_workers and job.status is Status.IN_PROGRESS:
@@ -154,7 +154,7 @@ class Sweep:
             return ending.refused({"code": job.error["code"], "message": job.error["message"]})
         return ending.failed(JobErrorCode.DEADLINE_EXCEEDED, "The job was not over by its deadline.")
 
-    def _left_open(self) -> Sequence[str]:
+    def _jobs_to_close(self) -> Sequence[str]:
         long_ago = now_ms() - int(CLOSE_AFTER_SECONDS * 1000)
         statement = select(Job.id).where(~Job.log_closed, Job.finished_ms < long_ago).limit(BATCH)
         with self._database.read() as session:

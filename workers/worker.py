@@ -39,7 +39,7 @@ log = structlog.get_logger(__name__)
 
 
 class Worker:
-    """Everything that one process holds: an event loop, a flusher, the leases, a sweep."""
+    """The parts of one process: an event loop, a flusher, the leases, a sweep."""
 
     def __init__(self, config: Settings, queue: Queue) -> None:
         """Build the parts; `start` sets them going."""
@@ -99,11 +99,11 @@ class Worker:
         threading.Thread(target=run, args=args, name=name, daemon=True).start()
 
     def run_next(self) -> None:
-        """Answer a doorbell. While the database is away there is nothing to answer with: a sweep will ring again."""
+        """Run the next job. While the database is away none can be claimed: a sweep rings again."""
         try:
             self._jobs.run_next()
         except DatabaseUnavailable as error:
-            log.warning("job.put_off", error=str(error.__cause__))
+            log.warning("claim.database_away", error=str(error.__cause__))
 
     def deliver(self, delivery_id: str) -> None:
         """Try a webhook's delivery."""

@@ -1,1 +1,1 @@
-"""A job's life in the database: its transitions, its end, and who is told of it."""
+"""A job's life in the database: the claim, the changes of its state, its end."""

@@ -29,7 +29,7 @@ def claimable(max_lost_workers: int, *, orphans: bool = True) -> ColumnElement[b
 
     Args:
         max_lost_workers: how many workers a job may lose.
-        orphans: whether jobs whose lease has lapsed are among them; only a steady worker may say that another's has.
+        orphans: whether jobs whose lease has lapsed are among them; only a steady worker may take over.
     """
     earlier = aliased(Job)
     first = ~exists().where(

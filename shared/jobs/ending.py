@@ -1,7 +1,7 @@
 """How a job ends: one transaction that makes the row the whole truth, then the terminal event.
 
 The transaction holds status, answer, usage and the compressed log; the terminal event's id is fixed in it. From then on Redis is
-only a cache of the log, and whoever finds it short closes it from the row.
+only a cache of the log, which is closed from the row where it falls short.
 """
 
 import zlib
@@ -29,14 +29,14 @@ from shared.models import Conversation, Job, Message, Status, User
 from shared.webhooks import events as webhook_events
 
 DETAILS = ("prompt_tokens_details", "completion_tokens_details")
-"""What a row's usage has besides, where the provider told it: how many of the tokens were cached, or thoughts."""
+"""What a row's usage has besides, where the provider sent it: how many of the tokens were cached, or spent on reasoning."""
 
 _QUIET = {"synchronize_session": False}
 
 
 @dataclass(frozen=True)
 class Ending:
-    """How it ended. `usage` is the provider's, or None where it told none; `first_token_ms` by the database's clock.
+    """How a job ended. `usage` is the provider's, or None where it sent none; `first_token_ms` by the database's clock.
 
     `origin` is where an agent's answer stands in its own conversation.
     """
@@ -53,24 +53,24 @@ CANCELLED = Ending(Status.CANCELLED)
 
 
 def failed(code: JobErrorCode, message: str) -> Ending:
-    """Make the ending of a job that got no answer."""
+    """Return the ending of a job that failed for a reason of ours."""
     return refused({"code": code, "message": message})
 
 
 def refused(error: dict[str, Any]) -> Ending:
-    """Make the ending of a job whose provider would not answer; `error` is what it said."""
+    """Return the ending of a job whose provider did not answer; `error` is its error, as the job has it."""
     return Ending(Status.FAILED, error=error)
 
 
 def end_held(
     session: Session, job_id: str, attempt: int, log: Sequence[Event], ending: Ending, prompt: Sequence[dict[str, Any]]
 ) -> Event | None:
-    """End a job that the caller holds; a cancel that was asked for before wins.
+    """End a job that the caller holds; a cancel that was requested before wins.
 
     Args:
         session: an open transaction.
         job_id: the job.
-        attempt: the attempt that the caller holds.
+        attempt: the caller's attempt.
         log: every event so far.
         ending: how it ended.
         prompt: what the model was shown, for an estimate of its tokens.
@@ -87,9 +87,9 @@ def end_held(
 
 
 def end_unheld(database: Database, redis: Redis, job: Job, ending: Ending, expiry_ms: int) -> bool:
-    """End a job that nobody holds: queued, or its holder's lease has lapsed. A holder that comes back is left alone.
+    """End a job that no worker holds: it is queued, or its lease has lapsed. If its owner renews meanwhile, leave it alone.
 
-    The old holder cannot append once its lease has lapsed, and a revived lease makes the lock fail; so the log that is read between
+    The old owner cannot append once its lease has lapsed, and a revived lease makes the lock fail; so the log that is read between
     the two looks at the row is the whole log.
 
     Returns:
@@ -119,7 +119,7 @@ def end_unheld(database: Database, redis: Redis, job: Job, ending: Ending, expir
 
 
 def _settle(session: Session, job: Job, log: Sequence[Event], ending: Ending, prompt: Sequence[dict[str, Any]]) -> Event:
-    """Write the end of a locked job, and tell its terminal event."""
+    """Write the end of a locked job, and return its terminal event."""
     message = assemble(log)
     usage = ending.usage or estimated_usage(prompt, message)
     terminal = _terminal(job.attempt, log[-1].seq + 1 if log else 1, ending, usage)
@@ -166,7 +166,7 @@ def archived(session: Session, job_id: str) -> list[Event]:
 
 
 def close_log(database: Database, redis: Redis, job_id: str, expiry_ms: int) -> bool:
-    """Make the log in Redis end as the row says, whatever is or is not there, so that live readers see the end.
+    """Make the log in Redis end as the row says, whatever Redis has, so that live readers see the end.
 
     Raises:
         DatabaseUnavailable, RedisError: a sweep will try again.
@@ -179,8 +179,8 @@ def close_log(database: Database, redis: Redis, job_id: str, expiry_ms: int) -> 
         if _written(redis, write) is WriteVerdict.HOLE:
             _written(redis, write._replace(entries=log, rewrite=True))
     with database.write() as session:
-        is_there = mark_closed(session, job_id)
-    if not is_there:  # it was deleted meanwhile, and its log shall not stay behind
+        exists = mark_closed(session, job_id)
+    if not exists:  # it was deleted meanwhile, and its log must not stay behind
         redis.execute_command(*stream.remove_command(job_id))
     return bool(log)
 
@@ -190,6 +190,6 @@ def _written(redis: Redis, write: Write) -> WriteVerdict:
 
 
 def mark_closed(session: Session, job_id: str) -> bool:
-    """Remember that the log in Redis has its terminal event. Tells whether the job is still there."""
+    """Record that the log in Redis has its terminal event; return whether the job still exists."""
     closed = update(Job).where(Job.id == job_id).values(log_closed=True).returning(Job.id)
     return session.scalar(closed, execution_options=_QUIET) is not None

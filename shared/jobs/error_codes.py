@@ -1,4 +1,4 @@
-"""Why a job fails: the codes in a job's `error` that are ours. A provider that refuses may have said a code of its own instead."""
+"""Why a job fails: the codes in a job's `error` that are ours. A provider's refusal may have a code of its own instead."""
 
 from enum import StrEnum
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 class JobErrorCode(StrEnum):
     """Why a job has no answer."""
 
-    PROVIDER_ERROR = "provider_error"  # The provider refused, and said no code of its own.
+    PROVIDER_ERROR = "provider_error"  # The provider refused, and gave no code of its own.
     PROVIDER_BROKE_OFF = "provider_broke_off"  # The connection failed, or the answer ended without a finish reason.
     PROVIDER_MALFORMED = "provider_malformed"  # The provider sent something that is not a chunk.
     PROVIDER_STALLED = "provider_stalled"  # The provider was silent for too long.

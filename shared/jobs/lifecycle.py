@@ -23,7 +23,7 @@ _QUIET = {"synchronize_session": False}
 
 
 class LeaseState(NamedTuple):
-    """What a worker says of a lease: which attempt of which job, how far its log is known to be written, whether it has opened."""
+    """What a worker reports of a lease: which attempt of which job, how far its log is known to be written, whether it is open."""
 
     job_id: str
     attempt: int

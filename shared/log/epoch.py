@@ -1,7 +1,7 @@
-"""Which life of Redis this is: a word that changes when Redis is restarted, replaced or emptied.
+"""The epoch of Redis: a word that changes when Redis is restarted, replaced or emptied.
 
-A log that was written in another life may be short by what was not yet on disk, so only its owner's memory can be trusted then. The
-word joins the server's own run id, which changes with every start; of a server that was promoted, its replication's id, which
+A log that was written in another epoch may be short by what was not yet on disk, so only its owner's memory can be trusted then.
+The word joins the server's own run id, which changes with every start; of a server that was promoted, its replication's id, which
 changes with every promotion (and, elsewhere, when a first replica comes, which means nothing); and a random marker, which FLUSHALL
 takes away.
 """
@@ -20,17 +20,17 @@ ID_CHARS = 16
 NEVER_PROMOTED = -1
 """INFO's `second_repl_offset` of a server that was no other's replica before."""
 
-QUESTIONS: tuple[tuple[str, ...], ...] = (("GET", keyspace.EPOCH_KEY), ("INFO", "server"), ("INFO", "replication"))
-"""What to ask, in this order; `of` reads the answers. A Redis that is too full to write answers all the same."""
+COMMANDS: tuple[tuple[str, ...], ...] = (("GET", keyspace.EPOCH_KEY), ("INFO", "server"), ("INFO", "replication"))
+"""The commands to send, in this order; `from_replies` reads the replies. None writes, so that a full Redis answers them, too."""
 
 
-def mark() -> tuple[str, ...]:
-    """Make the command that marks a new life, unless somebody was faster."""
+def mark_command() -> tuple[str, ...]:
+    """Return the command that marks a new epoch, unless another process was faster."""
     return ("SET", keyspace.EPOCH_KEY, secrets.token_hex(MARKER_BYTES), "NX")
 
 
-def of(replies: Sequence[Any]) -> str | None:
-    """Read the answers to `QUESTIONS`; None where this life has not been marked yet."""
+def from_replies(replies: Sequence[Any]) -> str | None:
+    """Return the epoch, read from the replies to `COMMANDS`; None where it has not been marked yet."""
     marker, server, replication = replies
     if marker is None:
         return None
@@ -39,25 +39,25 @@ def of(replies: Sequence[Any]) -> str | None:
     return f"{server['run_id'][:ID_CHARS]}.{promotion}.{marker.decode()}"
 
 
-def sure(word: str | None) -> str:
-    """Insist on a word.
+def required(word: str | None) -> str:
+    """Return the epoch that was read after the mark.
 
     Raises:
-        RedisError: Redis was emptied between two questions; ask again.
+        RedisError: Redis was emptied in between; read again.
     """
     if word is None:
-        raise RedisError("Redis was emptied between two questions.")
+        raise RedisError("Redis was emptied between two commands.")
     return word
 
 
 def current(client: Redis) -> str:
-    """Ask which life this is."""
-    word = _asked(client)
+    """Read in which epoch Redis is, and begin one if it was emptied."""
+    word = _read(client)
     if word is None:
-        client.execute_command(*mark())
-        word = _asked(client)
-    return sure(word)
+        client.execute_command(*mark_command())
+        word = _read(client)
+    return required(word)
 
 
-def _asked(client: Redis) -> str | None:
-    return of([client.execute_command(*question) for question in QUESTIONS])
+def _read(client: Redis) -> str | None:
+    return from_replies([client.execute_command(*command) for command in COMMANDS])

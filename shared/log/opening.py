@@ -1,7 +1,7 @@
 """How an attempt opens: the event that fences the attempt before, and the one legal jump of the sequence.
 
-An attempt that follows another continues its numbers. Where Redis lost the log *and* the log's owner is dead, nobody knows how far
-readers have read, so the numbers jump far beyond what can have been shown. The jump grows with the attempt: where one that has
+An attempt that follows another continues its numbers. Where Redis lost the log *and* the log's owner is dead, it is not known how
+far readers have read, so the numbers jump far beyond what can have been shown. The jump grows with the attempt: where one that has
 jumped dies before the row knows it, and Redis is lost once more, the next jumps further and never to the same number.
 """
 
@@ -17,7 +17,7 @@ def opening(found: Sequence[Event], *, attempt: int, model: str, reason: str, lo
     Args:
         found: the log as it is now.
         attempt: the attempt that opens.
-        model: what will be asked.
+        model: the model that is asked.
         reason: why there was an attempt before, if there was.
         log_seq: how far the log is known to have been written.
         trusted: whether Redis has lived on since the log's last owner saw it whole.

@@ -2,7 +2,7 @@
 
 The log is a Redis Stream, one event an entry under the id `<attempt>-<seq>`; an id never changes once written. One script does all
 the writing, so that an entry, its expiry and its publication happen together or not at all, and so that the fence cannot be passed
-between a look and a write. Redis lets nobody append below the highest id, which is the second fence under the script's own.
+between a look and a write. Redis refuses to append below the highest id, which is the second fence under the script's own.
 
 Everything here is a command for either kind of client, blocking or asyncio: `execute_command(*command)`, then a function that
 reads the reply. The caller decides which client runs it.
@@ -20,7 +20,7 @@ from shared import keyspace
 from shared.events import TERMINAL, Event
 
 PAGE_ENTRIES = 1000
-"""Entries per read, so that a long log does not hold Redis up."""
+"""Entries per read, so that a long log does not keep Redis busy."""
 
 EMPTY_TAIL = "0-0"
 """The id that the script answers as an empty log's last entry."""
@@ -38,7 +38,7 @@ class WriteVerdict(StrEnum):
     """What the script answers to a writer."""
 
     OK = "ok"  # the entries are there (also: they were there already, and an earlier reply was lost)
-    HOLE = "hole"  # the entry before them is not there: Redis was emptied, rolled back, or somebody else wrote
+    HOLE = "hole"  # the entry before them is not there: Redis was emptied, rolled back, or another worker wrote
     FENCED = "fenced"  # a later attempt has opened: this one may never write again
     CLOSED = "closed"  # a terminal event is there: nothing can follow
     LAPSED = "lapsed"  # the writer's lease ran out before the write arrived

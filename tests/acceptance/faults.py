@@ -76,7 +76,7 @@ def pause_a_worker(arena: Arena) -> None:
 def _wait_until_it_lets_go(arena: Arena, worker: Process) -> None:
     """The sleeper finds that its jobs are somebody else's, says so, and hangs up on the model."""
     wait_until(lambda: "lease.lost" in worker.log(), "the sleeper to notice")
-    wait_until(lambda: '"reason": "lost"' in worker.log() or "job.not_ours" in worker.log(), "the sleeper to let go")
+    wait_until(lambda: '"reason": "lost"' in worker.log() or "job.taken_over" in worker.log(), "the sleeper to let go")
     asked = len(arena.jobs)
     wait_until(lambda: int(str(arena.stack.stats()["open_streams"])) <= asked, "the sleeper to hang up on the model")
 

@@ -6,5 +6,5 @@ from shared.config import Settings
 
 
 def alive_file(config: Settings, host: str) -> Path:
-    """Name the file."""
+    """Return the file's path."""
     return config.data_dir / f"worker-{host}.alive"

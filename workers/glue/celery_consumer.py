@@ -1,4 +1,4 @@
-"""Celery's consumer, told to come back soon: a Redis that was away for long is not kept waiting for another half a minute."""
+"""Celery's consumer with short waits: after a long absence of Redis it is back within a second, not half a minute."""
 
 from functools import partial
 from typing import Any

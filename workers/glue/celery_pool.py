@@ -1,7 +1,7 @@
-"""Celery's threads pool, mended: it flushes acknowledgements while its last jobs drain, and survives terminate and autoscale.
+"""Celery's threads pool, repaired: it flushes acknowledgements while its last jobs drain, and survives terminate and autoscale.
 
 The stock pool (Celery 5.7) keeps the acknowledgements of finished tasks until the *last* task ends, raises on `terminate`, and has
-no `grow`. What is private to its parents is used here and nowhere else; the versions are locked, a test drains with a straggler.
+no `grow`. It uses names that are private to its parents; the versions are locked, and a test drains while one job still runs.
 """
 
 import time

@@ -1,1 +1,1 @@
-"""The leases that this process holds: claimed, renewed, cancelled, lost."""
+"""The leases of this process: claimed, renewed, cancelled, lost."""

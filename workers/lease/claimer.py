@@ -17,7 +17,7 @@ class Claimer:
     def __init__(
         self, config: Settings, database: Database, loop: Loop, flusher: Flusher, leases: Leases, renewer: LeaseRenewer, owner: str
     ) -> None:
-        """Keep what a claim needs; `owner` is the process' id, `renewer` knows whether other workers can be told to be dead."""
+        """Keep what a claim needs; `owner` is the process' id, `renewer` knows whether this worker is steady."""
         self._config = config
         self._database = database
         self._loop = loop

@@ -15,9 +15,9 @@ from workers.loop import Loop
 
 
 class Stop(StrEnum):
-    """Why a job is told to stop."""
+    """Why a job is to stop."""
 
-    CANCELLED = "cancelled"  # Its user asked for it.
+    CANCELLED = "cancelled"  # Its user requested it.
     LOST = "lost"  # Another worker holds it now.
     DRAINED = "drained"  # This worker is shutting down.
 
@@ -71,7 +71,7 @@ class Lease:
 
     @property
     def state(self) -> LeaseState:
-        """What the database is told of this lease when it is renewed or given back."""
+        """What the database records of this lease when it is renewed or given back."""
         log = self.log  # once: the loop may replace it meanwhile
         seq = max(log.last_seq if log else 0, self.job.log_seq)
         return LeaseState(self.job_id, self.attempt, seq, is_open=log is not None and log.is_open)
@@ -88,12 +88,12 @@ class Lease:
 
     @property
     def has_shown_text(self) -> bool:
-        """Whether readers hold text that a new attempt would take back."""
+        """Whether readers have seen text that a new attempt would take back."""
         return any(event.type == DELTA for event in self.events)
 
     @contextmanager
     def changing(self, *, for_good: bool = False) -> Iterator[None]:
-        """Let the caller change the attempt in the database; `for_good`: if that works, this process lets go of the job."""
+        """Let the caller change the attempt in the database; `for_good`: if that works, this process gives up the job."""
         self.is_changing = True
         is_over = False
         try:
@@ -108,7 +108,7 @@ class Lease:
         self.attempt += 1
 
     def stop(self, reason: Stop) -> None:
-        """Tell the job to stop; from any thread. The first reason counts, but losing the job beats all."""
+        """Stop the job; from any thread. The first reason counts, but losing the job beats all."""
         if self.stop_reason is None or reason is Stop.LOST:
             self.stop_reason = reason
         self.stop_requested.set()
@@ -120,7 +120,7 @@ class Lease:
         self.check()
 
     def check(self) -> None:
-        """Stop here if the job was told to stop: before Python 3.12 a library's `asyncio.wait_for` can swallow a cancel.
+        """Stop here if the job is to stop: before Python 3.12 a library's `asyncio.wait_for` can swallow a cancel.
 
         Raises:
             CancelledError: it was.

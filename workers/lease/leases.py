@@ -23,7 +23,7 @@ class Leases:
     def add(self, lease: Lease) -> None:
         """Register a job that was just claimed; a cancel or a drain that was faster than this takes effect now.
 
-        This process may have claimed what it held itself, from before a pause: the earlier attempt is lost.
+        After a pause this process may have claimed a job whose lease it had itself: that earlier lease is lost.
         """
         with self._lock:
             displaced = self._leases.get(lease.job_id)
@@ -48,7 +48,7 @@ class Leases:
             return list(self._leases.values())
 
     def drain(self) -> None:
-        """Stop all jobs, also those whose claim is only just coming back."""
+        """Stop all jobs, also those whose claim is under way."""
         with self._lock:
             self._draining = True
             leases = list(self._leases.values())
@@ -56,7 +56,7 @@ class Leases:
             lease.stop(Stop.DRAINED)
 
     def cancel(self, job_id: str) -> None:
-        """Stop a job if it is held here, also if its claim is only just coming back."""
+        """Stop a job if it is held here, or as soon as its claim, which is under way, comes back."""
         now = time.monotonic()
         with self._lock:
             self._cancels = {job: at for job, at in self._cancels.items() if now - at < CANCEL_MEMORY_SECONDS}

@@ -25,7 +25,7 @@ class LeaseRenewer:
     """Renews the leases of one worker process.
 
     `steady_since` is the moment by our clock since which every renewal succeeded (None after a failure): a worker that could not
-    renew cannot know who is dead, since a database that was away makes everybody look dead.
+    renew cannot know which others are dead, since a database that was away makes them all look dead.
     """
 
     def __init__(self, config: Settings, database: Database, loop: Loop, flusher: Flusher, leases: Leases) -> None:

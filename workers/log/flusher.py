@@ -1,6 +1,6 @@
 """Brings the pending events of all jobs to Redis: one coroutine, one pipeline, one round trip at a time.
 
-While a round trip is under way events gather, so that batches grow with the load and a lone token waits for nobody.
+While a round trip is under way events gather, so that batches grow with the load and a lone token is sent at once.
 """
 
 import asyncio
@@ -26,15 +26,15 @@ log = structlog.get_logger(__name__)
 
 
 class Flusher:
-    """Writes the logs that this process holds. Lives on the event loop.
+    """Writes the logs of this process. Lives on the event loop.
 
-    `seen_epoch` is the life of Redis at the last look, `epoch` the one in which every log was found whole, or None. Redis' clock is
+    `seen_epoch` is Redis' epoch at the last look, `epoch` the one in which every log was found whole, or None. Redis' clock is
     sampled at each tick, so that a write can say until when it is valid: a process that was stopped between the check of its lease
     and the write does no harm.
     """
 
     def __init__(self, client: "redis.asyncio.Redis", worker_id: str, tick_seconds: float) -> None:
-        """Prepare; `run` and `tick` do the work."""
+        """Write nothing yet; `run` and `tick` do the work."""
         self.epoch: str | None = None
         self.seen_epoch: str | None = None
         self._client = client
@@ -92,15 +92,16 @@ class Flusher:
         """Look at every log's tail now and then, so that a wipe during silence is repaired; show that this worker is alive."""
         while True:
             try:
-                await self._look()
+                await self.look()
             except (RedisError, OSError) as error:
                 self.epoch = self._clock_offset_us = None
-                log.warning("log.redis_away", error=str(error))
+                log.warning("log_check.redis_away", error=str(error))
             await asyncio.sleep(self._tick_seconds)
 
-    async def _look(self) -> None:
+    async def look(self) -> None:
+        """Look at every log's tail once, learn in which epoch Redis is, and sample its clock."""
         await self.show_alive()
-        self.seen_epoch = await self.ask_epoch()
+        self.seen_epoch = await self.read_epoch()
         await self._sample_clock()
         whole = await self._flush(list(self._logs.values()))
         self.epoch = self.seen_epoch if whole else None
@@ -110,16 +111,16 @@ class Flusher:
         expiry_ms = int(ALIVE_RENEWALS * self._tick_seconds * 1000)
         await self._client.set(keyspace.worker_key(self._worker_id), 1, px=expiry_ms)
 
-    async def ask_epoch(self) -> str:
-        """Ask which life of Redis this is."""
-        word = await self._epoch()
+    async def read_epoch(self) -> str:
+        """Read in which epoch Redis is, and begin one if it was emptied."""
+        word = await self._marked_epoch()
         if word is None:
-            await self._client.execute_command(*epoch.mark())
-            word = await self._epoch()
-        return epoch.sure(word)
+            await self._client.execute_command(*epoch.mark_command())
+            word = await self._marked_epoch()
+        return epoch.required(word)
 
-    async def _epoch(self) -> str | None:
-        return epoch.of([await self._client.execute_command(*command) for command in epoch.QUESTIONS])
+    async def _marked_epoch(self) -> str | None:
+        return epoch.from_replies([await self._client.execute_command(*command) for command in epoch.COMMANDS])
 
     async def _sample_clock(self) -> None:
         """Learn how Redis' clock relates to ours, erring towards an earlier end of every lease."""
@@ -127,7 +128,7 @@ class Flusher:
         self._clock_offset_us = int(seconds) * 1_000_000 + int(microseconds) - int(clock.seconds() * 1_000_000)
 
     async def _flush(self, logs: list[JobLog]) -> bool:
-        """Write what is pending, and look at the tail where nothing is. Tells whether every log was found as it should be."""
+        """Write what is pending, and look at the tail where nothing is; return whether every log was found as it should be."""
         async with self._round:
             if self._clock_offset_us is None:
                 await self._sample_clock()
@@ -136,9 +137,9 @@ class Flusher:
             is_whole = len(ready) == len(logs) and all(starmap(_covers, ready))
             replies = await self._send([write for _, write in ready])
             answered = zip(ready, replies, strict=True)
-            verdicts = [self._settle(*asked, reply) for asked, reply in answered if not isinstance(reply, Exception)]
+            verdicts = [self.settle(*written, reply) for written, reply in answered if not isinstance(reply, Exception)]
             if refused := [reply for reply in replies if isinstance(reply, Exception)]:
-                raise refused[0]  # only now, so that one log does not hold up the others
+                raise refused[0]  # only now, so that one log does not delay the others
             return is_whole and all(verdict is WriteVerdict.OK for verdict in verdicts)
 
     def _may_write(self, joblog: JobLog, now: float) -> bool:
@@ -167,7 +168,8 @@ class Flusher:
             replies: list[Any] = await pipe.execute(raise_on_error=False)
         return replies
 
-    def _settle(self, joblog: JobLog, write: Write, reply: Any) -> WriteVerdict:
+    def settle(self, joblog: JobLog, write: Write, reply: Any) -> WriteVerdict:
+        """Do what the script's reply to a write asks for, and return its verdict."""
         verdict, tail = stream.written(reply)
         if verdict is WriteVerdict.OK:
             joblog.confirm(write)
@@ -183,5 +185,5 @@ class Flusher:
 
 
 def _covers(joblog: JobLog, write: Write) -> bool:
-    """Tell whether a log is whole in Redis once a write is there: a long one is written in several."""
+    """Return whether a log is whole in Redis once a write is there: a long one is written in several."""
     return write.rewrite or joblog.acked + len(write.entries) == len(joblog.entries)

@@ -1,4 +1,4 @@
-"""One job's log in its owner's memory: the authority while the lease is held; Redis has the live copy."""
+"""One job's log in its owner's memory: the authority for as long as the lease lasts; Redis has the live copy."""
 
 import asyncio
 from collections.abc import Sequence
@@ -10,11 +10,11 @@ from shared.events import Event
 from shared.log.stream import EMPTY_TAIL, Write
 
 BATCH_ENTRIES = 2_000
-"""Entries per write, so that no script holds Redis up for long."""
+"""Entries per write, so that no script keeps Redis busy for long."""
 
 
 class LogLost(ChatrelayError):
-    """Somebody else owns the log now."""
+    """Another worker owns the log now."""
 
 
 class LogMoved(ChatrelayError):
@@ -115,7 +115,7 @@ class JobLog:
     def repair(self, tail: str) -> None:
         """Note that Redis has another tail than we thought, and choose what to write next.
 
-        A tail of ours, or none: Redis was rolled back or emptied, and the missing entries are sent again. A foreign one: somebody
+        A tail of ours, or none: Redis was rolled back or emptied, and the missing entries are sent again. A foreign one: an owner
         whose lease had lapsed wrote after a FLUSHALL had taken the fence away; the whole log is written anew. A log that is not
         open yet has merely been read too early.
         """
@@ -131,7 +131,7 @@ class JobLog:
             self.fail(LogMoved())
 
     def fail(self, error: ChatrelayError) -> None:
-        """Give up: nothing more will be written, and who waits for it gets this error."""
+        """Give up: nothing more will be written, and those who wait for it get this error."""
         self._error = error
         self._release()
 

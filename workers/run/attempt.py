@@ -25,19 +25,19 @@ from workers.providers.base import COUNTS, CompletionRequest, Provider, Provider
 from workers.run.silence import unless_silent
 
 ACKNOWLEDGE_SECONDS = 5.0
-"""How long an end waits for Redis. After that the row is written anyway: it holds the log."""
+"""How long an attempt's end waits for Redis. After that the row is written anyway: it has the log."""
 AWAY_SECONDS = 0.5
 MAX_AHEAD_EVENTS = events.LOG_LOST_JUMP // 2
 AHEAD_POLL_SECONDS = 0.05
 
 CUT_SHORT = frozenset({"length", "content_filter"})
-"""Finish reasons that mean that there was more to say."""
+"""Finish reasons that mean that the answer was not over."""
 
 log = structlog.get_logger(__name__)
 
 
 class Stopped(NamedTuple):
-    """The attempt was told to stop."""
+    """The result of an attempt that was stopped."""
 
     reason: Stop
 
@@ -69,7 +69,7 @@ class AttemptRunner:
 
         Args:
             lease: the job, and the attempt that the database has counted.
-            request: what the provider is asked.
+            request: the completion request.
             reason: why there was an attempt before, if there was.
         """
         try:
@@ -140,8 +140,8 @@ class AttemptRunner:
     async def _log_so_far(self, lease: Lease) -> tuple[Sequence[Event], bool]:
         """Return the log so far, and whether it can be trusted.
 
-        Our own memory can. A job that was given back tells exactly how far its log was written. The log of an owner that is lost is
-        only known to be whole if Redis has lived on since that owner saw it whole.
+        Our own memory can. The row of a job that was given back knows exactly how far its log was written. The log of an owner that
+        is lost is only known to be whole if Redis is still in the epoch in which that owner saw it whole.
         """
         if lease.log is not None:
             return lease.log.entries, True
@@ -151,10 +151,10 @@ class AttemptRunner:
             lease.check()
             try:
                 found = await self._read(lease.job_id)
-                now = await self._flusher.ask_epoch()  # after the look: a Redis that was emptied in between is found out
+                now = await self._flusher.read_epoch()  # after the look: a Redis that was emptied in between is found out
                 return found, lease.job.requeued_for != events.WORKER_LOST or now == lease.job.log_epoch
             except (redis.RedisError, OSError) as error:
-                log.warning("log.redis_away", job=lease.job_id, error=str(error))
+                log.warning("log_read.redis_away", job=lease.job_id, error=str(error))
                 await asyncio.sleep(AWAY_SECONDS)
 
     async def _read(self, job_id: str) -> list[Event]:
@@ -231,7 +231,7 @@ class AttemptRunner:
         try:
             await self._redis.execute_command(*stream.remove_command(lease.job_id))
         except (redis.RedisError, OSError) as error:
-            log.warning("remove.redis_away", job=lease.job_id, error=str(error))  # its expiry takes it
+            log.warning("log_removal.redis_away", job=lease.job_id, error=str(error))  # its expiry takes it
 
 
 def _has_content(delta: JsonObject) -> bool:

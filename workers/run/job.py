@@ -74,7 +74,7 @@ class JobRunner:
             try:
                 self._run(lease)
             except Exception:
-                # The task's boundary. What went wrong here would go wrong again in every worker, at the provider's price.
+                # The task's boundary. In every worker that took the job over the same would happen, at the provider's price.
                 log.exception("job.broken", attempt=lease.attempt)
                 self._end(lease, ending.failed(JobErrorCode.INTERNAL_ERROR, "Something went wrong on our side."), [])
             finally:
@@ -110,7 +110,7 @@ class JobRunner:
             self._give_back(lease, events.DRAINED)
 
     def _try_again(self, lease: Lease, error: ProviderError, prompt: Prompt) -> bool:
-        """Begin the next attempt here, if there is to be one here; return whether there is."""
+        """Begin the next attempt in place; return whether there is one. Otherwise the job is ended, or given back."""
         log.warning("provider.error", attempt=lease.attempt, code=error.reason, status=error.http_status, error=error.message)
         wait_seconds = retry.wait_seconds(
             error, lease.provider_errors, max_tries=self._config.max_tries, seconds_left=lease.seconds_left
@@ -126,7 +126,7 @@ class JobRunner:
         return False
 
     def _begin_next_attempt(self, lease: Lease, error: ProviderError) -> bool:
-        """Raise the attempt in the database, then here; return whether the job is still ours."""
+        """Raise the attempt in the database, then in the lease; return whether the job is still ours."""
         attempt, errors = lease.attempt, lease.provider_errors
         with lease.changing():
             is_ours = self._until_answered(
@@ -134,36 +134,41 @@ class JobRunner:
             )
             if is_ours:
                 lease.begin_next_attempt()
+            else:
+                log.warning("job.retry_refused", attempt=attempt)
         return bool(is_ours)
 
     def _give_back(self, lease: Lease, reason: str, wait_seconds: float = 0.0, error: ProviderError | None = None) -> None:
         """Put the job back into the queue, and ring for it unless it has to wait.
 
-        Where the log is not known to be written, nobody knows how far readers have read: then the job is as good as lost.
+        Where Redis may lack events that readers have seen, the next attempt must judge the log as if this worker had died.
         """
         released = self._loop.run(self._attempts.release(lease))
+        reason = reason if released.is_whole else events.WORKER_LOST
         with lease.changing(for_good=True):
             is_queued = self._until_answered(
                 lease,
                 lambda session: lifecycle.give_back(
                     session,
                     lease.state,
-                    reason=reason if released.is_whole else events.WORKER_LOST,
+                    reason=reason,
                     epoch=released.epoch,
                     wait_ms=int(wait_seconds * 1000),
                     error=error.fields() if error else None,
                 ),
             )
+        if is_queued:
+            log.info("job.given_back", attempt=lease.attempt, reason=reason, wait_seconds=wait_seconds)
         if is_queued and not wait_seconds:
             self._queue.ring(lease.job_id)
 
     def _end(self, lease: Lease, how: Ending, prompt: Prompt) -> None:
         """Write the end: the row, then the terminal event; then ring for a job that may have waited for this one.
 
-        Before the log of the attempts before is read, the job is left to lapse instead: whoever finds it will read it.
+        While the log of earlier attempts has not been read, the lease is left to lapse instead: the next worker reads it.
         """
         if lease.log is None and lease.attempt > 1:
-            log.warning("job.left", attempt=lease.attempt)
+            log.warning("job.left_to_lapse", attempt=lease.attempt)
             return
         how = replace(how, first_token_ms=lease.first_token_ms)
         with lease.changing(for_good=True):
@@ -171,7 +176,7 @@ class JobRunner:
                 lease, lambda session: ending.end_held(session, lease.job_id, lease.attempt, lease.events, how, prompt)
             )
         if not terminal:
-            log.warning("job.not_ours", attempt=lease.attempt)
+            log.warning("job.taken_over", attempt=lease.attempt)
             return
         log.info("job.ended", attempt=lease.attempt, status=terminal.type, events=terminal.seq)
         try:
@@ -195,13 +200,13 @@ class JobRunner:
 
     def _until_answered(self, lease: Lease, work: Callable[[Session], T], *, reads: bool = False) -> T | None:
         """Write (or read), again and again while the database is away; return None when it stayed away for too long."""
-        give_up_at = time.monotonic() + RESULT_SECONDS
+        until = time.monotonic() + RESULT_SECONDS
         while True:
             try:
                 with self._database.read() if reads else self._database.write() as session:
                     return work(session)
             except DatabaseUnavailable as error:
                 log.warning("job.database_away", attempt=lease.attempt, error=str(error.__cause__))
-                if time.monotonic() > give_up_at:
+                if time.monotonic() > until:
                     return None
                 time.sleep(RESULT_AGAIN_SECONDS)

@@ -1,4 +1,4 @@
-"""When a provider is asked again, and how long to wait before. Policy, and nothing else."""
+"""The policy for retries: whether a provider is called again, and how long to wait before."""
 
 import random
 
@@ -11,13 +11,13 @@ WAIT_IN_PLACE_SECONDS = 5.0
 
 
 def wait_seconds(error: ProviderError, errors_before: int, *, max_tries: int, seconds_left: float) -> float | None:
-    """Tell how long to wait before the next try; None: this was the last.
+    """Return how long to wait before the next try, in seconds; None: this was the last.
 
     Args:
-        error: what the provider said.
+        error: the provider's.
         errors_before: how many errors there were before this one.
         max_tries: provider calls that a job may cost.
-        seconds_left: until the job's deadline.
+        seconds_left: how long until the job's deadline.
     """
     if not error.retryable or errors_before + 1 >= max_tries:
         return None

@@ -112,7 +112,7 @@ class LogMachine(RuleBasedStateMachine):
     def send(self, log: JobLog, *, lease_us: int = 0, answered: bool = True) -> WriteVerdict:
         write = log.write(lease_us)
         reply = cast("Any", self.client.execute_command(*write.command()))
-        return self.flusher._settle(log, write, reply) if answered else stream.written(reply).verdict
+        return self.flusher.settle(log, write, reply) if answered else stream.written(reply).verdict
 
     def open(self) -> None:
         """Bring the first event of an attempt to Redis; another's entry that came in between sends it back to read."""

@@ -368,7 +368,7 @@ async def test_a_long_log_is_not_whole_before_its_last_piece_is_there(empty_redi
     say(flusher, log, 2 * BATCH_ENTRIES)
     looks = 0
     while log.pending:
-        await flusher._look()
+        await flusher.look()
         looks += 1
         assert (flusher.epoch is None) is log.pending
     assert looks == 3

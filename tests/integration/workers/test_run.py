@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import redis
+from structlog.testing import capture_logs
 
 from dev.testing.stack import Redis, wait_until
 from shared import events, keyspace
@@ -154,9 +155,10 @@ def test_a_job_that_is_lost_is_let_go(jobs: Jobs, config: Settings, empty_redis:
 def test_a_worker_that_stops_gives_back(jobs: Jobs, config: Settings, empty_redis: Redis) -> None:
     job_id = jobs.queue()
     with working(config, jobs.database, ["so far", None], ["anew", STOP]) as worker:
-        with worker.running():
+        with capture_logs() as lines, worker.running():
             worker.provider.has_begun.wait(5)
             worker.leases.all()[0].stop(Stop.DRAINED)
+        assert [(line["reason"], line["wait_seconds"]) for line in lines if line["event"] == "job.given_back"] == [("drained", 0)]
         row = jobs.row(job_id)
         assert (row.status, row.attempt, row.requeued_for, row.log_seq) == (Status.QUEUED, 2, "drained", 2)
         assert worker.queue.rung == [job_id]
@@ -291,16 +293,16 @@ def test_a_job_of_an_unreadable_key_ends_at_once(jobs: Jobs, config: Settings, e
 def test_a_log_that_grows_behind_the_look_is_read_again(
     jobs: Jobs, config: Settings, empty_redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job, ask = orphaned(jobs, empty_redis.client), Flusher.ask_epoch
+    job, read_epoch = orphaned(jobs, empty_redis.client), Flusher.read_epoch
 
-    async def ask_late(flusher: Flusher) -> str:
+    async def read_late(flusher: Flusher) -> str:
         if len(logged(empty_redis.client, job.id)) == 5:
             write(empty_redis.client, [delta(1, 6)], "1-5", job_id=job.id)
-        return await ask(flusher)
+        return await read_epoch(flusher)
 
     with working(config, jobs.database) as worker:
         wait_until(lambda: worker.flusher.seen_epoch, "the first look at Redis", 5)
-        monkeypatch.setattr(Flusher, "ask_epoch", ask_late)
+        monkeypatch.setattr(Flusher, "read_epoch", read_late)
         with worker.running():
             pass
 
@@ -359,7 +361,7 @@ def slow_to_read(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
         asked.set()
         raise redis.ConnectionError
 
-    monkeypatch.setattr("workers.log.flusher.Flusher.ask_epoch", ask)
+    monkeypatch.setattr("workers.log.flusher.Flusher.read_epoch", ask)
     return asked
 
 

@@ -172,7 +172,7 @@ def test_two_sweeps_at_once_ring_once_and_end_once(
 ) -> None:
     queued, late = jobs.queue(), jobs.queue(deadline_ms=now_ms() - 1, conversation=jobs.conversation())
     one, other = (Sweep(config, jobs.database, redis_client, queue) for _ in range(2))
-    seen = other._to_end()
+    seen = other._jobs_to_end()
     one.once()
     for job in seen:
         other._end(job)

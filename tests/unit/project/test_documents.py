@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +28,8 @@ WALK = re.compile(r"^## The way of a (\w+)$(.*?)(?=^## )", re.MULTILINE | re.DOT
 STEP = re.compile(r"^\d+\. (`[^:\n]+`): ", re.MULTILINE)
 MAX_FILES_OF_A_WALK = {"submit": 8, "run": 12, "watch": 6}
 """How many files a newcomer opens to follow it from its entrance to its end."""
+
+EVENT_NAME = re.compile(r"[a-z]+(_[a-z]+)*\.[a-z]+(_[a-z]+)*")
 LEVELS = {"info", "warning", "error", "exception", "critical"}
 
 
@@ -59,16 +62,16 @@ def codes_of_classes() -> set[str]:
     return {each.code for each in classes if each is not ConfigurationError}
 
 
-def log_events(*rooms: str) -> set[str]:
-    """Every event that is logged; a listener is given the names of its own as `LogEvents`."""
-    of_listeners = {
+def log_events(*rooms: str) -> list[str]:
+    """Every event that is logged, once for each place; a listener is given the names of its own as `LogEvents`."""
+    of_listeners = [
         str(keyword.value.value)
         for call in calls(*rooms)
         if isinstance(call.func, ast.Name) and call.func.id == "LogEvents"
         for keyword in call.keywords
         if isinstance(keyword.value, ast.Constant)
-    }
-    return of_listeners | {
+    ]
+    return of_listeners + [
         str(call.args[0].value)
         for call in calls(*rooms)
         if isinstance(call.func, ast.Attribute)
@@ -76,7 +79,7 @@ def log_events(*rooms: str) -> set[str]:
         and isinstance(call.func.value, ast.Name)
         and call.func.value.id == "log"
         and isinstance(call.args[0], ast.Constant)
-    }
+    ]
 
 
 def walks() -> dict[str, list[list[str]]]:
@@ -113,7 +116,15 @@ def test_the_operators_find_every_setting() -> None:
 
 
 def test_the_operators_find_every_log_event() -> None:
-    assert missing(log_events(*ROOMS), OPERATIONS) == []
+    assert missing(set(log_events(*ROOMS)), OPERATIONS) == []
+
+
+def test_no_two_places_log_the_same_event() -> None:
+    assert [event for event, places in Counter(log_events(*ROOMS)).items() if places > 1] == []
+
+
+def test_every_log_event_has_a_noun_and_says_what_happened() -> None:
+    assert [event for event in log_events(*ROOMS) if not EVENT_NAME.fullmatch(event)] == []
 
 
 def test_the_protocol_has_every_error_code() -> None:

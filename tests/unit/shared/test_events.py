@@ -26,14 +26,6 @@ def test_many_lines_are_read_as_they_were_written(many: list[Event]) -> None:
     assert events.unpack(events.pack(many)) == many
 
 
-@given(EVENTS, st.integers(1, 2**62))
-def test_a_renumbered_event_differs_in_its_number_only(event: Event, seq: int) -> None:
-    moved = events.renumbered(event, seq)
-
-    assert (moved.attempt, moved.seq, moved.type) == (event.attempt, seq, event.type)
-    assert moved.fields() == {**event.fields(), "seq": seq}
-
-
 def test_the_data_repeats_seq_and_type_first() -> None:
     event = events.make(3, 7, events.DELTA, {"delta": {"content": "ä\n"}})
 
