@@ -71,12 +71,12 @@ def user(stack: Stack) -> Iterator[NestClient]:
 
 
 def test_its_client_works_here(stack: Stack, user: NestClient) -> None:
-    # Given a user with a model of his own
+    # Given a user with a model of their own
     assert user.configure(model="demo?tokens=40&gap_ms=20")["model"] == "demo?tokens=40&gap_ms=20"
     whole = user.ask("whole")
     assert whole["content"] == counted(40)
 
-    # When he asks for a stream, leaves it in the middle, and goes on at the other process
+    # When they ask for a stream, leave it in the middle, and go on at the other process
     asked = user.ask("streamed", stream=True, sessionId=whole["session_id"])
     assert asked["session_id"] == whole["session_id"]
     twice: list[list[tuple[int, dict[str, Any]]]] = []
@@ -86,7 +86,7 @@ def test_its_client_works_here(stack: Stack, user: NestClient) -> None:
     rest = user.read(stack.urls[1], asked["request_id"], after=begun[-1][0])
     reader.join(60)
 
-    # Then he has it all once and in order, as have a second reader and a late one
+    # Then they have it all once and in order, as have a second reader and a late one
     events = begun + rest
     assert [number for number, _ in events] == list(range(1, len(events) + 1))
     assert "".join(data["delta"] for _, data in events[:-1]) == events[-1][1]["content"] == counted(40)
@@ -99,12 +99,12 @@ def test_a_users_own_key_is_what_the_model_is_asked_with(stack: Stack, user: Nes
     # Given a user who was answered with the operator's key
     assert user.ask("Hello")["finish_reason"] == "stop"
 
-    # When he gives a key of his own, which the model refuses
+    # When they set a key of their own, which the model refuses
     assert user.configure(openai_key="sk-bad")["openai_key"] not in {"", "sk-bad"}
-    [(number, told)] = user.read(stack.urls[1], user.ask("Hello", stream=True)["request_id"])
+    [(number, data)] = user.read(stack.urls[1], user.ask("Hello", stream=True)["request_id"])
 
-    # Then he is told so, until he takes it back
-    assert (number, set(told)) == (1, {"error"})
+    # Then the stream says so, until they clear it
+    assert (number, set(data)) == (1, {"error"})
     assert user.configure(openai_key="")["openai_key"] == ""
     assert user.ask("Hello")["finish_reason"] == "stop"
 
@@ -128,7 +128,7 @@ def test_a_stream_is_read_on_after_its_api_process_died(stack: Stack, user: Nest
     stack.webs[0].kill()
     stack.restart_web(0)
 
-    # Then the reader goes on there where he was, and a late one has it all
+    # Then the reader goes on there where they were, and a late one has it all
     events = begun + user.read(stack.urls[0], request_id, after=begun[-1][0])
     assert "".join(data["delta"] for _, data in events[:-1]) == events[-1][1]["content"] == counted(60)
     assert user.read(stack.urls[0], request_id) == events

@@ -45,17 +45,17 @@ class ProxyClient:
         assert self._post(f"/{chat_id}/system" if chat_id else "/system", content=content) == {}
 
     def system(self, chat_id: str | None = None) -> str | None:
-        """Tell a prompt."""
-        told = self.http.get(f"/{chat_id}/system" if chat_id else "/system")
-        assert told.status_code == 200, told.text
-        content: str | None = told.json()["content"]
+        """Return a prompt."""
+        response = self.http.get(f"/{chat_id}/system" if chat_id else "/system")
+        assert response.status_code == 200, response.text
+        content: str | None = response.json()["content"]
         return content
 
     def history(self, chat_id: str) -> list[dict[str, Any]]:
-        """Tell all that was said."""
-        told = self.http.get(f"/{chat_id}/chat")
-        assert told.status_code == 200, told.text
-        messages: list[dict[str, Any]] = told.json()
+        """Return the messages of a chat."""
+        response = self.http.get(f"/{chat_id}/chat")
+        assert response.status_code == 200, response.text
+        messages: list[dict[str, Any]] = response.json()
         return messages
 
     def judge(self, content: str) -> bool:
@@ -107,9 +107,9 @@ def test_its_client_works_here(user: ProxyClient, chat_id: str) -> None:
     # Then all is in its history, until it is cleared with its prompt
     user.set_system("Be kind.", chat_id)
     assert user.system(chat_id) == "Be kind."
-    told = user.history(chat_id)
-    assert [message["role"] for message in told] == ["system", *["user", "assistant"] * 3]
-    assert told[3]["content"][1]["image_url"]["url"] == PICTURE
+    messages = user.history(chat_id)
+    assert [message["role"] for message in messages] == ["system", *["user", "assistant"] * 3]
+    assert messages[3]["content"][1]["image_url"]["url"] == PICTURE
     user.clear(chat_id)
     assert user.http.get(f"/{chat_id}/chat").json() == {"error": f"user {chat_id} has no messages"}
     assert (user.judge("Hello"), user.judge("flagme")) == (False, True)

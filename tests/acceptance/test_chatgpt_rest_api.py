@@ -64,28 +64,28 @@ def user(stack: Stack, client: Client) -> Iterator[RestClient]:
 def test_its_client_works_here(user: RestClient) -> None:
     # Given a conversation with a title
     first = user.new("one", title="Numbers")
-    here = first["conversation_id"]
+    conversation_id = first["conversation_id"]
     assert first["author"]["role"] == "assistant"
     assert 'You said: "one".' in first["message"]
 
     # When it goes on, and once more from its first answer
-    second = user.ask(here, "two")
-    branch = user.ask(here, "another two", parent_id=first["parent_id"])
+    second = user.ask(conversation_id, "two")
+    branch = user.ask(conversation_id, "another two", parent_id=first["parent_id"])
     assert "shown 3 messages" in second["message"]
     assert "shown 3 messages" in branch["message"]
-    assert "shown 5 messages" in user.ask(here, "three", parent_id=second["parent_id"])["message"]
+    assert "shown 5 messages" in user.ask(conversation_id, "three", parent_id=second["parent_id"])["message"]
 
     # Then the list and the tree tell it
     [listed] = user.listed(limit=5, offset=0)
-    assert (listed["id"], listed["title"]) == (here, "Numbers")
-    nodes = user.tree(here)["mapping"]
+    assert (listed["id"], listed["title"]) == (conversation_id, "Numbers")
+    nodes = user.tree(conversation_id)["mapping"]
     assert nodes[branch["parent_id"]]["parent"] in nodes[first["parent_id"]]["children"]
     assert len(nodes[first["parent_id"]]["children"]) == 2
 
     # And what is deleted is gone
-    user.delete(here)
+    user.delete(conversation_id)
     assert user.listed() == []
-    assert user.http.get(f"/conversations/{here}/messages").status_code == 404
+    assert user.http.get(f"/conversations/{conversation_id}/messages").status_code == 404
     user.new("again")
     user.delete("all")
     assert user.listed() == []

@@ -12,9 +12,9 @@ from dev.testing.client import Client
 from tests.api.agent_client import ADMIN_KEY, ANSWER_SECONDS, PING_SECONDS, WAIT_SECONDS, AgentClient, agent_client_of, post
 from tests.api.deployment import Deployment, deployed
 
-MOST_CHARS = 10_000
-MOST_WAITING = 20
-MOST = 3
+MAX_CHARS = 10_000
+MAX_WAITING = 20
+MAX_PER_MINUTE = 3
 """What `strict` allows in a minute."""
 BOTH = ["sqlite", "postgresql"]
 ON_SQLITE = pytest.mark.parametrize("deployment", ["sqlite"], indirect=True)
@@ -23,8 +23,8 @@ ON_POSTGRESQL = pytest.mark.parametrize("deployment", ["postgresql"], indirect=T
 
 SETTINGS = {
     "LOGIN_LIMIT": "1000 per minute",  # all tests share one address
-    "MAX_MESSAGE_CHARS": str(MOST_CHARS),
-    "MAX_QUEUED_JOBS": str(MOST_WAITING),
+    "MAX_MESSAGE_CHARS": str(MAX_CHARS),
+    "MAX_QUEUED_JOBS": str(MAX_WAITING),
 }
 
 AGENT_SETTINGS = {
@@ -99,7 +99,7 @@ def idle_deployment(request: pytest.FixtureRequest, idle_deployments: Deployment
 @pytest.fixture(scope="package")
 def strict_url(deployment: Deployment) -> str:
     """The address of an API process with low limits, behind a proxy that says who calls which address."""
-    limit = f"{MOST} per minute"
+    limit = f"{MAX_PER_MINUTE} per minute"
     deployment.stack.start_web(LOGIN_LIMIT=limit, SUBMIT_LIMIT=limit, TRUSTED_PROXIES="1")
     return deployment.stack.urls[-1]
 

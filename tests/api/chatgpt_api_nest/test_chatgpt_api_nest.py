@@ -12,7 +12,7 @@ from dev.testing.client import PASSWORD, Client, counted
 from dev.testing.stack import SECRET_KEY
 from shared.models import User
 from shared.vault import Vault
-from tests.api.conftest import MOST_CHARS, ON_SQLITE
+from tests.api.conftest import MAX_CHARS, ON_SQLITE
 from tests.api.deployment import Deployment
 
 pytestmark = ON_SQLITE
@@ -133,7 +133,7 @@ def test_what_is_wrong_is_listed(client: Client) -> None:
         broken = client.http.post("/chat/process", content=content, headers={"Content-Type": "application/json"})
         assert (broken.status_code, broken.json()["error"]) == (400, "Bad Request")
     assert client.http.post("/chat/process", json={"message": "a\x00"}).status_code == 400
-    assert client.http.post("/chat/process", json={"message": "a" * (MOST_CHARS + 1)}).status_code == 400
+    assert client.http.post("/chat/process", json={"message": "a" * (MAX_CHARS + 1)}).status_code == 400
 
 
 def test_a_message_may_be_a_number(client: Client) -> None:

@@ -1,4 +1,4 @@
-"""The defects of ChatGPT API powered by NestJS, none of which its clients find here: one test each, named after it."""
+"""The defects of ChatGPT API powered by NestJS, none of which this server has: one test each, named after it."""
 
 import secrets
 import threading
@@ -35,7 +35,7 @@ def use(client: Client, model: str) -> None:
     post(client, "/user/config", model=model)
 
 
-def told(client: Client, request_id: str) -> list[dict[str, Any]]:
+def stream_events(client: Client, request_id: str) -> list[dict[str, Any]]:
     lines = client.http.get(f"/chat/process/{request_id}").text.splitlines()
     return [orjson.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
 
@@ -50,7 +50,7 @@ def messages(client: Client, session_id: str) -> list[dict[str, Any]]:
 def test_two_events_in_one_read_and_one_in_two_lose_no_tokens(client: Client, how: str) -> None:
     use(client, f"demo?tokens=50&gap_ms=0&{how}")
     assert ask(client)["content"] == counted(50)
-    *deltas, last = told(client, ask(client, stream=True)["request_id"])
+    *deltas, last = stream_events(client, ask(client, stream=True)["request_id"])
     assert "".join(data["delta"] for data in deltas) == last["content"] == counted(50)
 
 
@@ -58,7 +58,7 @@ def test_two_events_in_one_read_and_one_in_two_lose_no_tokens(client: Client, ho
 def test_a_failing_upstream_call_in_a_stream_does_not_kill_the_process(deployment: Deployment, client: Client) -> None:
     processes = [(web.pid, web.is_running()) for web in deployment.stack.webs]
     use(client, "demo?tokens=9&drop_at=3&fail_times=9&gap_ms=0")
-    events = told(client, ask(client, "break off", stream=True)["request_id"])
+    events = stream_events(client, ask(client, "break off", stream=True)["request_id"])
     assert set(events[-1]) == {"error"}
     assert [(web.pid, web.is_running()) for web in deployment.stack.webs] == processes
     use(client, "demo?tokens=2")
@@ -68,7 +68,7 @@ def test_a_failing_upstream_call_in_a_stream_does_not_kill_the_process(deploymen
 @ON_SQLITE
 def test_an_answer_that_begins_anew_says_so_and_its_last_event_is_whole(client: Client) -> None:
     use(client, "demo?tokens=9&drop_at=5&gap_ms=0")
-    events = told(client, ask(client, secrets.token_hex(8), stream=True)["request_id"])
+    events = stream_events(client, ask(client, secrets.token_hex(8), stream=True)["request_id"])
     again = next(place for place, data in enumerate(events) if data.get("restarted"))
     assert again > 0
     assert "".join(data["delta"] for data in events[again:-1]) == events[-1]["content"] == counted(9)
@@ -79,14 +79,14 @@ def test_the_end_of_one_stream_does_not_drop_the_others(client: Client) -> None:
     use(client, "demo?tokens=20&gap_ms=20")
     slow = ask(client, "slow", stream=True)["request_id"]
     use(client, "demo?tokens=1&gap_ms=0")
-    assert told(client, ask(client, "quick", stream=True)["request_id"])[-1]["content"] == counted(1)
-    assert told(client, slow)[-1]["content"] == counted(20)
+    assert stream_events(client, ask(client, "quick", stream=True)["request_id"])[-1]["content"] == counted(1)
+    assert stream_events(client, slow)[-1]["content"] == counted(20)
 
 
 @ON_SQLITE
 def test_another_user_cannot_read_a_stream(deployment: Deployment, client: Client) -> None:
     request_id = ask(client, stream=True)["request_id"]
-    assert told(deployment.user(), request_id) == [{"error": "No such request id"}]
+    assert stream_events(deployment.user(), request_id) == [{"error": "No such request id"}]
 
 
 @ON_SQLITE
@@ -105,15 +105,15 @@ def test_another_user_cannot_change_a_session(deployment: Deployment, client: Cl
 @ON_POSTGRESQL
 def test_posts_to_one_session_at_once_do_not_overwrite_each_other(client: Client) -> None:
     session_id = ask(client, "first")["session_id"]
-    said = [f"at once {number}" for number in range(ASKED_AT_ONCE)]
-    threads = [threading.Thread(target=ask, args=(client, text), kwargs={"session_id": session_id}) for text in said]
+    texts = [f"at once {number}" for number in range(ASKED_AT_ONCE)]
+    threads = [threading.Thread(target=ask, args=(client, text), kwargs={"session_id": session_id}) for text in texts]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(60)
     kept = messages(client, session_id)
     assert [message["role"] for message in kept] == ["user", "assistant"] * (1 + ASKED_AT_ONCE)
-    assert sorted(message["content"] for message in kept[2::2]) == said
+    assert sorted(message["content"] for message in kept[2::2]) == texts
 
 
 def test_history_past_the_budget_is_not_deleted(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -202,10 +202,10 @@ def test_passwords_are_no_bare_md5(deployment: Deployment, anonymous: httpx2.Cli
 def test_a_browsers_preflight_is_not_asked_for_a_token(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("cors")
     origin = "https://chat.example"
-    with deployed(folder, f"sqlite:///{folder / 'chatrelay.db'}", {"CORS_ORIGINS": origin}, workers=0) as here:
+    with deployed(folder, f"sqlite:///{folder / 'chatrelay.db'}", {"CORS_ORIGINS": origin}, workers=0) as deployment:
         for path in ("/chat/process", "/chat/sessions", "/user/config"):
             headers = {"Origin": origin, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
-            preflight = httpx2.options(here.url + path, headers=headers)
+            preflight = httpx2.options(deployment.url + path, headers=headers)
             assert preflight.status_code < 300, (path, preflight.status_code)
             assert preflight.headers["access-control-allow-origin"] == origin
 
@@ -240,8 +240,10 @@ def test_a_question_that_still_waits_is_removed_with_its_job(idle_client: Client
     assert idle_client.job(jobs[0])["status"] == "queued"
     assert [message["content"] for message in messages(idle_client, session_id)] == ["first"]
     with idle_deployment.database.read() as session:
-        here = select(Conversation.id).where(Conversation.id == idle_client.job(jobs[0])["conversation_id"]).scalar_subquery()
-        assert session.scalar(select(func.count()).select_from(Message).where(Message.conversation_id == here)) == 1
+        conversation_id = (
+            select(Conversation.id).where(Conversation.id == idle_client.job(jobs[0])["conversation_id"]).scalar_subquery()
+        )
+        assert session.scalar(select(func.count()).select_from(Message).where(Message.conversation_id == conversation_id)) == 1
 
 
 @ON_SQLITE
@@ -252,7 +254,7 @@ def test_a_running_question_is_cancelled_before_it_is_removed(deployment: Deploy
     question = messages(client, asked["session_id"])[0]["id"]
     assert client.http.delete(f"/chat/remove/{asked['session_id']}/{question}").status_code == 200
     assert client.job(asked["request_id"])["status"] == "cancelled"
-    # What had been said is kept
+    # The text so far is kept
     assert [message["role"] for message in messages(client, asked["session_id"])] == ["assistant"]
 
 

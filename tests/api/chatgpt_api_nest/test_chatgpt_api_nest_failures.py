@@ -1,4 +1,4 @@
-"""ChatGPT API powered by NestJS: what a client is told when a request is refused, fails, is cancelled, or comes twice."""
+"""ChatGPT API powered by NestJS: what a client reads when a request is refused, fails, is cancelled, or comes twice."""
 
 import secrets
 import threading
@@ -9,7 +9,7 @@ import pytest
 
 from dev.testing.client import Client
 from dev.testing.stack import wait_until
-from tests.api.chatgpt_api_nest.test_chatgpt_api_nest_defects import ask, messages, told, use
+from tests.api.chatgpt_api_nest.test_chatgpt_api_nest_defects import ask, messages, stream_events, use
 from tests.api.conftest import ON_SQLITE
 from tests.api.deployment import Deployment, deployed
 from tests.api.tokens import access_token
@@ -48,14 +48,14 @@ def test_a_providers_refusal_has_its_cause_in_the_answer(client: Client, fault: 
 def test_where_no_agent_is_connected_it_is_503(client: Client) -> None:
     use(client, "agent")
     _assert_refused(_asked(client), 503, "Service Unavailable")
-    assert told(client, ask(client, stream=True)["request_id"]) == [{"error": "No agent is connected."}]
+    assert stream_events(client, ask(client, stream=True)["request_id"]) == [{"error": "No agent is connected."}]
 
 
 def test_what_was_cancelled_elsewhere_is_told(client: Client) -> None:
     use(client, "demo?tokens=100&gap_ms=50")
     request_id = ask(client, stream=True)["request_id"]
     client.http.post(f"/jobs/{request_id}/cancel")
-    assert told(client, request_id)[-1] == {"error": "The request was cancelled"}
+    assert stream_events(client, request_id)[-1] == {"error": "The request was cancelled"}
 
 
 def test_who_waits_for_what_is_cancelled_elsewhere_is_told(client: Client) -> None:
@@ -79,7 +79,7 @@ def test_the_same_key_is_the_same_request(client: Client) -> None:
         other = client.http.post("/chat/process", json={**body, "message": "Bye"}, headers=headers)
         _assert_refused(other, 409, "Conflict")
         if stream:
-            told(client, first.json()["request_id"])
+            stream_events(client, first.json()["request_id"])
         assert len(messages(client, first.json()["session_id"])) == 2
 
 
@@ -94,9 +94,9 @@ def test_a_missing_malformed_foreign_or_old_token_is_401(deployment: Deployment)
 
 def test_what_moderation_flags_is_400(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("moderated")
-    with deployed(folder, f"sqlite:///{folder / 'chatrelay.db'}", {"MODERATE": "on"}) as here, here.user() as client:
-        said = _assert_refused(_asked(client, message="flagme, please"), 400, "Bad Request")
+    with deployed(folder, f"sqlite:///{folder / 'chatrelay.db'}", {"MODERATE": "on"}) as deployment, deployment.user() as client:
+        message = _assert_refused(_asked(client, message="flagme, please"), 400, "Bad Request")
         flagged = ask(client, "flagme, please", stream=True)["request_id"]
-        assert set(told(client, flagged)[-1]) == {"error"}
-        assert told(client, flagged)[-1]["error"] in said
+        assert set(stream_events(client, flagged)[-1]) == {"error"}
+        assert stream_events(client, flagged)[-1]["error"] in message
         assert _asked(client).status_code == 201

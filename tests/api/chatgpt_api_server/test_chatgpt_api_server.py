@@ -12,7 +12,7 @@ from dev.testing.client import Client
 from dev.testing.stack import free_port, wait_until
 from tests.agent import Agent
 from tests.api.agent_client import ADMIN_KEY, PLAIN, AgentClient, admin, checked, post
-from tests.api.conftest import MOST_WAITING
+from tests.api.conftest import MAX_WAITING
 
 UPGRADE = {
     "Connection": "Upgrade",
@@ -357,10 +357,10 @@ def test_a_body_or_a_question_that_is_too_large(agent_client: AgentClient) -> No
 
 
 def test_more_questions_than_a_user_may_have_waiting(idle_client: Client) -> None:
-    for _ in range(MOST_WAITING):
+    for _ in range(MAX_WAITING):
         idle_client.submit()
     refused = idle_client.http.post("/api/ask", json={"content": "One too many"})
-    assert checked(refused, 429) == {"error": f"{MOST_WAITING} of your jobs are waiting already."}
+    assert checked(refused, 429) == {"error": f"{MAX_WAITING} of your jobs are waiting already."}
     assert int(refused.headers["retry-after"]) > 0
 
 

@@ -49,7 +49,7 @@ def use(deployment: Deployment, client: Client, model: str) -> None:
         session.execute(update(User).where(User.id == user_id).values(model=model))
 
 
-def said(client: Client, chat: str, content: Any = "Hello") -> dict[str, Any]:
+def send(client: Client, chat: str, content: Any = "Hello") -> dict[str, Any]:
     response = client.http.post(f"/{chat}/chat", json={"content": content})
     assert response.status_code == 200, response.text
     answer: dict[str, Any] = response.json()
@@ -87,7 +87,7 @@ def test_an_answer_has_the_documented_shape_sorted_and_with_a_newline(client: Cl
 
 def test_the_first_message_works_without_a_global_prompt(client: Client) -> None:
     assert client.http.get("/system").json() == {"content": None}
-    assert said(client, "first")["content"] == counted(3)
+    assert send(client, "first")["content"] == counted(3)
     assert [message["role"] for message in client.http.get("/first/chat").json()] == ["user", "assistant"]
 
 
@@ -95,11 +95,11 @@ def test_a_new_chat_copies_the_global_prompt(deployment: Deployment, client: Cli
     use(deployment, client, ECHO)
     assert client.http.post("/system", json={"content": "Be kind."}, headers=ADMIN).json() == {}
     assert client.http.get("/system").json() == {"content": "Be kind."}
-    assert json.loads(said(client, "copy")["content"])[0] == {"role": "system", "content": "Be kind."}
+    assert json.loads(send(client, "copy")["content"])[0] == {"role": "system", "content": "Be kind."}
     client.http.post("/system", json={"content": "Be brief."}, headers=ADMIN)
     assert client.http.get("/copy/system").json() == {"content": "Be kind.", "role": "system"}
     assert client.http.post("/copy/system", json={"content": "Be bold."}).json() == {}
-    assert json.loads(said(client, "copy")["content"])[0] == {"role": "system", "content": "Be bold."}
+    assert json.loads(send(client, "copy")["content"])[0] == {"role": "system", "content": "Be bold."}
     client.http.post("/copy/system", json={"content": ""})
     assert client.http.get("/copy/system").json()["content"] == "Be brief."
     assert client.http.get("/copy/chat").json()[0] == {"content": "Be brief.", "role": "system"}
@@ -125,7 +125,7 @@ def test_the_anonymous_share_one_user_where_the_operator_allows_it(deployment: D
 
 
 def test_chats_belong_to_their_callers(deployment: Deployment, client: Client) -> None:
-    said(client, "mine", "a secret")
+    send(client, "mine", "a secret")
     other = deployment.user()
     assert refused(other.http.get("/mine/chat"), 404) == "user mine has no messages"
     assert refused(other.http.get("/mine/system"), 404) == "user mine has no messages"
@@ -139,7 +139,7 @@ def test_an_image_turn_does_not_break_later_text_turns(deployment: Deployment, c
     parts = client.http.get("/i/chat").json()[0]["content"]
     assert parts[1] == {"image_url": {"detail": "low", "url": "https://chat.example/a.png"}, "type": "image_url"}
     use(deployment, client, "demo?vision=0&tokens=2")
-    assert said(client, "i")["content"] == counted(2)
+    assert send(client, "i")["content"] == counted(2)
     assert refused(client.http.post("/i/img", json={"content": "x"}), 400) == "content not in request"
     assert refused(client.http.post("/i/img", json={"content": "x", "url": ""}), 400) == "url is empty"
 
@@ -155,7 +155,7 @@ def test_bodies_that_make_no_sense_are_refused(client: Client, path: str) -> Non
 
 def test_a_number_is_taken_as_its_digits(deployment: Deployment, client: Client) -> None:
     use(deployment, client, ECHO)
-    assert json.loads(said(client, "n", 42)["content"])[-1]["content"] == "42"
+    assert json.loads(send(client, "n", 42)["content"])[-1]["content"] == "42"
 
 
 def test_a_judgement_is_passed_on_unchanged(client: Client) -> None:
@@ -175,14 +175,14 @@ def test_an_upstream_error_is_no_crash_page(deployment: Deployment, client: Clie
 
 def test_a_chat_is_cleared_with_its_prompt(client: Client) -> None:
     client.http.post("/c/system", json={"content": "Be kind."})
-    said(client, "c")
+    send(client, "c")
     assert client.http.post("/c/clear").json() == {}
     assert refused(client.http.get("/c/chat"), 404) == "user c has no messages"
     assert client.http.post("/never/clear").json() == {}
 
 
 def test_two_turns_at_once_do_not_interleave(client: Client) -> None:
-    turns = [threading.Thread(target=said, args=(client, "both", text)) for text in ("one", "two")]
+    turns = [threading.Thread(target=send, args=(client, "both", text)) for text in ("one", "two")]
     for turn in turns:
         turn.start()
     for turn in turns:

@@ -1,4 +1,4 @@
-"""The defects of Proxy API for ChatGPT, none of which its clients find here: one test each, named after it.
+"""The defects of Proxy API for ChatGPT, none of which this server has: one test each, named after it.
 
 Those that tests/api/test_chatgpt_proxy.py already names are not repeated.
 """
@@ -21,19 +21,19 @@ from tests.api.deployment import Deployment, deployed
 ADMIN_KEY = "an-admin-key-for-tests"
 ECHO = "demo?echo=1&first_ms=0&gap_ms=0"
 TURNS = 11
-MOST_CHARS = 10_000
+MAX_CHARS = 10_000
 AT_ONCE = 4
 
 
 @pytest.fixture(scope="module")
 def deployment(tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer) -> Iterator[Deployment]:
     folder = tmp_path_factory.mktemp("proxy-defects")
-    settings = {"ADMIN_KEY": ADMIN_KEY, "DEFAULT_MODEL": ECHO, "MAX_TRIES": "1", "MAX_MESSAGE_CHARS": str(MOST_CHARS)}
+    settings = {"ADMIN_KEY": ADMIN_KEY, "DEFAULT_MODEL": ECHO, "MAX_TRIES": "1", "MAX_MESSAGE_CHARS": str(MAX_CHARS)}
     with deployed(folder, postgres_server.create_database(), settings) as started:
         yield started
 
 
-def said(client: Client, chat: str, content: str = "Hello") -> list[dict[str, Any]]:
+def send(client: Client, chat: str, content: str = "Hello") -> list[dict[str, Any]]:
     """Say something, and tell what the model was shown."""
     response = client.http.post(f"/{chat}/chat", json={"content": content})
     assert response.status_code == 200, response.text
@@ -48,11 +48,11 @@ def set_global(client: Client, content: str) -> None:
 
 def test_a_first_message_without_a_global_prompt_does_not_poison_the_chat(client: Client) -> None:
     # Given a chat that began when there was no global prompt
-    assert said(client, "early") == [{"role": "user", "content": "Hello"}]
+    assert send(client, "early") == [{"role": "user", "content": "Hello"}]
 
     # When one is set, then the chat goes on
     set_global(client, "Be kind.")
-    assert [message["content"] for message in said(client, "early", "And now?") if message["role"] == "user"] == [
+    assert [message["content"] for message in send(client, "early", "And now?") if message["role"] == "user"] == [
         "Hello",
         "And now?",
     ]
@@ -61,14 +61,14 @@ def test_a_first_message_without_a_global_prompt_does_not_poison_the_chat(client
 
 def test_the_global_prompt_can_be_cleared(client: Client) -> None:
     set_global(client, "Be kind.")
-    assert said(client, "with")[0]["role"] == "system"
+    assert send(client, "with")[0]["role"] == "system"
     set_global(client, "")
     assert client.http.get("/system").json() == {"content": None}
-    assert said(client, "without")[0]["role"] == "user"
+    assert send(client, "without")[0]["role"] == "user"
 
 
 def test_a_prompt_is_no_longer_than_a_message_may_be(client: Client) -> None:
-    long = "x" * (MOST_CHARS + 1)
+    long = "x" * (MAX_CHARS + 1)
     headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
     for refused in (
         client.http.post("/p/system", json={"content": long}),
@@ -81,12 +81,12 @@ def test_a_prompt_is_no_longer_than_a_message_may_be(client: Client) -> None:
 
 def test_a_chat_begins_with_its_first_message_and_not_with_one_that_was_refused(client: Client) -> None:
     set_global(client, "Be kind.")
-    assert client.http.post("/refused/chat", json={"content": "x" * (MOST_CHARS + 1)}).status_code == 400
+    assert client.http.post("/refused/chat", json={"content": "x" * (MAX_CHARS + 1)}).status_code == 400
     assert client.http.get("/refused/chat").status_code == 404
     set_global(client, "Be brief.")
-    assert said(client, "refused")[0] == {"role": "system", "content": "Be brief."}
+    assert send(client, "refused")[0] == {"role": "system", "content": "Be brief."}
     set_global(client, "")
-    assert said(client, "refused", "And now?")[0] == {"role": "system", "content": "Be brief."}
+    assert send(client, "refused", "And now?")[0] == {"role": "system", "content": "Be brief."}
 
 
 def test_the_context_is_not_cut_at_twenty_messages(client: Client) -> None:
@@ -98,7 +98,7 @@ def test_the_context_is_not_cut_at_twenty_messages(client: Client) -> None:
 
 
 def test_turns_at_once_do_not_interleave_on_a_real_database(client: Client) -> None:
-    threads = [threading.Thread(target=said, args=(client, "many", f"turn {number}")) for number in range(AT_ONCE)]
+    threads = [threading.Thread(target=send, args=(client, "many", f"turn {number}")) for number in range(AT_ONCE)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -111,12 +111,12 @@ def test_turns_at_once_do_not_interleave_on_a_real_database(client: Client) -> N
 
 
 def test_a_failed_turn_is_not_stored(deployment: Deployment, client: Client) -> None:
-    said(client, "f", "first")
+    send(client, "f", "first")
     client.http.post("/user/config", json={"model": "demo?fail=500&fail_times=9"})
     failed = client.http.post("/f/chat", json={"content": "fails"})
     assert (failed.status_code, failed.headers["content-type"]) == (502, "application/json")
     client.http.post("/user/config", json={"model": ECHO})
-    assert "fails" not in json.dumps(said(client, "f", "second"))
+    assert "fails" not in json.dumps(send(client, "f", "second"))
     assert deployment.stack.webs[0].is_running()
 
 

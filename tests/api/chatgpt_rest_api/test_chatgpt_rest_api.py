@@ -25,7 +25,7 @@ def new(client: Client, prompt: str = "Hello", **body: Any) -> dict[str, Any]:
     return answer
 
 
-def asked(client: Client, conversation: str, prompt: str, **body: Any) -> dict[str, Any]:
+def ask(client: Client, conversation: str, prompt: str, **body: Any) -> dict[str, Any]:
     response = client.http.post(f"/conversations/{conversation}/ask", data={"prompt": prompt, "model": QUICK, **body})
     assert response.status_code == 201, response.text
     answer: dict[str, Any] = response.json()["response"]
@@ -103,7 +103,7 @@ def test_a_model_whose_name_no_column_holds_is_refused(client: Client) -> None:
 
 
 def test_a_long_prompt_may_come_in_a_form_of_several_parts(client: Client) -> None:
-    # As long as no message may be, which is told: and not refused for how it came
+    # It is longer than a message may be: that is the cause of the refusal, and not the form
     response = client.http.post("/conversations/new", files={"prompt": (None, "x" * 600_000)})
     assert "message" in refused(response, 400)
 
@@ -115,7 +115,7 @@ def test_a_wrong_limit_is_400_and_no_debug_page(client: Client, query: str) -> N
 
 def test_conversations_are_listed_last_changed_first(client: Client) -> None:
     first, second = new(client, title="The first"), new(client)
-    asked(client, first["conversation_id"], "again")
+    ask(client, first["conversation_id"], "again")
     listed = client.http.get("/conversations").json()
     assert [item["id"] for item in listed] == [first["conversation_id"], second["conversation_id"]]
     assert list(listed[0]) == ["id", "title", "create_time", "update_time", "mapping", "current_node"]
@@ -124,31 +124,31 @@ def test_conversations_are_listed_last_changed_first(client: Client) -> None:
 
 
 def test_a_turn_follows_the_last_answer(client: Client) -> None:
-    here = new(client, "one")["conversation_id"]
-    assert users(asked(client, here, "two", model=ECHO)["message"]) == ["one", "two"]
+    conversation_id = new(client, "one")["conversation_id"]
+    assert users(ask(client, conversation_id, "two", model=ECHO)["message"]) == ["one", "two"]
 
 
 def test_two_asks_of_one_parent_are_two_branches(client: Client) -> None:
     first = new(client, "one")
-    here, parent = first["conversation_id"], first["parent_id"]
-    left = asked(client, here, "left", parent_id=parent)
-    right = asked(client, here, "right", parent_id=parent, model=ECHO)
+    conversation_id, parent = first["conversation_id"], first["parent_id"]
+    left = ask(client, conversation_id, "left", parent_id=parent)
+    right = ask(client, conversation_id, "right", parent_id=parent, model=ECHO)
     assert users(right["message"]) == ["one", "right"]
-    assert users(asked(client, here, "more left", parent_id=left["parent_id"], model=ECHO)["message"]) == [
+    assert users(ask(client, conversation_id, "more left", parent_id=left["parent_id"], model=ECHO)["message"]) == [
         "one",
         "left",
         "more left",
     ]
-    tree = client.http.get(f"/conversations/{here}/messages").json()
+    tree = client.http.get(f"/conversations/{conversation_id}/messages").json()
     assert len(tree["mapping"][parent]["children"]) == 2
 
 
 def test_a_parent_of_another_conversation_is_unknown(deployment: Deployment, client: Client) -> None:
-    here, elsewhere = new(client), new(client)
+    one, other = new(client), new(client)
     foreign = new(deployment.user())
-    for parent in (elsewhere["parent_id"], foreign["parent_id"], "nothing"):
+    for parent in (other["parent_id"], foreign["parent_id"], "nothing"):
         body = {"prompt": "Hello", "parent_id": parent}
-        assert refused(client.http.post(f"/conversations/{here['conversation_id']}/ask", data=body), 404)["detail"]
+        assert refused(client.http.post(f"/conversations/{one['conversation_id']}/ask", data=body), 404)["detail"]
 
 
 def test_the_whole_tree_is_told(client: Client) -> None:
@@ -166,7 +166,7 @@ def test_the_whole_tree_is_told(client: Client) -> None:
 
 def test_the_readmes_array_of_answers_can_be_had(client: Client) -> None:
     first = new(client)
-    second = asked(client, first["conversation_id"], "two")
+    second = ask(client, first["conversation_id"], "two")
     assert client.http.get(f"/conversations/{first['conversation_id']}/messages?as=answers").json() == [first, second]
 
 

@@ -1,4 +1,4 @@
-"""The defects of Chat GPT REST API, none of which its clients find here: one test each, named after it.
+"""The defects of Chat GPT REST API, none of which this server has: one test each, named after it.
 
 Those that tests/api/test_chatgpt_rest_api.py already names are not repeated.
 """

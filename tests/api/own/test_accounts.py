@@ -9,7 +9,7 @@ import pytest
 
 from dev.testing.client import PASSWORD, Client
 from tests.api.conftest import ON_SQLITE
-from tests.api.wire import assert_refused
+from tests.api.refusals import assert_refused
 
 CREDENTIALS_REFUSED = {
     "name missing": ({"password": PASSWORD}, "username"),
@@ -30,13 +30,13 @@ def _credentials() -> dict[str, str]:
 
 @pytest.fixture
 def tokens(anonymous: httpx2.Client) -> dict[str, Any]:
-    """What a new user got at his first login."""
+    """The tokens of a new user's first login."""
     credentials = _credentials()
     assert anonymous.post("/auth/register", json=credentials).status_code == 201
     answer = anonymous.post("/auth/login", json=credentials)
     assert answer.status_code == 201
-    given: dict[str, Any] = answer.json()
-    return given
+    pair: dict[str, Any] = answer.json()
+    return pair
 
 
 def _refresh(anonymous: httpx2.Client, token: str) -> httpx2.Response:

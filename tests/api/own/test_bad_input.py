@@ -1,4 +1,4 @@
-"""What a submission may not say: refused by the name of the field, with nothing stored and nobody rung for."""
+"""What a submission may not hold: refused by the name of the field, with nothing stored and no doorbell sent."""
 
 import http.client
 import secrets
@@ -10,9 +10,9 @@ import orjson
 import pytest
 
 from dev.testing.client import Client
-from tests.api.conftest import MOST_CHARS
+from tests.api.conftest import MAX_CHARS
 from tests.api.deployment import Deployment
-from tests.api.wire import assert_refused
+from tests.api.refusals import assert_refused
 
 MEGABYTE = 1_000_000
 NUL = rb"\u0000"
@@ -28,7 +28,7 @@ def _raw(fields: bytes) -> bytes:
     return b'{"message": "Hello", %s}' % fields
 
 
-def _said(*messages: Any) -> bytes:
+def _messages(*messages: Any) -> bytes:
     return orjson.dumps({"messages": messages})
 
 
@@ -62,8 +62,8 @@ WRONG = {
     "an empty message": (_with(message=""), "message"),
     "a message that is a number": (_with(message=1), "message"),
     "a message that is a list": (_with(message=["Hello"]), "message"),
-    "a message that is too long": (_with(message="x" * (MOST_CHARS + 1)), "message"),
-    "a system prompt that is too long": (_with(system="x" * (MOST_CHARS + 1)), "system"),
+    "a message that is too long": (_with(message="x" * (MAX_CHARS + 1)), "message"),
+    "a system prompt that is too long": (_with(system="x" * (MAX_CHARS + 1)), "system"),
     "an unknown field": (_with(mood="good"), "mood"),
     "n": (_with(n=2), "n"),
     "stream": (_with(stream=True), "stream"),
@@ -116,23 +116,23 @@ WRONG = {
     "a long value of metadata": (_with(metadata={"a": "b" * 513}), "metadata.a"),
     "a list of metadata": (_with(metadata=["a"]), "metadata"),
     # Messages
-    "no messages": (_said(), "messages"),
+    "no messages": (_messages(), "messages"),
     "messages that are a string": (orjson.dumps({"messages": "Hello"}), "messages"),
-    "a message of a robot": (_said({"role": "robot", "content": "Hello"}), "messages.0.role"),
-    "a message of nobody": (_said({"content": "Hello"}), "messages.0.role"),
-    "a message that says nothing": (_said({"role": "user"}), "messages.0"),
-    "a message without parts": (_said({"role": "user", "content": []}), "messages.0"),
-    "a content that is a number": (_said({"role": "user", "content": 1}), "messages.0.content"),
-    "a part of no kind": (_said({"role": "user", "content": [{"type": "smell"}]}), "messages.0.content.0"),
-    "a text part without text": (_said({"role": "user", "content": [{"type": "text"}]}), "messages.0.content.0.text"),
+    "a message of a robot": (_messages({"role": "robot", "content": "Hello"}), "messages.0.role"),
+    "a message of nobody": (_messages({"content": "Hello"}), "messages.0.role"),
+    "a message that says nothing": (_messages({"role": "user"}), "messages.0"),
+    "a message without parts": (_messages({"role": "user", "content": []}), "messages.0"),
+    "a content that is a number": (_messages({"role": "user", "content": 1}), "messages.0.content"),
+    "a part of no kind": (_messages({"role": "user", "content": [{"type": "smell"}]}), "messages.0.content.0"),
+    "a text part without text": (_messages({"role": "user", "content": [{"type": "text"}]}), "messages.0.content.0.text"),
     "an image without a URL": (
-        _said({"role": "user", "content": [{"type": "image_url", "image_url": {"url": ""}}]}),
+        _messages({"role": "user", "content": [{"type": "image_url", "image_url": {"url": ""}}]}),
         "messages.0.content.0.image_url.url",
     ),
-    "a tool's message for no call": (_said({"role": "tool", "content": "4"}), "messages.0"),
-    "an unknown field in a message": (_said({"role": "user", "content": "Hello", "mood": 1}), "messages.0.mood"),
+    "a tool's message for no call": (_messages({"role": "tool", "content": "4"}), "messages.0"),
+    "an unknown field in a message": (_messages({"role": "user", "content": "Hello", "mood": 1}), "messages.0.mood"),
     "the second of two messages too long": (
-        _said({"role": "user", "content": "Hello"}, {"role": "user", "content": "x" * (MOST_CHARS + 1)}),
+        _messages({"role": "user", "content": "Hello"}, {"role": "user", "content": "x" * (MAX_CHARS + 1)}),
         "messages.1.content",
     ),
     # Tools
@@ -198,7 +198,7 @@ def test_a_large_body_is_refused_so_that_its_sender_sees_it(careless: Client) ->
 
 
 def test_a_sender_who_hangs_up_afterwards_sees_the_refusal_too(careless: Client) -> None:
-    # Given a sender who does not listen before he has said it all, on a connection that nobody reads on after the answer
+    # Given a sender that reads nothing before it has sent all, on a connection that nobody reads on after the answer
     address = urlsplit(careless.url)
     connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=30)
     body = _with(message="x" * 30 * MEGABYTE)

@@ -10,7 +10,8 @@ from dev.testing.client import Client, counted
 from dev.testing.stack import wait_until
 from shared import keyspace
 from tests.api.deployment import Deployment
-from tests.api.wire import assert_refused, events, listening, told
+from tests.api.event_stream import events, events_of, open_stream
+from tests.api.refusals import assert_refused
 
 SOON_SECONDS = 5.0
 """How fast the provider's socket closes."""
@@ -60,11 +61,11 @@ def test_a_queued_job_is_cancelled_on_the_spot(idle_client: Client) -> None:
 
 def test_a_reader_of_a_queued_job_sees_it_cancelled(idle_client: Client) -> None:
     job = idle_client.submit()
-    with listening(job["stream_url"]) as blocks:
+    with open_stream(job["stream_url"]) as blocks:
         assert next(blocks) == b"retry: 500"
         began = time.monotonic()
         _cancel(idle_client, job)
-        assert [each["type"] for each in told(blocks)] == ["cancelled"]
+        assert [each["type"] for each in events_of(blocks)] == ["cancelled"]
     assert time.monotonic() - began < 10
 
 
@@ -83,14 +84,14 @@ def test_a_job_is_cancelled_in_the_middle(client: Client, deployment: Deployment
     # Given a job that has said something, and somebody who reads it
     message = f"Count to 500, {secrets.token_hex(8)}"
     job = client.submit(message, model="demo?tokens=500&first_ms=0&gap_ms=40")
-    with listening(job["stream_url"]) as blocks:
+    with open_stream(job["stream_url"]) as blocks:
         assert next(blocks) == b"retry: 500"
-        seen = list(islice(told(blocks), 8))
+        seen = list(islice(events_of(blocks), 8))
 
         # When it is cancelled
         began = time.monotonic()
         now = _cancel(client, job)
-        seen += told(blocks)
+        seen += events_of(blocks)
 
     # Then the provider is hung up on, and the text so far is kept, with an estimate of what it cost
     _assert_hung_up(deployment, message, began)
@@ -168,15 +169,15 @@ def test_a_running_job_is_stopped_and_deleted(client: Client, deployment: Deploy
     # Given a running job and its reader
     message = secrets.token_hex(8)
     job = client.submit(message, model="demo?tokens=500&first_ms=0&gap_ms=40")
-    with listening(job["stream_url"]) as blocks:
+    with open_stream(job["stream_url"]) as blocks:
         assert next(blocks) == b"retry: 500"
-        assert [each["type"] for each in islice(told(blocks), 3)] == ["started", "delta", "delta"]
+        assert [each["type"] for each in islice(events_of(blocks), 3)] == ["started", "delta", "delta"]
 
         # When it is deleted, then it is gone, its reader was told, and the provider was hung up on
         began = time.monotonic()
         _delete(client, job)
         _assert_gone(client, deployment, job)
-        assert [each["type"] for each in told(blocks)][-1] == "cancelled"
+        assert [each["type"] for each in events_of(blocks)][-1] == "cancelled"
     _assert_hung_up(deployment, message, began)
 
     # And nothing writes its log again

@@ -8,7 +8,7 @@ import pytest
 from dev.testing.client import Client
 from tests.api.conftest import ON_SQLITE
 from tests.api.deployment import Deployment
-from tests.api.wire import assert_refused
+from tests.api.refusals import assert_refused
 
 pytestmark = ON_SQLITE
 

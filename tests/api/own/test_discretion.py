@@ -12,7 +12,8 @@ from sqlalchemy import text
 from dev.testing.client import Client
 from tests.api.conftest import ON_POSTGRESQL
 from tests.api.deployment import Deployment
-from tests.api.wire import assert_refused, events
+from tests.api.event_stream import events
+from tests.api.refusals import assert_refused
 
 
 def _submit_secrets(client: Client, secret: str, **body: Any) -> dict[str, Any]:
@@ -28,8 +29,8 @@ def _submit_secrets(client: Client, secret: str, **body: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def told(deployment: Deployment) -> list[str]:
-    """All that must stay untold, after it was used in every way."""
+def confidential(deployment: Deployment) -> list[str]:
+    """All texts that no log may hold, after they were used in every way."""
     secret = secrets.token_hex(16)
     user = deployment.user()
     done = _submit_secrets(user, secret, model="demo?echo=1&first_ms=0&gap_ms=0")
@@ -52,14 +53,14 @@ def told(deployment: Deployment) -> list[str]:
     return [secret, user.token, tokens["access_token"], tokens["refresh_token"], *tickets]
 
 
-def test_no_log_tells_what_was_said(deployment: Deployment, told: list[str]) -> None:
+def test_no_log_holds_what_is_confidential(deployment: Deployment, confidential: list[str]) -> None:
     for process in (*deployment.stack.webs, *deployment.stack.workers):
         log = process.log()
         assert log
-        assert not [secret for secret in told if secret in log], process.name
+        assert not [secret for secret in confidential if secret in log], process.name
 
 
-def test_each_request_is_in_the_log_without_its_query(deployment: Deployment, told: list[str]) -> None:
+def test_each_request_is_in_the_log_without_its_query(deployment: Deployment, confidential: list[str]) -> None:
     lines = [orjson.loads(line) for line in deployment.stack.webs[0].log().splitlines() if line.startswith("{")]
     requests = [line for line in lines if line["event"] == "http.request"]
     assert {"method", "path", "status", "ms", "request"} <= set(requests[-1])
@@ -79,7 +80,7 @@ def _set_lock_timeout(deployment: Deployment, how: str) -> None:
 
 
 @ON_POSTGRESQL
-def test_a_database_that_is_too_busy_is_told_of_without_what_was_to_be_stored(deployment: Deployment) -> None:
+def test_a_database_that_is_too_busy_is_reported_without_what_was_to_be_stored(deployment: Deployment) -> None:
     # Given an API process that waits for a lock only briefly, and a lock that is not released
     secret = secrets.token_hex(16)
     user = deployment.user()
@@ -89,7 +90,7 @@ def test_a_database_that_is_too_busy_is_told_of_without_what_was_to_be_stored(de
         with deployment.database.write() as session:
             session.execute(text("LOCK TABLE conversations"))
 
-            # When somebody submits, then he is told to come again, and nobody is told what he said
+            # When a user submits, then they are told to come again, and no log holds what they sent
             url = f"{deployment.stack.urls[-1]}/jobs"
             answer = httpx2.post(url, json={"message": secret, "system": secret}, headers=user.http.headers, timeout=30)
     finally:
@@ -111,7 +112,7 @@ def test_the_broker_holds_a_job_id_and_nothing_else(idle_client: Client, idle_de
     secret = secrets.token_hex(16)
     job = _submit_secrets(idle_client, secret)
 
-    # Then its message carries the job's id, and neither it nor any other key knows more
+    # Then its message holds the job's id, and neither it nor any other key holds more
     message = orjson.loads(idle_deployment.ring_for(job["id"]))
     arguments, keywords, _ = orjson.loads(base64.b64decode(message["body"]))
     assert (arguments, keywords) == ([job["id"]], {})

@@ -10,7 +10,8 @@ from dev.testing.client import Client, counted
 from shared import keyspace
 from tests.api.conftest import ON_SQLITE
 from tests.api.deployment import Deployment
-from tests.api.wire import HEARTBEAT, assert_refused, event, events, listening, told
+from tests.api.event_stream import HEARTBEAT, event, events, events_of, open_stream
+from tests.api.refusals import assert_refused
 
 NOT_CURSORS = ["-1", "abc", "+1", "1.0", " 1", "0x1", "1_0", "9" * 30]
 FULLWIDTH_ONE = "\uff11"
@@ -48,10 +49,10 @@ def _over(shared_client: Client) -> dict[str, Any]:
 def test_the_bytes_are_server_sent_events(shared_client: Client) -> None:
     # Given a job, read live as it runs
     job = shared_client.submit(model=SMALL)
-    with listening(job["stream_url"]) as blocks:
+    with open_stream(job["stream_url"]) as blocks:
         # Then there is one retry line, and each event is an id, a type and one line of JSON
         assert next(blocks) == b"retry: 500"
-        assert [each["seq"] for each in told(blocks)] == list(range(1, LAST + 1))
+        assert [each["seq"] for each in events_of(blocks)] == list(range(1, LAST + 1))
 
 
 def test_every_event_says_what_its_type_says(shared_client: Client) -> None:
@@ -77,7 +78,7 @@ def test_the_headers_keep_proxies_from_waiting(shared_client: Client, over: dict
 def test_silence_is_broken_by_heartbeats(shared_client: Client) -> None:
     # Given a model that says nothing for two and a half heartbeats
     job = shared_client.submit(model="demo?tokens=2&first_ms=2500&gap_ms=0")
-    with listening(job["stream_url"]) as blocks:
+    with open_stream(job["stream_url"]) as blocks:
         kinds = ["beat" if block == HEARTBEAT else event(block)["type"] for block in list(blocks)[1:]]
     assert [kind for kind in kinds if kind != "beat"] == ["started", "delta", "delta", "completed"]
     assert kinds.count("beat") >= 2
@@ -87,7 +88,7 @@ def test_silence_is_broken_by_heartbeats(shared_client: Client) -> None:
 def test_an_event_comes_when_it_happens(shared_client: Client) -> None:
     # Given a model that says a word every 200 ms, then no word waits for the next
     job = shared_client.submit(model="demo?tokens=10&first_ms=200&gap_ms=200")
-    with listening(job["stream_url"]) as blocks:
+    with open_stream(job["stream_url"]) as blocks:
         came = [time.monotonic() for block in blocks if block.startswith(b"id: ") and event(block)["type"] == "delta"]
     gaps = [later - earlier for earlier, later in pairwise(came)]
     assert len(gaps) == 9
@@ -156,9 +157,9 @@ def test_a_cursor_beyond_the_end_of_a_running_job_waits_for_the_end(shared_clien
 
 def test_a_reader_who_comes_in_the_middle_misses_nothing(shared_client: Client) -> None:
     job = shared_client.submit(model="demo?tokens=30&first_ms=0&gap_ms=20")
-    with listening(job["stream_url"]) as blocks:
+    with open_stream(job["stream_url"]) as blocks:
         assert next(blocks) == b"retry: 500"
-        seen = list(islice(told(blocks), 10))
+        seen = list(islice(events_of(blocks), 10))
     rest = events(job["stream_url"] + f"&after={seen[-1]['seq']}")
     assert [each["seq"] for each in seen + rest] == list(range(1, 33))
     assert _texts(seen + rest) == counted(30)
@@ -182,10 +183,10 @@ def test_a_log_that_redis_has_forgotten_is_served_from_the_archive(shared_client
 
 def test_a_log_that_redis_forgets_while_it_is_read_is_read_on(shared_client: Client, deployment: Deployment) -> None:
     job = shared_client.submit(model="demo?tokens=40&first_ms=0&gap_ms=30")
-    with listening(job["stream_url"]) as blocks:
+    with open_stream(job["stream_url"]) as blocks:
         assert next(blocks) == b"retry: 500"
-        seen = list(islice(told(blocks), 10))
+        seen = list(islice(events_of(blocks), 10))
         deployment.redis.client.delete(keyspace.log_key(job["id"]))
-        seen += told(blocks)
+        seen += events_of(blocks)
     assert [each["seq"] for each in seen] == list(range(1, 43))
     assert _texts(seen) == counted(40)

@@ -9,7 +9,7 @@ from dev.testing.client import Client, counted
 from dev.testing.stack import BIN, free_port, is_up, wait_until
 from tests.api.conftest import ON_SQLITE
 from tests.api.deployment import Deployment
-from tests.api.wire import HEARTBEAT, event, events, listening, told
+from tests.api.event_stream import HEARTBEAT, event, events, events_of, open_stream
 
 pytestmark = ON_SQLITE
 
@@ -34,7 +34,7 @@ def user(threaded: str) -> Client:
 
 def test_a_job_is_streamed(user: Client) -> None:
     job = user.submit(model="demo?tokens=20&first_ms=1300&gap_ms=10")
-    with listening(job["stream_url"]) as blocks:
+    with open_stream(job["stream_url"]) as blocks:
         kinds = ["beat" if block == HEARTBEAT else event(block)["type"] for block in list(blocks)[1:]]
     assert "beat" in kinds
     assert [kind for kind in kinds if kind != "beat"] == ["started", *["delta"] * 20, "completed"]
@@ -48,10 +48,10 @@ def test_streams_do_not_hold_up_one_another(user: Client) -> None:
     together = threading.Barrier(len(jobs))
 
     def read(url: str) -> list[int]:
-        with listening(url) as blocks:
+        with open_stream(url) as blocks:
             assert next(blocks) == b"retry: 500"
             together.wait(10)
-            return [each["seq"] for each in told(blocks)]
+            return [each["seq"] for each in events_of(blocks)]
 
     with ThreadPoolExecutor(len(jobs)) as threads:
         readings = [threads.submit(read, job["stream_url"]) for job in jobs]

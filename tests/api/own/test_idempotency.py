@@ -10,7 +10,7 @@ import pytest
 
 from dev.testing.client import Client
 from tests.api.deployment import Deployment
-from tests.api.wire import assert_refused
+from tests.api.refusals import assert_refused
 
 RACERS = 12
 

@@ -8,8 +8,9 @@ import pytest
 
 from dev.testing.client import Client
 from tests.api.deployment import Deployment
+from tests.api.event_stream import events
+from tests.api.refusals import assert_refused
 from tests.api.tokens import access_token, ticket
-from tests.api.wire import assert_refused, events
 
 ANOTHER_KEY = "a-secret-key-of-somebody-else-0123456789"
 UNKNOWN = "job_" + "0" * 32

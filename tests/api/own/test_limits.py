@@ -8,9 +8,9 @@ import httpx2
 import pytest
 
 from dev.testing.client import PASSWORD, Client
-from tests.api.conftest import MOST, ON_SQLITE
+from tests.api.conftest import MAX_PER_MINUTE, ON_SQLITE
 from tests.api.deployment import Deployment
-from tests.api.wire import assert_limited, assert_refused
+from tests.api.refusals import assert_limited, assert_refused
 
 pytestmark = ON_SQLITE
 
@@ -39,7 +39,7 @@ def _login(url: str, name: str, password: str, address: str) -> httpx2.Response:
 
 def test_a_name_that_failed_too_often_must_wait(strict_url: str, name: str) -> None:
     # Given failures for one name from everywhere
-    for _ in range(MOST):
+    for _ in range(MAX_PER_MINUTE):
         assert _login(strict_url, name, "wrong password", _somewhere()).status_code == 401
 
     # Then even the right password does not open, wherever it comes from
@@ -48,7 +48,7 @@ def test_a_name_that_failed_too_often_must_wait(strict_url: str, name: str) -> N
 
 def test_an_unknown_name_is_limited_like_a_known_one(strict_url: str) -> None:
     nobody = f"user-{secrets.token_hex(8)}"
-    for _ in range(MOST):
+    for _ in range(MAX_PER_MINUTE):
         assert _login(strict_url, nobody, PASSWORD, _somewhere()).status_code == 401
     assert_limited(_login(strict_url, nobody, PASSWORD, _somewhere()))
 
@@ -56,7 +56,7 @@ def test_an_unknown_name_is_limited_like_a_known_one(strict_url: str) -> None:
 def test_an_address_that_failed_too_often_must_wait(strict_url: str, name: str) -> None:
     # Given failures for all kinds of names from one address
     address = _somewhere()
-    for _ in range(MOST):
+    for _ in range(MAX_PER_MINUTE):
         assert _login(strict_url, secrets.token_hex(8), "wrong password", address).status_code == 401
 
     # Then nobody can log in from there, but from elsewhere
@@ -68,12 +68,13 @@ def test_guesses_at_the_same_moment_are_all_counted(strict_url: str, name: str) 
     address = _somewhere()
     with ThreadPoolExecutor(GUESSERS) as threads:
         guesses = list(threads.map(lambda number: _login(strict_url, name, f"guess {number}", address), range(GUESSERS)))
-    assert sorted(guess.status_code for guess in guesses) == [401] * MOST + [429] * (GUESSERS - MOST)
+    assert sorted(guess.status_code for guess in guesses) == [401] * MAX_PER_MINUTE + [429] * (GUESSERS - MAX_PER_MINUTE)
 
 
 def test_logins_that_succeed_are_not_counted(strict_url: str, name: str) -> None:
     address = _somewhere()
-    assert [_login(strict_url, name, PASSWORD, address).status_code for _ in range(MOST + 1)] == [201] * (MOST + 1)
+    logins = [_login(strict_url, name, PASSWORD, address) for _ in range(MAX_PER_MINUTE + 1)]
+    assert [login.status_code for login in logins] == [201] * (MAX_PER_MINUTE + 1)
 
 
 @pytest.fixture
@@ -88,17 +89,17 @@ def _submit(http: httpx2.Client, **headers: Any) -> httpx2.Response:
 
 
 def test_who_submits_too_fast_must_wait(eager: httpx2.Client, deployment: Deployment) -> None:
-    answers = [_submit(eager) for _ in range(MOST)]
-    assert [answer.status_code for answer in answers] == [202] * MOST
+    answers = [_submit(eager) for _ in range(MAX_PER_MINUTE)]
+    assert [answer.status_code for answer in answers] == [202] * MAX_PER_MINUTE
     assert [answer.headers["ratelimit-remaining"] for answer in answers] == ["2", "1", "0"]
-    assert {answer.headers["ratelimit-limit"] for answer in answers} == {str(MOST)}
+    assert {answer.headers["ratelimit-limit"] for answer in answers} == {str(MAX_PER_MINUTE)}
 
     # Then the next is refused, and nothing of it is kept
     refused = _submit(eager)
     assert_limited(refused)
     assert refused.headers["ratelimit-remaining"] == "0"
     assert 1 <= int(refused.headers["ratelimit-reset"]) <= 60
-    assert len(eager.get("/jobs").json()["data"]) == MOST
+    assert len(eager.get("/jobs").json()["data"]) == MAX_PER_MINUTE
 
     # And another user is not held up
     assert deployment.user().submit(model=QUICK)
@@ -107,19 +108,19 @@ def test_who_submits_too_fast_must_wait(eager: httpx2.Client, deployment: Deploy
 def test_a_replay_is_not_limited(eager: httpx2.Client) -> None:
     key = {"Idempotency-Key": secrets.token_hex(8)}
     first = _submit(eager, **key)
-    answers = [_submit(eager, **key) for _ in range(MOST + 1)]
+    answers = [_submit(eager, **key) for _ in range(MAX_PER_MINUTE + 1)]
     assert {answer.json()["id"] for answer in answers} == {first.json()["id"]}
 
 
 def test_looking_is_not_limited(eager: httpx2.Client) -> None:
     job_id = _submit(eager).json()["id"]
-    for _ in range(MOST):
+    for _ in range(MAX_PER_MINUTE):
         assert eager.get(f"/jobs/{job_id}").status_code == 200
         assert eager.get("/jobs").status_code == 200
     assert _submit(eager).status_code == 202
 
 
 def test_what_is_refused_for_its_words_is_not_counted(eager: httpx2.Client) -> None:
-    for _ in range(MOST + 1):
+    for _ in range(MAX_PER_MINUTE + 1):
         assert_refused(eager.post("/jobs", json={"message": ""}), 400)
     assert _submit(eager).status_code == 202

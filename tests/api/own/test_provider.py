@@ -8,7 +8,7 @@ import pytest
 from dev.testing.client import Client
 from tests.api.conftest import ON_SQLITE
 from tests.api.deployment import Deployment, deployed
-from tests.api.wire import events
+from tests.api.event_stream import events
 
 QUICK = "demo?tokens=1&first_ms=0"
 

@@ -12,7 +12,7 @@ import pytest
 from dev.testing.client import Client, counted
 from dev.testing.stack import SHORT_LEASES, wait_until
 from tests.api.deployment import Deployment, deployed
-from tests.api.wire import HEARTBEAT, listening, told
+from tests.api.event_stream import HEARTBEAT, events_of, open_stream
 
 SOON_SECONDS = 5.0
 QUICK = "demo?tokens=3&first_ms=0"
@@ -100,12 +100,12 @@ def test_a_job_is_accepted_and_runs_when_redis_is_back(user: Client, away: Deplo
     assert user.job(job["id"])["status"] == "queued"
 
     # And a reader who hears that he is not forgotten
-    with listening(job["stream_url"]) as blocks:
+    with open_stream(job["stream_url"]) as blocks:
         assert [next(blocks) for _ in range(3)] == [b"retry: 500", HEARTBEAT, HEARTBEAT]
 
         # When Redis is back, then the job runs, and that reader sees all of it
         _bring_back(away)
-        seen = list(told(blocks))
+        seen = list(events_of(blocks))
     assert [each["seq"] for each in seen] == [1, 2, 3, 4, 5]
     assert seen[-1]["type"] == "completed"
     assert user.finished(job["id"])["text"] == counted(3)
@@ -139,14 +139,14 @@ def test_logins_are_still_counted_and_let_through(user: Client, away: Deployment
 def test_a_stream_survives_that_redis_dies_and_comes_back_empty(user: Client, well: Deployment) -> None:
     # Given a reader in the middle of a job
     job = user.submit(model="demo?tokens=60&first_ms=0&gap_ms=40")
-    with listening(job["stream_url"]) as blocks:
+    with open_stream(job["stream_url"]) as blocks:
         assert next(blocks) == b"retry: 500"
-        seen = list(islice(told(blocks), 10))
+        seen = list(islice(events_of(blocks), 10))
 
         # When Redis dies and comes back with nothing
         _take_away(well, "dead")
         _bring_back(well)
-        seen += told(blocks)
+        seen += events_of(blocks)
 
     # Then he sees every event once, in order
     assert [each["seq"] for each in seen] == list(range(1, 63))

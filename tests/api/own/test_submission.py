@@ -9,9 +9,10 @@ import pytest
 
 from dev.testing.client import Client, counted
 from shared.models import Job
-from tests.api.conftest import MOST_CHARS
+from tests.api.conftest import MAX_CHARS
 from tests.api.deployment import Deployment
-from tests.api.wire import assert_refused, events
+from tests.api.event_stream import events
+from tests.api.refusals import assert_refused
 
 QUICK = "first_ms=0&gap_ms=0"
 ECHO = f"demo?echo=1&{QUICK}"
@@ -92,7 +93,7 @@ def test_metadata_is_kept(client: Client) -> None:
 
 
 def test_the_longest_message_is_taken(client: Client) -> None:
-    assert _shown(client, message="x" * MOST_CHARS) == [{"role": "user", "content": "x" * MOST_CHARS}]
+    assert _shown(client, message="x" * MAX_CHARS) == [{"role": "user", "content": "x" * MAX_CHARS}]
 
 
 def test_text_arrives_as_it_was_sent(client: Client) -> None:

@@ -1,14 +1,14 @@
 """How many jobs of one user may wait."""
 
 from dev.testing.client import Client
-from tests.api.conftest import MOST_WAITING
+from tests.api.conftest import MAX_WAITING
 from tests.api.deployment import Deployment
-from tests.api.wire import assert_limited
+from tests.api.refusals import assert_limited
 
 
 def test_only_so_many_jobs_of_a_user_may_wait(idle_client: Client, idle_deployment: Deployment) -> None:
     # Given as many waiting jobs as there may be
-    jobs = [idle_client.submit() for _ in range(MOST_WAITING)]
+    jobs = [idle_client.submit() for _ in range(MAX_WAITING)]
     traces = idle_deployment.traces()
 
     # Then one more is refused and leaves nothing behind; another user's is taken
