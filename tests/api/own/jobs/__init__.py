@@ -1,0 +1,1 @@
+"""Jobs: submitted, watched, listed, cancelled; and what keeps one from its answer."""
