@@ -40,14 +40,12 @@ class Agent:
         """Connect, and wait until that is done.
 
         Args:
-            url: the API.
             agent_id: the id of an earlier connection; None takes the one that is offered.
             token: an agent token, for the header.
             path: where to connect.
             greeting: what to send instead of a connection id.
             pong: what is done with a ping: `pong`, `wrong id`, `silent`, `close`, `late 0.8`.
             heartbeat_seconds: send Ping control frames this often, and leave if they are not answered.
-            wait: whether to wait.
         """
         self.url = url.replace("http://", "ws://") + path
         self.token = token
