@@ -52,7 +52,7 @@ def clock_us(client: redis.Redis) -> int:
 
 
 class Listener:
-    """Whoever hears what is published about a job."""
+    """Receives what is published about a job."""
 
     def __init__(self, client: redis.Redis, job_id: str = JOB) -> None:
         """Subscribe, and wait until that is confirmed."""
@@ -60,7 +60,7 @@ class Listener:
         self._pubsub.subscribe(keyspace.live_channel(job_id))
         assert self._pubsub.get_message(timeout=5) is not None
 
-    def heard(self) -> list[bytes]:
+    def received(self) -> list[bytes]:
         """All messages so far. Redis answers in order, so a ping's answer comes after them."""
         self._pubsub.ping("done")
         messages: list[bytes] = []

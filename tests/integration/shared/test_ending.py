@@ -163,7 +163,7 @@ def test_a_queued_job_ends_with_one_event(jobs: Jobs, redis_client: redis.Redis)
     assert [(event.id, event.type) for event in terminal] == [("1-1", "cancelled")]
     assert (row.status, row.attempt, row.last_seq, row.log_closed) == (Status.CANCELLED, 1, 1, True)
     assert logged(redis_client, job.id) == terminal
-    assert [events.unpack(heard) for heard in listener.heard()] == [terminal]
+    assert [events.unpack(message) for message in listener.received()] == [terminal]
     assert 0 < int(redis_client.pttl(keyspace.log_key(job.id))) <= EXPIRY_MS
     listener.close()
 
@@ -263,7 +263,7 @@ def test_a_log_is_closed_from_the_row_whatever_redis_has(sqlite_jobs: Jobs, redi
     assert ending.close_log(sqlite_jobs.database, redis_client, job_id, EXPIRY_MS)
     assert logged(redis_client, job_id) == log
     assert sqlite_jobs.row(job_id).log_closed
-    assert listener.heard() == {5: [events.pack(log[5:])], 6: []}.get(there, [b""])
+    assert listener.received() == {5: [events.pack(log[5:])], 6: []}.get(there, [b""])
     listener.close()
 
 

@@ -190,7 +190,7 @@ class LogMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def published(self, data: st.DataObject) -> None:
         """Deliver what was published; each message to each reader never, once or twice."""
-        for message in self.listener.heard():
+        for message in self.listener.received():
             for reader in self.readers:
                 for _ in range(data.draw(TIMES_DELIVERED)):
                     reader.subscription.receive(events.unpack(message))
@@ -198,7 +198,7 @@ class LogMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def reconnected(self, data: st.DataObject) -> None:
         reader = data.draw(st.sampled_from(self.readers))
-        self.listener.heard()
+        self.listener.received()
         reader.subscription.confirm(False)
         reader.subscription.confirm(True)
 

@@ -36,16 +36,16 @@ def test_a_write_whose_answer_was_lost_may_be_repeated(redis_client: redis.Redis
 
     assert [write(redis_client, batch, "1-1"), write(redis_client, batch, "1-1")] == [(OK, "1-3")] * 2
     assert logged(redis_client) == begun(3)
-    assert len(listener.heard()) == 2
+    assert len(listener.received()) == 2
 
 
 def test_of_a_batch_that_is_there_in_part_only_the_rest_is_written(redis_client: redis.Redis, listener: Listener) -> None:
     write(redis_client, begun(3))
-    listener.heard()
+    listener.received()
 
     assert write(redis_client, [delta(1, 2), delta(1, 3), delta(1, 4), delta(1, 5)], "1-1") == (OK, "1-5")
     assert logged(redis_client) == begun(5)
-    assert listener.heard() == [events.pack([delta(1, 4), delta(1, 5)])]
+    assert listener.received() == [events.pack([delta(1, 4), delta(1, 5)])]
 
 
 @pytest.mark.parametrize("before", [0, 2])
@@ -128,11 +128,11 @@ def test_a_look_writes_nothing_and_tells_the_tail(redis_client: redis.Redis, lis
     assert write(redis_client, [], "1-1") == (HOLE, "0-0")
     assert not redis_client.exists(KEY)
     write(redis_client, begun(2))
-    listener.heard()
+    listener.received()
 
     assert write(redis_client, [], "1-2") == (OK, "1-2")
     assert write(redis_client, [], "1-1") == (HOLE, "1-2")
-    assert listener.heard() == []
+    assert listener.received() == []
 
 
 def test_each_write_sets_the_expiry(redis_client: redis.Redis) -> None:
@@ -151,21 +151,21 @@ def test_each_write_is_published_once_and_whole(redis_client: redis.Redis, liste
     write(redis_client, [started(), nasty])
     write(redis_client, [delta(1, 3)], "1-2")
 
-    assert [events.unpack(message) for message in listener.heard()] == [[started(), nasty], [delta(1, 3)]]
+    assert [events.unpack(message) for message in listener.received()] == [[started(), nasty], [delta(1, 3)]]
     assert logged(redis_client)[1] == nasty
 
 
 def test_a_rewrite_is_published_as_an_empty_message(redis_client: redis.Redis, listener: Listener) -> None:
     write(redis_client, begun(3), rewrite=True)
 
-    assert listener.heard() == [b""]
+    assert listener.received() == [b""]
 
 
 def test_what_is_refused_is_not_published(redis_client: redis.Redis, listener: Listener) -> None:
     write(redis_client, [delta(1, 5)], "1-4")
     write(redis_client, begun(1), lease_us=1)
 
-    assert listener.heard() == []
+    assert listener.received() == []
 
 
 def test_the_script_goes_by_its_name_once_redis_knows_it(redis_client: redis.Redis) -> None:
@@ -191,7 +191,7 @@ def several_attempts() -> list[Event]:
 
 
 @pytest.mark.parametrize("after", range(12))
-def test_a_reader_that_knows_no_attempts_is_told_what_follows_its_cursor(redis_client: redis.Redis, after: int) -> None:
+def test_a_reader_that_knows_no_attempts_gets_what_follows_its_cursor(redis_client: redis.Redis, after: int) -> None:
     write(redis_client, several_attempts())
 
     assert list(stream.read(redis_client, JOB, after)) == several_attempts()[after:]

@@ -127,7 +127,7 @@ async def test_a_wipe_in_silence_is_repaired_by_the_tick(empty_redis: Redis) -> 
         await until(
             lambda: all(logged(empty_redis.client, log.lease.job_id) == log.entries for log in logs), "every log to be restored"
         )
-        assert events.unpack(b"\n".join(listener.heard())) == logs[1].entries
+        assert events.unpack(b"\n".join(listener.received())) == logs[1].entries
         listener.close()
 
 
