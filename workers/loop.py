@@ -56,12 +56,15 @@ class Loop:
 
     def stop(self) -> None:
         """Cancel what still runs, and end the thread."""
-        asyncio.run_coroutine_threadsafe(self._cancel_all(), self._loop).result(STOP_SECONDS)
+        asyncio.run_coroutine_threadsafe(self.cancel_all(), self._loop).result(STOP_SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(STOP_SECONDS)
 
-    async def _cancel_all(self) -> None:
-        """Cancel until all have ended: before Python 3.12 `asyncio.wait_for`, with which redis-py sends, may swallow a cancel."""
+    async def cancel_all(self) -> None:
+        """Cancel all that runs on the loop, again and again until it has ended.
+
+        Before Python 3.12 `asyncio.wait_for`, with which redis-py sends, may swallow a cancel.
+        """
         while others := asyncio.all_tasks(self._loop) - {asyncio.current_task()}:
             for task in others:
                 task.cancel()

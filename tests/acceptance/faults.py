@@ -63,7 +63,7 @@ def empty_redis(arena: Arena) -> None:
 
 
 def pause_a_worker(arena: Arena) -> None:
-    """SIGSTOP a worker past its lease, until all its jobs are somebody else's; then wake it up."""
+    """SIGSTOP a worker past its lease, until all its jobs are taken over; then wake it up."""
     worker = alive_workers(arena)[0]
     worker.signal(signal.SIGSTOP)
     try:
@@ -74,11 +74,11 @@ def pause_a_worker(arena: Arena) -> None:
 
 
 def _wait_until_it_lets_go(arena: Arena, worker: Process) -> None:
-    """The sleeper finds that its jobs are somebody else's, says so, and hangs up on the model."""
-    wait_until(lambda: "lease.lost" in worker.log(), "the sleeper to notice")
-    wait_until(lambda: '"reason": "lost"' in worker.log() or "job.taken_over" in worker.log(), "the sleeper to let go")
-    asked = len(arena.jobs)
-    wait_until(lambda: int(str(arena.stack.stats()["open_streams"])) <= asked, "the sleeper to hang up on the model")
+    """The paused worker finds that its jobs were taken over, logs it, and closes its connections to the model."""
+    wait_until(lambda: "lease.lost" in worker.log(), "the paused worker to notice")
+    wait_until(lambda: '"reason": "lost"' in worker.log() or "job.taken_over" in worker.log(), "the paused worker to give up")
+    submitted = len(arena.jobs)
+    wait_until(lambda: int(str(arena.stack.stats()["open_streams"])) <= submitted, "the paused worker to close its connections")
 
 
 def pause_a_worker_and_empty_redis(arena: Arena) -> None:

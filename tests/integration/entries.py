@@ -69,5 +69,5 @@ class Listener:
         return messages
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._pubsub.close()

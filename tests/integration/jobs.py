@@ -38,7 +38,7 @@ class Jobs:
         return conversation.id
 
     def queue(self, user: str | None = None, conversation: str | None = None, **columns: Any) -> str:
-        """Queue a job, in a conversation or without one, and tell its id."""
+        """Queue a job, in a conversation or without one, and return its id."""
         self._count += 1
         defaults = {
             "status": Status.QUEUED,
@@ -77,7 +77,7 @@ class Jobs:
         return job
 
     def claim_all(self) -> list[str]:
-        """Claim until there is nothing left, and tell the ids in that order."""
+        """Claim until there is nothing left, and return the ids in that order."""
         claimed = []
         while job := self.claim():
             claimed.append(job.id)

@@ -1,4 +1,4 @@
-"""What a worker process is made of, with a provider that does as it is told."""
+"""The parts of a worker process, with a provider that follows a script."""
 
 import asyncio
 import threading
@@ -25,49 +25,49 @@ ENDLESS_SECONDS = 60.0
 
 POLL_SECONDS = 0.01
 
-Said = str | Chunk | ProviderError | float | threading.Event | None
+Step = str | Chunk | ProviderError | float | threading.Event | None
 
 
-class Provider:
-    """Says what each call's script says: a text, a whole piece, an error, a pause, or one until an event is set; None waits until
-    hung up on.
+class ScriptedProvider:
+    """Answers each call as its script says: with a text, a whole chunk, an error, a pause, or one until an event is set; None waits
+    until the connection is closed.
     """
 
-    def __init__(self, *scripts: list[Said]) -> None:
-        """Prepare the scripts, one for each call; the last is for all that follow."""
+    def __init__(self, *scripts: list[Step]) -> None:
+        """Keep the scripts, one for each call; the last is for all that follow."""
         self._scripts = list(scripts) or [["Hello", Chunk(finish_reason="stop")]]
-        self.asked: list[CompletionRequest] = []
+        self.requests: list[CompletionRequest] = []
         self.has_begun = threading.Event()
-        self.hung_up = 0
+        self.closed = 0
 
-    async def answer(self, question: CompletionRequest) -> AsyncGenerator[Chunk, None]:
+    async def answer(self, request: CompletionRequest) -> AsyncGenerator[Chunk, None]:
         """Answer as the script says."""
-        script = self._scripts[min(len(self.asked), len(self._scripts) - 1)]
-        self.asked.append(question)
+        script = self._scripts[min(len(self.requests), len(self._scripts) - 1)]
+        self.requests.append(request)
         try:
-            for said in script:
-                match said:
+            for step in script:
+                match step:
                     case ProviderError():
-                        raise said
+                        raise step
                     case str():
-                        yield Chunk({"content": said})
+                        yield Chunk({"content": step})
                     case Chunk():
-                        yield said
+                        yield step
                     case threading.Event():
                         self.has_begun.set()
-                        while not said.is_set():
+                        while not step.is_set():
                             await asyncio.sleep(POLL_SECONDS)
                     case _:
                         self.has_begun.set()
-                        await asyncio.sleep(ENDLESS_SECONDS if said is None else said)
+                        await asyncio.sleep(ENDLESS_SECONDS if step is None else step)
         finally:
-            self.hung_up += 1
+            self.closed += 1
 
 
 class WorkerParts:
     """One worker process' parts."""
 
-    def __init__(self, config: Settings, database: Database, provider: Provider) -> None:
+    def __init__(self, config: Settings, database: Database, provider: ScriptedProvider) -> None:
         """Put them together on a loop of their own."""
         self.config = config
         self.leases = Leases()
@@ -81,7 +81,7 @@ class WorkerParts:
         self._client = redis_clients.nonblocking(self.config.redis_url)
         self.flusher = Flusher(self._client, "worker_1", self.config.renew_seconds)
         self.renewer = LeaseRenewer(self.config, self._database, self.loop, self.flusher, self.leases)
-        self.renewer.steady_since = 0.0  # it has renewed for long, and may say who is dead
+        self.renewer.steady_since = 0.0  # it has renewed for long, and may take over
         self.claimer = Claimer(self.config, self._database, self.loop, self.flusher, self.leases, self.renewer, "worker_1")
         routing = Routing(self.provider, cast("Moderation", None), self.provider, moderate=False)
         attempts = AttemptRunner(self.config, self._client, self.flusher, routing)
@@ -100,7 +100,7 @@ class WorkerParts:
         finally:
             stopped.set()
             renewing.join()
-            self.loop.run(self.loop._cancel_all())  # or else a flusher might open one more connection behind the close
+            self.loop.run(self.loop.cancel_all())  # or else a flusher might open one more connection behind the close
             self.loop.run(self._client.aclose())
             self.loop.stop()
 
@@ -125,8 +125,8 @@ class WorkerParts:
 
 
 @contextmanager
-def working(config: Settings, database: Database, *scripts: list[Said]) -> Iterator[WorkerParts]:
+def working(config: Settings, database: Database, *scripts: list[Step]) -> Iterator[WorkerParts]:
     """A worker process' parts, at work."""
-    worker = WorkerParts(config, database, Provider(*scripts))
+    worker = WorkerParts(config, database, ScriptedProvider(*scripts))
     with worker.at_work():
         yield worker

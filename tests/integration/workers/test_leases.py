@@ -18,7 +18,7 @@ from shared.errors import DatabaseUnavailable
 from shared.jobs import lifecycle
 from shared.models import Job
 from tests.integration.jobs import Jobs
-from tests.integration.working import Provider, WorkerParts
+from tests.integration.working import ScriptedProvider, WorkerParts
 from workers import clock
 from workers.lease.claimer import Claimer
 from workers.lease.lease import Lease, Stop
@@ -36,7 +36,7 @@ def jobs(sqlite_jobs: Jobs) -> Jobs:
 @pytest.fixture
 def worker(config: Settings, jobs: Jobs) -> Iterator[WorkerParts]:
     """A worker's parts, none of which is at work by itself; with leases that no hitch of the machine outlasts."""
-    made = WorkerParts(config.model_copy(update={"lease_seconds": 20}), jobs.database, Provider())
+    made = WorkerParts(config.model_copy(update={"lease_seconds": 20}), jobs.database, ScriptedProvider())
     yield made
     made.loop.stop()
 
@@ -58,7 +58,7 @@ def become_steady(worker: WorkerParts) -> None:
     worker.renewer.steady_since = clock.seconds() - LONG_AGO_SECONDS
 
 
-def test_who_has_slept_is_not_sure_that_others_are_dead(worker: WorkerParts, jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_has_slept_is_not_steady(worker: WorkerParts, jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs.lapse(jobs.claimed().id)
     become_steady(worker)
     assert worker.renewer.is_steady()
@@ -132,7 +132,7 @@ def test_a_process_whose_loop_is_stuck_loses_its_jobs(worker: WorkerParts, jobs:
     assert not worker.renewer.is_steady()
 
 
-def test_a_renewal_tells_each_job_what_has_become_of_it(worker: WorkerParts, jobs: Jobs) -> None:
+def test_a_renewal_stops_what_was_cancelled_or_lost(worker: WorkerParts, jobs: Jobs) -> None:
     for _ in range(4):
         jobs.queue()
     kept, cancelled, lost, changing = (claimed(worker) for _ in range(4))
@@ -146,7 +146,7 @@ def test_a_renewal_tells_each_job_what_has_become_of_it(worker: WorkerParts, job
     assert [lease.stop_requested.is_set() for lease in (kept, cancelled, lost, changing)] == [False, True, True, False]
 
 
-def test_only_who_is_sure_of_his_own_leases_takes_others_over(worker: WorkerParts, jobs: Jobs) -> None:
+def test_only_a_steady_worker_takes_over(worker: WorkerParts, jobs: Jobs) -> None:
     orphan = jobs.claimed()
     jobs.lapse(orphan.id)
     worker.renewer.steady_since = None
@@ -156,7 +156,7 @@ def test_only_who_is_sure_of_his_own_leases_takes_others_over(worker: WorkerPart
     assert claimed(worker).job.id == orphan.id
 
 
-def keeping(worker: WorkerParts, condition: threading.Event) -> None:
+def renewing(worker: WorkerParts, condition: threading.Event) -> None:
     """Renew in a thread until something has happened."""
     stopped = threading.Event()
     thread = threading.Thread(target=worker.renewer.run, args=(stopped,))
@@ -167,26 +167,26 @@ def keeping(worker: WorkerParts, condition: threading.Event) -> None:
     assert happened
 
 
-def test_while_the_database_is_away_nobody_is_steady(worker: WorkerParts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_while_the_database_is_away_no_worker_is_steady(worker: WorkerParts, monkeypatch: pytest.MonkeyPatch) -> None:
     become_steady(worker)
-    asked = threading.Event()
+    tried = threading.Event()
 
     def away(*_: object, **__: object) -> None:
-        asked.set()
+        tried.set()
         raise DatabaseUnavailable
 
     monkeypatch.setattr(lifecycle, "renew", away)
-    keeping(worker, asked)
+    renewing(worker, tried)
 
     assert worker.renewer.steady_since is None
 
 
-def test_a_keeper_that_breaks_ends_the_process(worker: WorkerParts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_renewer_that_breaks_ends_the_process(worker: WorkerParts, monkeypatch: pytest.MonkeyPatch) -> None:
     killed = threading.Event()
-    told: list[tuple[int, int]] = []
+    signals: list[tuple[int, int]] = []
 
     def kill(pid: int, number: int) -> None:
-        told.append((pid, number))
+        signals.append((pid, number))
         killed.set()
 
     def broken(session: Session, *_: object, **__: object) -> None:
@@ -194,9 +194,9 @@ def test_a_keeper_that_breaks_ends_the_process(worker: WorkerParts, monkeypatch:
 
     monkeypatch.setattr(lifecycle, "renew", broken)
     monkeypatch.setattr(os, "kill", kill)
-    keeping(worker, killed)
+    renewing(worker, killed)
 
-    assert told[0] == (os.getpid(), signal.SIGKILL)
+    assert signals[0] == (os.getpid(), signal.SIGKILL)
 
 
 def test_the_first_reason_to_stop_counts_but_losing_the_job_beats_all(worker: WorkerParts, jobs: Jobs) -> None:

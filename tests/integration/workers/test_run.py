@@ -52,7 +52,7 @@ def shape(log: list[Event]) -> list[tuple[str, str]]:
     return [(event.id, event.type) for event in log]
 
 
-def test_a_job_is_carried_to_its_end(jobs: Jobs, config: Settings, empty_redis: Redis) -> None:
+def test_a_job_runs_to_its_end(jobs: Jobs, config: Settings, empty_redis: Redis) -> None:
     conversation = jobs.conversation()
     job_id, following = jobs.queue(conversation=conversation), jobs.queue(conversation=conversation)
     usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
@@ -66,7 +66,7 @@ def test_a_job_is_carried_to_its_end(jobs: Jobs, config: Settings, empty_redis: 
     assert shape(archive(jobs, job_id)) == [("1-1", "started"), ("1-2", "delta"), ("1-3", "delta"), ("1-4", "completed")]
     assert logged(empty_redis.client, job_id) == archive(jobs, job_id)
     assert row.first_token_ms is not None
-    assert [question.messages for question in worker.provider.asked] == [[{"role": "user", "content": "Hello"}]]
+    assert [request.messages for request in worker.provider.requests] == [[{"role": "user", "content": "Hello"}]]
     assert worker.queue.rung == [following]
     assert worker.leases.all() == []
 
@@ -75,7 +75,7 @@ def test_without_a_job_there_is_nothing_to_do(jobs: Jobs, config: Settings) -> N
     with working(config, jobs.database) as worker, worker.running():
         pass
 
-    assert worker.provider.asked == []
+    assert worker.provider.requests == []
 
 
 def test_an_error_that_passes_begins_the_answer_anew(jobs: Jobs, config: Settings) -> None:
@@ -101,7 +101,7 @@ def test_an_attempt_that_the_database_has_not_counted_is_not_ours(
         go_on.set()
 
     assert (lease.attempt, lease.provider_errors) == (1, 0)
-    assert (jobs.row(job_id).attempt, len(worker.provider.asked)) == (1, 1)
+    assert (jobs.row(job_id).attempt, len(worker.provider.requests)) == (1, 1)
 
 
 def test_a_long_wait_goes_back_to_the_queue(jobs: Jobs, config: Settings) -> None:
@@ -125,7 +125,7 @@ def test_a_cancel_hangs_up_and_keeps_the_text(jobs: Jobs, config: Settings) -> N
     row = jobs.row(job_id)
 
     assert (row.status, row.message) == (Status.CANCELLED, {"role": "assistant", "content": "so far"})
-    assert worker.provider.hung_up == 1
+    assert worker.provider.closed == 1
     assert archive(jobs, job_id)[-1].type == "cancelled"
 
 
@@ -137,7 +137,7 @@ def test_a_cancel_that_was_faster_than_the_claim(jobs: Jobs, config: Settings) -
             pass
 
     assert jobs.row(job_id).status is Status.CANCELLED
-    assert worker.provider.asked == []
+    assert worker.provider.requests == []
 
 
 def test_a_job_that_is_lost_is_let_go(jobs: Jobs, config: Settings, empty_redis: Redis) -> None:
@@ -149,7 +149,7 @@ def test_a_job_that_is_lost_is_let_go(jobs: Jobs, config: Settings, empty_redis:
 
     assert (jobs.row(job_id).status, jobs.row(job_id).attempt) == (Status.IN_PROGRESS, 2)
     assert shape(logged(empty_redis.client, job_id)) == [("1-1", "started"), ("1-2", "delta")]
-    assert worker.provider.hung_up == 1
+    assert worker.provider.closed == 1
 
 
 def test_a_worker_that_stops_gives_back(jobs: Jobs, config: Settings, empty_redis: Redis) -> None:
@@ -170,10 +170,10 @@ def test_a_worker_that_stops_gives_back(jobs: Jobs, config: Settings, empty_redi
     assert log[2].fields()["reason"] == "drained"
 
 
-@pytest.mark.parametrize("said", [[None], ["so far", None]])
-def test_a_deadline_ends_a_job(jobs: Jobs, config: Settings, said: list[Any]) -> None:
+@pytest.mark.parametrize("script", [[None], ["so far", None]])
+def test_a_deadline_ends_a_job(jobs: Jobs, config: Settings, script: list[Any]) -> None:
     job_id = jobs.queue(deadline_ms=now_ms() + 3000)
-    with working(config, jobs.database, said) as worker, worker.running():
+    with working(config, jobs.database, script) as worker, worker.running():
         pass
     row = jobs.row(job_id)
 
@@ -181,7 +181,7 @@ def test_a_deadline_ends_a_job(jobs: Jobs, config: Settings, said: list[Any]) ->
         Status.FAILED,
         {"code": "deadline_exceeded", "message": "The job was not over by its deadline."},
     )
-    assert len(archive(jobs, job_id)) == 1 + len(said)
+    assert len(archive(jobs, job_id)) == 1 + len(script)
 
 
 def test_the_log_of_a_job_that_is_deleted_as_it_ends_does_not_come_back(
@@ -232,7 +232,7 @@ def test_an_answer_that_grows_too_long_is_cut(jobs: Jobs, config: Settings) -> N
     row = jobs.row(job_id)
 
     assert (row.status, row.finish_reason) == (Status.INCOMPLETE, "length")
-    assert worker.provider.hung_up == 1
+    assert worker.provider.closed == 1
 
 
 def test_a_wipe_while_the_model_talks_is_not_noticed(jobs: Jobs, config: Settings, empty_redis: Redis) -> None:
@@ -287,7 +287,7 @@ def test_a_job_of_an_unreadable_key_ends_at_once(jobs: Jobs, config: Settings, e
 
     assert (row.status, (row.error or {})["code"], row.attempt) == (Status.FAILED, "provider_key_unreadable", 1 + taken_over)
     assert [event.type for event in archive(jobs, job.id)][-2:] == ["restarted" if taken_over else "started", "failed"]
-    assert worker.provider.asked == []
+    assert worker.provider.requests == []
 
 
 def test_a_log_that_grows_behind_the_look_is_read_again(
@@ -332,7 +332,7 @@ def test_a_job_that_must_not_be_restarted_fails_when_its_worker_is_lost(jobs: Jo
 
     assert shape(archive(jobs, job.id)) == [*shape(begun(5)), ("2-6", "failed")]
     assert jobs.row(job.id).message == {"role": "assistant", "content": "2 3 4 5 "}
-    assert worker.provider.asked == []
+    assert worker.provider.requests == []
 
 
 def beyond_what_was_shown(jobs: Jobs, job: Job) -> bool:
@@ -354,22 +354,24 @@ def test_a_job_that_must_not_be_restarted_and_whose_log_is_lost_jumps(jobs: Jobs
 
 @pytest.fixture
 def slow_to_read(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-    """Redis answers nobody who wants to know which life it is; the event tells that somebody has asked."""
-    asked = threading.Event()
+    """Redis does not answer in which epoch it is; the event says that it was epoch_read."""
+    epoch_read = threading.Event()
 
     async def ask(_: object) -> str:
-        asked.set()
+        epoch_read.set()
         raise redis.ConnectionError
 
     monkeypatch.setattr("workers.log.flusher.Flusher.read_epoch", ask)
-    return asked
+    return epoch_read
 
 
-def before_it_opens(jobs: Jobs, config: Settings, job: Job, asked: threading.Event, then: Callable[[WorkerParts], None]) -> None:
+def before_it_opens(
+    jobs: Jobs, config: Settings, job: Job, epoch_read: threading.Event, then: Callable[[WorkerParts], None]
+) -> None:
     """Do something to a job that was taken over, and could not read its log yet."""
     with working(config, jobs.database) as worker, worker.running():
         wait_until(worker.leases.all, "the take-over", 5)
-        assert asked.wait(5)
+        assert epoch_read.wait(5)
         then(worker)
 
 
@@ -449,12 +451,12 @@ def test_a_job_that_is_given_back_while_redis_is_away_is_as_good_as_lost(
         with worker.running():
             worker.provider.has_begun.wait(5)
             wait_until(
-                lambda: (log := worker.leases.all()[0].log) is not None and log.last_seq >= 2, "the first piece to be written", 5
+                lambda: (log := worker.leases.all()[0].log) is not None and log.last_seq >= 2, "the first delta to be written", 5
             )
             known = epoch.current(server.client)
             server.process.kill()
             go_on.set()
-            wait_until(lambda: (log := worker.leases.all()[0].log) is not None and log.pending, "the second piece", 5)
+            wait_until(lambda: (log := worker.leases.all()[0].log) is not None and log.pending, "the second delta", 5)
             worker.leases.all()[0].stop(Stop.DRAINED)
     row = jobs.row(job_id)
     server.close()

@@ -1,4 +1,4 @@
-"""What one sweep does: ring where nobody rang, end what must end, close what was left open."""
+"""What one sweep does: ring for what was not rung for, end what must end, close what was left open."""
 
 from collections.abc import Iterator
 from typing import Any

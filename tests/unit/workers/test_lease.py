@@ -25,15 +25,15 @@ def make_lease(loop: Loop, attempt: int = 1) -> Lease:
 
 
 def test_an_attempt_that_is_over_does_not_unregister_its_successor(loop: Loop) -> None:
-    # Given a process that was paused, and has claimed what it held itself
+    # Given a process that was paused, and has claimed a job whose lease it had itself
     leases = Leases()
-    sleeper, successor = make_lease(loop), make_lease(loop, attempt=2)
-    leases.add(sleeper)
+    earlier, successor = make_lease(loop), make_lease(loop, attempt=2)
+    leases.add(earlier)
     leases.add(successor)
 
     # Then the earlier attempt is lost, and its end leaves the later one alone
-    assert (sleeper.stop_reason, successor.stop_reason) == (Stop.LOST, None)
-    leases.remove(sleeper)
+    assert (earlier.stop_reason, successor.stop_reason) == (Stop.LOST, None)
+    leases.remove(earlier)
     assert list(leases.all()) == [successor]
     leases.remove(successor)
     assert list(leases.all()) == []

@@ -41,14 +41,14 @@ def test_a_function_is_called_on_the_loop(loop: Loop) -> None:
 
 
 def test_stopping_ends_what_still_runs_even_if_a_cancel_is_swallowed(loop: Loop) -> None:
-    told: list[int] = []
+    swallowed: list[int] = []
 
     async def stubborn() -> None:
-        while len(told) < 2:
+        while len(swallowed) < 2:
             try:
                 await asyncio.sleep(60)
             except asyncio.CancelledError:
-                told.append(1)
+                swallowed.append(1)
         await asyncio.sleep(60)
 
     loop.start(stubborn())
@@ -57,5 +57,5 @@ def test_stopping_ends_what_still_runs_even_if_a_cancel_is_swallowed(loop: Loop)
     loop.stop()
 
     assert time.monotonic() - before < STOP_SECONDS - 0.5
-    assert len(told) == 2
+    assert len(swallowed) == 2
     assert not loop._thread.is_alive()

@@ -1,4 +1,4 @@
-"""When a provider is asked again, and after how long."""
+"""When a provider is called again, and after how long."""
 
 import pytest
 from hypothesis import given
@@ -14,8 +14,8 @@ def error(*, retryable: bool = True, retry_after: float | None = None) -> Provid
     return ProviderError("no", code="no", retryable=retryable, retry_after_seconds=retry_after)
 
 
-def wait(told: ProviderError, before: int = 0, *, max_tries: int = 4, seconds_left: float = ENDLESS) -> float | None:
-    return retry.wait_seconds(told, before, max_tries=max_tries, seconds_left=seconds_left)
+def wait(failure: ProviderError, before: int = 0, *, max_tries: int = 4, seconds_left: float = ENDLESS) -> float | None:
+    return retry.wait_seconds(failure, before, max_tries=max_tries, seconds_left=seconds_left)
 
 
 def test_what_cannot_pass_is_not_tried_again() -> None:
@@ -45,7 +45,7 @@ def test_two_jobs_do_not_wait_equally_long() -> None:
 
 
 @given(st.floats(0, 1000))
-def test_the_provider_is_never_asked_sooner_than_it_said(retry_after: float) -> None:
+def test_the_provider_is_never_called_sooner_than_it_asked_for(retry_after: float) -> None:
     waited = wait(error(retry_after=retry_after))
 
     assert waited is not None
