@@ -1,11 +1,12 @@
 """A completion request as clients send it: messages, tools and parameters, with OpenAI's names and ranges."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from api.http.bodies import Body
 from shared.errors import InvalidRequest
+from shared.json_types import JsonObject
 
 MAX_TOOLS = 128
 MAX_STOPS = 4
@@ -75,7 +76,7 @@ class FunctionTool(Body):
 
     name: str = Field(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9_-]+$")
     description: str | None = None
-    parameters: dict[str, Any] | None = None
+    parameters: JsonObject | None = None
     strict: bool | None = None
 
 
@@ -103,7 +104,7 @@ class ResponseFormat(Body):
     """The form of the answer: any text, any JSON object, or JSON by a schema."""
 
     type: Literal["text", "json_object", "json_schema"]
-    json_schema: dict[str, Any] | None = None
+    json_schema: JsonObject | None = None
 
     @model_validator(mode="after")
     def _has_its_schema(self) -> "ResponseFormat":

@@ -1,13 +1,14 @@
 """Jobs: what is submitted, and how jobs are shown."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from api.http.bodies import Query
 from api.schemas.chat import ChatMessage, Parameters
 from shared.errors import InvalidRequest
+from shared.json_types import JsonObject
 from shared.models import OnInterrupt, Status
 from shared.models.base import MODEL_CHARS
 from shared.models.conversation import NAME_CHARS
@@ -48,13 +49,13 @@ class JobRequest(Parameters):
             raise InvalidRequest("messages is the whole context; it cannot go with conversation_id.", param="conversation_id")
         return self
 
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self) -> JsonObject:
         """Return the parameters that are passed on to the provider."""
         return self.model_dump(include=set(Parameters.model_fields), exclude_none=True)
 
 
 class Submitted(BaseModel):
-    """A job that was accepted. `stream_url` carries a ticket that reads this job and nothing else."""
+    """A job that was accepted. `stream_url` has a ticket that reads this job and nothing else."""
 
     id: str
     request_id: str
@@ -106,7 +107,7 @@ class JobView(BaseModel):
     finished_at: datetime | None
     timings: Timings
     text: str
-    message: dict[str, Any] | None
+    message: JsonObject | None
     finish_reason: str | None
     usage: Usage | None
     error: JobError | None
