@@ -59,11 +59,16 @@ def subscriber(url: str) -> "redis.Redis":
 
 
 def nonblocking(url: str, *, answer_seconds: float | None = ANSWER_SECONDS) -> "redis.asyncio.Redis":
-    """Make an event loop's client. It never repeats a command by itself: who writes a log must see every failure."""
-    return redis.asyncio.Redis.from_url(
+    """Make an event loop's client: bounded, and it waits for a free connection.
+
+    It never repeats a command by itself: who writes a log must see every failure.
+    """
+    pool = redis.asyncio.BlockingConnectionPool.from_url(
         url,
         max_connections=POOL_CONNECTIONS,
+        timeout=POOL_WAIT_SECONDS,
         socket_timeout=answer_seconds,
         socket_connect_timeout=CONNECT_SECONDS,
         retry=AsyncRetry(ExponentialWithJitterBackoff(), 0),
     )
+    return redis.asyncio.Redis.from_pool(pool)
