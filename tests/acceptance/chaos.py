@@ -105,7 +105,7 @@ async def _watch(arena: Arena, plan: Round) -> None:
 
 
 def _check(arena: Arena, plan: Round) -> None:
-    asked: dict[str, int] = arena.stack.stats()["by_key"]  # type: ignore[assignment]
+    calls_by_key: dict[str, int] = arena.stack.stats()["by_key"]  # type: ignore[assignment]
     for job, live in zip(arena.jobs, arena.readings, strict=True):
         stored = arena.client.finished(job["id"])
         assert stored["status"] == "completed", stored
@@ -115,7 +115,7 @@ def _check(arena: Arena, plan: Round) -> None:
         late = arena.client.events(job["id"])
         # A later reader may lack what went with a Redis that lost everything together with the owner; never otherwise.
         assert late.events == live.events or (plan.jumps and late.text == live.text)
-        calls = sum(count for key, count in asked.items() if job["asked"] in key)
+        calls = sum(count for key, count in calls_by_key.items() if job["asked"] in key)
         assert calls <= stored["attempt"], (calls, stored["attempt"])
 
 

@@ -69,9 +69,9 @@ def test_a_replayed_key_is_not_limited(users: list[Client]) -> None:
         assert ann.submit(headers={"Idempotency-Key": "once"})["id"] == first["id"]
 
 
-def moment(told: str) -> datetime:
+def moment(text: str) -> datetime:
     """Read a moment: as texts they do not sort, since a whole second has no fraction."""
-    return datetime.fromisoformat(told)
+    return datetime.fromisoformat(text)
 
 
 def test_one_users_many_jobs_do_not_keep_another_waiting(stack: Stack, users: list[Client]) -> None:

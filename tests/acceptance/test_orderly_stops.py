@@ -1,4 +1,4 @@
-"""Orderly stops: a worker or an API process that is told to go loses nothing, and its work moves on at once."""
+"""Orderly stops: a worker or an API process that is stopped loses nothing, and its work moves on at once."""
 
 import asyncio
 import signal
@@ -32,13 +32,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory, redis_server: Redis, postgre
         yield started
 
 
-def test_a_worker_that_is_told_to_go_gives_back_what_it_cannot_finish(stack: Stack, client: Client) -> None:
+def test_a_worker_that_is_stopped_gives_back_what_it_cannot_finish(stack: Stack, client: Client) -> None:
     # Given a long job on one worker, and a second worker that idles
     stack.start_worker()
     job = client.submit(model="demo?tokens=100&gap_ms=100")
     wait_until(lambda: client.job(job["id"])["text"], "the first token")
 
-    # When the one is told to go
+    # When that one is stopped
     first = next(worker for worker in stack.workers if job["id"] in worker.log())
     first.signal(signal.SIGTERM)
     wait_until(lambda: client.job(job["id"])["attempt"] == 3, "the job to be given back and taken over")
@@ -54,7 +54,7 @@ def test_a_worker_that_is_told_to_go_gives_back_what_it_cannot_finish(stack: Sta
     assert (ended["status"], ended["attempt"]) == ("completed", 3)
 
 
-def test_a_worker_that_is_told_to_go_finishes_what_it_can(stack: Stack, client: Client) -> None:
+def test_a_worker_that_is_stopped_finishes_what_it_can(stack: Stack, client: Client) -> None:
     assert stack.workers[0].stop() == 0
     patient = stack.start_worker(DRAIN_SECONDS="15")
     job = client.submit(model="demo?tokens=20&gap_ms=30")
@@ -63,7 +63,7 @@ def test_a_worker_that_is_told_to_go_finishes_what_it_can(stack: Stack, client: 
     assert (client.finished(job["id"])["attempt"], client.job(job["id"])["text"]) == (1, counted(20))
 
 
-def test_an_api_process_that_is_told_to_go_lets_its_readers_move_on(stack: Stack, client: Client) -> None:
+def test_an_api_process_that_is_stopped_lets_its_readers_move_on(stack: Stack, client: Client) -> None:
     job = client.submit(model=LONG)
     reading = Reading()
 
@@ -82,23 +82,23 @@ def test_an_api_process_that_is_told_to_go_lets_its_readers_move_on(stack: Stack
 
 def test_the_sdk_hears_that_its_stream_was_cut_off_and_gets_the_rest(stack: Stack, client: Client) -> None:
     # Given a chat completion and a response that stream from one API process
-    here, there = (sdk(url, client.token) for url in stack.urls)
-    chat = here.chat.completions.create(model=LONG, messages=[{"role": "user", "content": "Count."}], stream=True)
-    response = here.responses.create(model=LONG, input="Count.", stream=True)
+    first_sdk, other_sdk = (sdk(url, client.token) for url in stack.urls)
+    chat = first_sdk.chat.completions.create(model=LONG, messages=[{"role": "user", "content": "Count."}], stream=True)
+    response = first_sdk.responses.create(model=LONG, input="Count.", stream=True)
     chunks: list[Any] = list(islice(chat, 10))
     events: list[Any] = list(islice(response, 10))
 
-    # When it is told to go, then the SDK does not take what it has got for the whole
+    # When it is stopped, then the SDK does not take what it has got for the whole
     stack.webs[0].stop()
     streams: list[tuple[Iterable[Any], list[Any]]] = [(chat, chunks), (response, events)]
-    for stream, told in streams:
+    for stream, received in streams:
         with pytest.raises(APIError) as cut:
-            told.extend(stream)  # and keep what comes before it raises
+            received.extend(stream)  # and keep what comes before it raises
         assert cut.value.code == "stream_cut"
 
     # And the rest is had from the other process
     last = events[-1].sequence_number
-    events.extend(there.responses.retrieve(events[0].response.id, stream=True, starting_after=last))
+    events.extend(other_sdk.responses.retrieve(events[0].response.id, stream=True, starting_after=last))
     assert events[-1].response.output_text == counted(TOKENS)
     assert [event.sequence_number for event in events] == list(range(len(events)))
     path = f"{stack.urls[1]}/v1/chat/completions/{chunks[0].id}/stream"

@@ -21,18 +21,18 @@ OPENING_EVENTS = 5
 FULL_SECONDS = 2.0
 
 
-def fill_redis(here: Arena) -> None:
+def fill_redis(chaos_arena: Arena) -> None:
     """Let Redis refuse to write for a while, as a full one does."""
-    here.redis.client.config_set("maxmemory", "1")
+    chaos_arena.redis.client.config_set("maxmemory", "1")
     time.sleep(FULL_SECONDS)  # the fault itself, not a wait for something
-    here.redis.client.config_set("maxmemory", "0")
+    chaos_arena.redis.client.config_set("maxmemory", "0")
 
 
-def fail_over(here: Arena) -> None:
+def fail_over(chaos_arena: Arena) -> None:
     """Let Redis be read-only for a while, as in the middle of a fail-over."""
-    here.redis.client.execute_command("REPLICAOF", "127.0.0.1", "1")
+    chaos_arena.redis.client.execute_command("REPLICAOF", "127.0.0.1", "1")
     time.sleep(FULL_SECONDS)  # the fault itself, not a wait for something
-    here.redis.client.execute_command("REPLICAOF", "NO", "ONE")
+    chaos_arena.redis.client.execute_command("REPLICAOF", "NO", "ONE")
 
 
 FAULTS = {
@@ -48,33 +48,33 @@ FAULTS = {
 
 
 @pytest.fixture(scope="module")
-def here(tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer) -> Iterator[Arena]:
+def chaos_arena(tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer) -> Iterator[Arena]:
     with arena(tmp_path_factory.mktemp("openai-chaos"), postgres_server.create_database()) as made:
         yield made
 
 
-def run(here: Arena, fault: Fault) -> list[Reader]:
+def run(chaos_arena: Arena, fault: Fault) -> list[Reader]:
     """Let eight background responses stream, hurt them in the middle, and wait for their ends."""
-    asked = [f"round {secrets.token_hex(8)}" for _ in range(READERS)]
-    turns = [here.stack.urls[place % 2 :] + here.stack.urls[: place % 2] for place in range(READERS)]
-    readers = [Reader(turn, here.client.token, MODEL, text) for turn, text in zip(turns, asked, strict=True)]
+    texts = [f"round {secrets.token_hex(8)}" for _ in range(READERS)]
+    turns = [chaos_arena.stack.urls[place % 2 :] + chaos_arena.stack.urls[: place % 2] for place in range(READERS)]
+    readers = [Reader(turn, chaos_arena.client.token, MODEL, text) for turn, text in zip(turns, texts, strict=True)]
     for reader in readers:
         reader.start()
     wait_until(lambda: all(len(reader.events) > OPENING_EVENTS + TOKENS // 4 for reader in readers), "every stream to flow")
-    here.jobs = [{"id": "job_" + reader.id.removeprefix("resp_")} for reader in readers]
-    fault(here)
+    chaos_arena.jobs = [{"id": "job_" + reader.id.removeprefix("resp_")} for reader in readers]
+    fault(chaos_arena)
     for reader in readers:
         reader.join(90)
     return readers
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_background_stream_survives(here: Arena, name: str) -> None:
+def test_a_background_stream_survives(chaos_arena: Arena, name: str) -> None:
     # When something dies in the middle of eight background streams
-    readers = run(here, FAULTS[name])
+    readers = run(chaos_arena, FAULTS[name])
 
     # Then each ends with its whole text, and whoever reads it later gets the very same events
-    client = sdk(here.stack.url, here.client.token)
+    client = sdk(chaos_arena.stack.url, chaos_arena.client.token)
     for reader in readers:
         assert (reader.final["status"], text_of(reader.final)) == ("completed", counted(TOKENS))
         assert is_dense(reader.events)
@@ -82,8 +82,8 @@ def test_a_background_stream_survives(here: Arena, name: str) -> None:
         assert client.responses.retrieve(reader.id).to_dict() == reader.final
 
 
-def test_an_answer_that_a_dead_worker_began_goes_on_in_a_new_item(here: Arena) -> None:
-    readers = run(here, faults.kill_every_worker)
+def test_an_answer_that_a_dead_worker_began_goes_on_in_a_new_item(chaos_arena: Arena) -> None:
+    readers = run(chaos_arena, faults.kill_every_worker)
     for reader in readers:
         done = [event["item"]["status"] for event in reader.events if event["type"] == "response.output_item.done"]
         assert done == ["incomplete", "completed"]

@@ -37,30 +37,30 @@ def test_a_conversation_goes_on_in_every_dialect(client: Client) -> None:
 
     # Given a conversation that begins in our own API
     job = client.submit("one")
-    here = job["conversation_id"]
+    conversation_id = job["conversation_id"]
     assert texts(client.finished(job["id"])["text"]) == ["one"]
 
     # When it goes on through the others, then each model is shown all that was said before
-    nest = answered(http.post("/chat/process", json={"session_id": here, "message": "two"}), 201)
-    assert (nest["session_id"], texts(nest["content"])) == (here, ["one", "two"])
-    proxy = answered(http.post(f"/{here}/chat", json={"content": "three"}), 200)
+    nest = answered(http.post("/chat/process", json={"session_id": conversation_id, "message": "two"}), 201)
+    assert (nest["session_id"], texts(nest["content"])) == (conversation_id, ["one", "two"])
+    proxy = answered(http.post(f"/{conversation_id}/chat", json={"content": "three"}), 200)
     assert texts(proxy["content"]) == ["one", "two", "three"]
-    rest = answered(http.post(f"/conversations/{here}/ask", data={"prompt": "four"}), 201)["response"]
-    assert (rest["conversation_id"], texts(rest["message"])) == (here, ["one", "two", "three", "four"])
-    last = client.finished(client.submit("five", conversation_id=here)["id"])
+    rest = answered(http.post(f"/conversations/{conversation_id}/ask", data={"prompt": "four"}), 201)["response"]
+    assert (rest["conversation_id"], texts(rest["message"])) == (conversation_id, ["one", "two", "three", "four"])
+    last = client.finished(client.submit("five", conversation_id=conversation_id)["id"])
     assert texts(last["text"]) == ["one", "two", "three", "four", "five"]
 
     # And each dialect shows all of it
-    said = ["one", "two", "three", "four", "five"]
-    session = answered(http.get(f"/chat/session/{here}"), 200)
-    assert [message["content"] for message in session["messages"] if message["role"] == "user"] == said
-    chat = answered(http.get(f"/{here}/chat"), 200)
-    assert [message["content"] for message in chat if message["role"] == "user"] == said
-    nodes = answered(http.get(f"/conversations/{here}/messages"), 200)["mapping"].values()
+    sent = ["one", "two", "three", "four", "five"]
+    session = answered(http.get(f"/chat/session/{conversation_id}"), 200)
+    assert [message["content"] for message in session["messages"] if message["role"] == "user"] == sent
+    chat = answered(http.get(f"/{conversation_id}/chat"), 200)
+    assert [message["content"] for message in chat if message["role"] == "user"] == sent
+    nodes = answered(http.get(f"/conversations/{conversation_id}/messages"), 200)["mapping"].values()
     asked = [node["message"] for node in nodes if node["message"] and node["message"]["author"]["role"] == "user"]
-    assert sorted(message["content"]["parts"][0] for message in asked) == sorted(said)
-    assert here in [session["id"] for session in answered(http.get("/chat/sessions"), 200)]
-    assert here in [listed["id"] for listed in answered(http.get("/conversations"), 200)]
+    assert sorted(message["content"]["parts"][0] for message in asked) == sorted(sent)
+    assert conversation_id in [session["id"] for session in answered(http.get("/chat/sessions"), 200)]
+    assert conversation_id in [listed["id"] for listed in answered(http.get("/conversations"), 200)]
 
 
 def test_a_conversation_goes_on_at_an_agent_and_back(client: Client, agents_url: str) -> None:
@@ -70,14 +70,14 @@ def test_a_conversation_goes_on_at_an_agent_and_back(client: Client, agents_url:
         wait_until(lambda: http.get("/api/connections").json()["connections"], "the agent to be there")
 
         # Given a conversation that begins with a model, in two dialects
-        here = client.submit("one")["conversation_id"]
-        answered(http.post("/chat/process", json={"session_id": here, "message": "two"}), 201)
+        conversation_id = client.submit("one")["conversation_id"]
+        answered(http.post("/chat/process", json={"session_id": conversation_id, "message": "two"}), 201)
 
         # When an agent is asked next, it is told all that was said; what it says then is told to the model in its turn
-        first = answered(http.post("/api/ask", json={"content": "three", "conversation_id": here}), 200)
-        told = agent.requests[0]["content"]
-        assert [line for line in told.split("\n\n") if line.startswith("User: ")] == ["User: one", "User: two", "User: three"]
-        proxy = answered(http.post(f"/{here}/chat", json={"content": "four"}), 200)
+        first = answered(http.post("/api/ask", json={"content": "three", "conversation_id": conversation_id}), 200)
+        content = agent.requests[0]["content"]
+        assert [line for line in content.split("\n\n") if line.startswith("User: ")] == ["User: one", "User: two", "User: three"]
+        proxy = answered(http.post(f"/{conversation_id}/chat", json={"content": "four"}), 200)
         assert texts(proxy["content"]) == ["one", "two", "three", "four"]
         assert first["content"] in [message["content"] for message in orjson.loads(proxy["content"])]
 
@@ -86,12 +86,12 @@ def test_a_conversation_goes_on_at_an_agent_and_back(client: Client, agents_url:
         rest = answered(http.post(f"/conversations/{name}/ask", data={"prompt": "five"}), 201)["response"]
         assert (rest["conversation_id"], texts(rest["message"])) == (name, ["one", "two", "three", "four", "five"])
         last = client.finished(client.submit("six", conversation_id=name)["id"])
-        said = ["one", "two", "three", "four", "five", "six"]
-        assert texts(last["text"]) == said
+        sent = ["one", "two", "three", "four", "five", "six"]
+        assert texts(last["text"]) == sent
         back = answered(http.post("/api/ask", json={"content": "seven", "conversation_id": name}), 200)
         assert back["content"].endswith("User: seven") or back["content"].endswith("received seven")
-        chat = answered(http.get(f"/{here}/chat"), 200)
-        assert [message["content"] for message in chat if message["role"] == "user"] == [*said, "seven"]
+        chat = answered(http.get(f"/{conversation_id}/chat"), 200)
+        assert [message["content"] for message in chat if message["role"] == "user"] == [*sent, "seven"]
 
 
 def test_a_conversation_that_begins_at_an_agent_goes_on_in_every_dialect(client: Client, agents_url: str) -> None:
@@ -125,9 +125,9 @@ def test_what_begins_in_a_dialect_goes_on_in_our_api(client: Client) -> None:
 def test_what_is_deleted_in_one_dialect_is_gone_in_all(client: Client) -> None:
     http = client.http
     job = client.submit("one", model="demo?tokens=1000&gap_ms=50")
-    here = job["conversation_id"]
-    assert http.delete(f"/conversations/{here}").status_code == 204
-    assert http.get(f"/{here}/chat").status_code == 404
+    conversation_id = job["conversation_id"]
+    assert http.delete(f"/conversations/{conversation_id}").status_code == 204
+    assert http.get(f"/{conversation_id}/chat").status_code == 404
     assert http.get(f"/jobs/{job['id']}").status_code == 404
-    refused = http.post("/jobs", json={"message": "two", "conversation_id": here})
+    refused = http.post("/jobs", json={"message": "two", "conversation_id": conversation_id})
     assert (refused.status_code, refused.json()["error"]["param"]) == (404, "conversation_id")

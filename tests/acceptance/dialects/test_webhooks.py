@@ -55,7 +55,7 @@ def endpoint(api: OpenAI, receiver: Receiver) -> WebhookEndpointWithSecret:
     return api.webhooks.create(name="here", url=receiver.url, event_types=ALL)
 
 
-def asked(api: OpenAI, model: str = QUICK) -> str:
+def new_response(api: OpenAI, model: str = QUICK) -> str:
     return api.responses.create(model=model, input=secrets.token_hex(8), background=True).id
 
 
@@ -81,49 +81,49 @@ def sdk_of(deployment: Deployment) -> OpenAI:
 
 def test_every_end_is_delivered_once_and_signed(api: OpenAI, receiver: Receiver) -> None:
     # Given an endpoint, when responses end in each way
-    here = endpoint(api, receiver)
+    webhook = endpoint(api, receiver)
     ids = {
-        "response.completed": asked(api),
-        "response.incomplete": asked(api, "demo?tokens=3&first_ms=0&finish=length"),
-        "response.failed": asked(api, "demo?fail=400&fail_times=9"),
-        "response.cancelled": asked(api, "demo?tokens=200&gap_ms=50"),
+        "response.completed": new_response(api),
+        "response.incomplete": new_response(api, "demo?tokens=3&first_ms=0&finish=length"),
+        "response.failed": new_response(api, "demo?fail=400&fail_times=9"),
+        "response.cancelled": new_response(api, "demo?tokens=200&gap_ms=50"),
     }
     api.responses.cancel(ids["response.cancelled"])
 
     # Then each is delivered once, in a shape that the SDK accepts and without its text
     for kind, response_id in ids.items():
         (received,) = waited(receiver, response_id)
-        event = api.webhooks.unwrap(received.body, received.headers, secret=here.signing_secret)
+        event = api.webhooks.unwrap(received.body, received.headers, secret=webhook.signing_secret)
         assert event.type == kind
         assert api.responses.retrieve(response_id).status == kind.removeprefix("response.")
         assert counted(3).encode() not in received.body
-    wait_until(lambda: all(each["delivered_at"] for each in deliveries(api, here.id)), "the log to say so")
-    assert {each["tries"] for each in deliveries(api, here.id)} == {1}
+    wait_until(lambda: all(each["delivered_at"] for each in deliveries(api, webhook.id)), "the log to say so")
+    assert {each["tries"] for each in deliveries(api, webhook.id)} == {1}
     # And a response in the foreground is not delivered
     foreground = api.responses.create(model=QUICK, input="Hello").id
     assert receiver.of(foreground) == []
 
 
 def test_a_failed_try_is_made_again_under_the_same_id(api: OpenAI, receiver: Receiver) -> None:
-    here = endpoint(api, receiver)
+    webhook = endpoint(api, receiver)
     receiver.statuses = [500]
-    first, second = waited(receiver, asked(api), 2)
+    first, second = waited(receiver, new_response(api), 2)
     assert first.headers["webhook-id"] == second.headers["webhook-id"]
     assert first.body == second.body
     assert int(second.headers["webhook-timestamp"]) >= int(first.headers["webhook-timestamp"]) + 4
-    api.webhooks.unwrap(second.body, second.headers, secret=here.signing_secret)
-    wait_until(lambda: deliveries(api, here.id)[0]["delivered_at"], "the log to say so")
-    (row,) = deliveries(api, here.id)
+    api.webhooks.unwrap(second.body, second.headers, secret=webhook.signing_secret)
+    wait_until(lambda: deliveries(api, webhook.id)[0]["delivered_at"], "the log to say so")
+    (row,) = deliveries(api, webhook.id)
     assert (row["tries"], row["status_code"], row["next_try_at"]) == (2, 200, None)
 
 
 def test_an_event_can_be_sent_again(api: OpenAI, receiver: Receiver) -> None:
-    here = endpoint(api, receiver)
-    response_id = asked(api)
+    webhook = endpoint(api, receiver)
+    response_id = new_response(api)
     waited(receiver, response_id)
-    wait_until(lambda: deliveries(api, here.id)[0]["delivered_at"], "the log to say so")
-    (row,) = deliveries(api, here.id)
-    api.post(f"/webhook_endpoints/{here.id}/deliveries/{row['id']}/resend", cast_to=object)
+    wait_until(lambda: deliveries(api, webhook.id)[0]["delivered_at"], "the log to say so")
+    (row,) = deliveries(api, webhook.id)
+    api.post(f"/webhook_endpoints/{webhook.id}/deliveries/{row['id']}/resend", cast_to=object)
     first, second = waited(receiver, response_id, 2)
     assert first.headers["webhook-id"] == second.headers["webhook-id"] == row["id"]
 
@@ -133,7 +133,7 @@ def test_while_a_secret_rotates_both_are_good_where_that_is_wanted(api: OpenAI, 
     former = endpoint(api, receiver)
     rotated = api.webhooks.rotate_secret(former.id, keep_old_secret_active_for_24_hours=keep)
     assert rotated.signing_secret != former.signing_secret
-    (received,) = waited(receiver, asked(api))
+    (received,) = waited(receiver, new_response(api))
     api.webhooks.unwrap(received.body, received.headers, secret=rotated.signing_secret)
     if keep:
         api.webhooks.unwrap(received.body, received.headers, secret=former.signing_secret)
@@ -143,28 +143,28 @@ def test_while_a_secret_rotates_both_are_good_where_that_is_wanted(api: OpenAI, 
 
 
 def test_a_receiver_that_is_gone_is_not_called_again(api: OpenAI, receiver: Receiver) -> None:
-    here = endpoint(api, receiver)
+    webhook = endpoint(api, receiver)
     receiver.statuses = [410]
-    waited(receiver, asked(api))
-    wait_until(lambda: not api.webhooks.retrieve(here.id).to_dict()["enabled"], "the endpoint to be disabled")
-    later = asked(api)
+    waited(receiver, new_response(api))
+    wait_until(lambda: not api.webhooks.retrieve(webhook.id).to_dict()["enabled"], "the endpoint to be disabled")
+    later = new_response(api)
     wait_until(lambda: api.responses.retrieve(later).status == "completed", "the response to end")
-    (row,) = deliveries(api, here.id)
+    (row,) = deliveries(api, webhook.id)
     # What it is asked for meanwhile is refused at once
     with pytest.raises(openai.ConflictError) as refused:
-        api.webhooks.test(here.id, event_type="response.completed")
+        api.webhooks.test(webhook.id, event_type="response.completed")
     assert refused.value.code == "webhook_endpoint_disabled"
     with pytest.raises(openai.ConflictError):
-        api.post(f"/webhook_endpoints/{here.id}/deliveries/{row['id']}/resend", cast_to=object)
-    assert len(deliveries(api, here.id)) == 1
-    assert api.webhooks.update(here.id, event_types=ALL).to_dict()["enabled"] is True
+        api.post(f"/webhook_endpoints/{webhook.id}/deliveries/{row['id']}/resend", cast_to=object)
+    assert len(deliveries(api, webhook.id)) == 1
+    assert api.webhooks.update(webhook.id, event_types=ALL).to_dict()["enabled"] is True
 
 
 def test_a_redirect_is_a_failure_and_not_followed(api: OpenAI, receiver: Receiver) -> None:
-    here = endpoint(api, receiver)
+    webhook = endpoint(api, receiver)
     receiver.statuses, receiver.headers = [302], {"Location": receiver.url}
-    response_id = asked(api)
-    wait_until(lambda: [each["status_code"] for each in deliveries(api, here.id)] == [302], "the try to be written down")
+    response_id = new_response(api)
+    wait_until(lambda: [each["status_code"] for each in deliveries(api, webhook.id)] == [302], "the try to be written down")
     assert len(receiver.of(response_id)) == 1
 
 
@@ -172,9 +172,9 @@ def test_a_worker_that_dies_over_a_delivery_costs_a_minute_and_no_event(
     deployment: Deployment, api: OpenAI, receiver: Receiver
 ) -> None:
     # Given a delivery that is under way
-    here = endpoint(api, receiver)
+    webhook = endpoint(api, receiver)
     receiver.hold.clear()
-    response_id = asked(api)
+    response_id = new_response(api)
     waited(receiver, response_id)
 
     # When its worker is killed
@@ -184,48 +184,48 @@ def test_a_worker_that_dies_over_a_delivery_costs_a_minute_and_no_event(
     deployment.stack.start_worker()
 
     # Then the try is still ours for a minute, and is then made again (the minute is not waited for here)
-    (row,) = deliveries(api, here.id)
+    (row,) = deliveries(api, webhook.id)
     assert (row["tries"], row["delivered_at"]) == (1, None)
     assert row["next_try_at"] > time.time() - 1
-    api.post(f"/webhook_endpoints/{here.id}/deliveries/{row['id']}/resend", cast_to=object)
+    api.post(f"/webhook_endpoints/{webhook.id}/deliveries/{row['id']}/resend", cast_to=object)
     first, second = waited(receiver, response_id, 2)
     assert first.headers["webhook-id"] == second.headers["webhook-id"]
 
 
 def test_endpoints_are_their_owners(deployment: Deployment, api: OpenAI, receiver: Receiver) -> None:
-    here = endpoint(api, receiver)
+    webhook = endpoint(api, receiver)
     with sdk(deployment.url, deployment.user().token) as stranger:
         for reach in (
-            lambda: stranger.webhooks.retrieve(here.id),
-            lambda: stranger.webhooks.update(here.id, event_types=ALL),
-            lambda: stranger.webhooks.delete(here.id),
-            lambda: stranger.webhooks.rotate_secret(here.id),
-            lambda: stranger.webhooks.test(here.id, event_type="response.completed"),
-            lambda: deliveries(stranger, here.id),
+            lambda: stranger.webhooks.retrieve(webhook.id),
+            lambda: stranger.webhooks.update(webhook.id, event_types=ALL),
+            lambda: stranger.webhooks.delete(webhook.id),
+            lambda: stranger.webhooks.rotate_secret(webhook.id),
+            lambda: stranger.webhooks.test(webhook.id, event_type="response.completed"),
+            lambda: deliveries(stranger, webhook.id),
         ):
             with pytest.raises(openai.NotFoundError):
                 reach()
-        theirs = asked(stranger)
+        theirs = new_response(stranger)
         wait_until(lambda: stranger.responses.retrieve(theirs).status == "completed", "the stranger's response to end")
         assert list(stranger.webhooks.list()) == []
-    mine = asked(api)
+    mine = new_response(api)
     waited(receiver, mine)
     assert receiver.of(theirs) == []
 
 
 def test_an_endpoint_lives_and_ends(api: OpenAI, receiver: Receiver) -> None:
-    here = endpoint(api, receiver)
-    assert here.signing_secret.startswith("whsec_")
-    shown = api.webhooks.retrieve(here.id)
-    assert here.signing_secret not in str(shown)
-    assert api.webhooks.update(here.id, event_types=ALL[:1], name="there").event_types == ["response.completed"]
-    assert [each.id for each in api.webhooks.list()] == [here.id]
-    tested = api.webhooks.test(here.id, event_type="response.completed")
+    webhook = endpoint(api, receiver)
+    assert webhook.signing_secret.startswith("whsec_")
+    shown = api.webhooks.retrieve(webhook.id)
+    assert webhook.signing_secret not in str(shown)
+    assert api.webhooks.update(webhook.id, event_types=ALL[:1], name="there").event_types == ["response.completed"]
+    assert [each.id for each in api.webhooks.list()] == [webhook.id]
+    tested = api.webhooks.test(webhook.id, event_type="response.completed")
     assert (tested.status_code, tested.success) == (200, True)
     assert set(api.webhooks.event_types.list().data) == set(ALL)
-    assert api.webhooks.delete(here.id).deleted
+    assert api.webhooks.delete(webhook.id).deleted
     with pytest.raises(openai.NotFoundError):
-        api.webhooks.retrieve(here.id)
+        api.webhooks.retrieve(webhook.id)
 
 
 @pytest.mark.parametrize(
@@ -270,6 +270,6 @@ def test_private_addresses_are_not_called_unless_the_operator_allows_it(
             with pytest.raises(openai.InternalServerError, match="no public address") as refused:
                 api.webhooks.test(made.id, event_type="response.completed")
             assert refused.value.response.headers["x-should-retry"] == "false"
-        response_id = asked(api)
+        response_id = new_response(api)
         wait_until(partial(has_failed, api, made.id, response_id), "a try")
     assert receiver.received == []

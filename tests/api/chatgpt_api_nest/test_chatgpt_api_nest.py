@@ -32,7 +32,7 @@ def _ask(client: Client, message: Any = "Hello", **body: Any) -> dict[str, Any]:
     return _post(client, "/chat/process", message=message, **body)
 
 
-def _told(client: Client, request_id: str, **headers: str) -> list[tuple[int, dict[str, Any]]]:
+def _read_stream(client: Client, request_id: str, **headers: str) -> list[tuple[int, dict[str, Any]]]:
     """Read a stream as documented: an empty line, then blocks of an id and a line of JSON."""
     response = client.http.get(f"/chat/process/{request_id}", headers=headers)
     assert response.status_code == 200
@@ -68,15 +68,15 @@ def test_a_stream_is_read_late_twice_and_from_the_middle(client: Client) -> None
     _use(client, "demo?tokens=5")
     asked = _ask(client, stream=True)
     assert list(asked) == ["session_id", "request_id"]
-    events = _told(client, asked["request_id"])
+    events = _read_stream(client, asked["request_id"])
     assert [number for number, _ in events] == list(range(1, len(events) + 1))
     *deltas, last = [data for _, data in events]
     assert all(set(data) == {"id", "delta", "finish_reason"} and data["finish_reason"] is None for data in deltas)
     assert list(last) == ["id", "content", "finish_reason", "usage"]
     assert "".join(data["delta"] for data in deltas) == last["content"] == counted(5)
     assert {data["id"] for data in deltas} == {last["id"]}
-    assert _told(client, asked["request_id"]) == events
-    assert _told(client, asked["request_id"], **{"Last-Event-ID": "3"}) == events[3:]
+    assert _read_stream(client, asked["request_id"]) == events
+    assert _read_stream(client, asked["request_id"], **{"Last-Event-ID": "3"}) == events[3:]
     over = client.http.get(f"/chat/process/{asked['request_id']}", headers={"Last-Event-ID": str(len(events))})
     assert over.status_code == 204
     bad = client.http.get(f"/chat/process/{asked['request_id']}", headers={"Last-Event-ID": "x"})
@@ -93,7 +93,7 @@ def test_a_stream_has_the_documented_headers(client: Client) -> None:
 def test_unknown_and_foreign_request_ids_answer_alike(deployment: Deployment, client: Client) -> None:
     foreign = _ask(deployment.user(), stream=True)["request_id"]
     for request_id in ("nothing", foreign):
-        assert _told(client, request_id) == [(1, {"error": "No such request id"})]
+        assert _read_stream(client, request_id) == [(1, {"error": "No such request id"})]
 
 
 @pytest.mark.parametrize("name", ["session_id", "sessionId"])
@@ -159,7 +159,7 @@ def test_an_unknown_path_or_method_is_not_there(client: Client) -> None:
 def test_a_providers_error_crashes_nothing_and_is_told(client: Client) -> None:
     _use(client, "demo?fail=400&fail_times=9")
     asked = _ask(client, stream=True)
-    [(number, data)] = _told(client, asked["request_id"])
+    [(number, data)] = _read_stream(client, asked["request_id"])
     assert (number, set(data)) == (1, {"error"})
     whole = client.http.post("/chat/process", json={"message": "Hello again"})
     _assert_refused(whole, 500, data["error"], "Internal Server Error")

@@ -26,14 +26,14 @@ def test_a_site_without_a_worker_says_so(idle_deployment: Deployment) -> None:
     assert answer.json()["checks"] == {**ALL_IS_WELL, "worker": "No worker is alive."}
 
 
-@pytest.mark.parametrize("given", ["a", "req-1", "A.b:c_d-9", "x" * 128])
-def test_a_sane_request_id_comes_back(anonymous: httpx2.Client, given: str) -> None:
-    assert anonymous.get("/healthz", headers={"X-Request-Id": given}).headers["x-request-id"] == given
+@pytest.mark.parametrize("request_id", ["a", "req-1", "A.b:c_d-9", "x" * 128])
+def test_a_sane_request_id_comes_back(anonymous: httpx2.Client, request_id: str) -> None:
+    assert anonymous.get("/healthz", headers={"X-Request-Id": request_id}).headers["x-request-id"] == request_id
 
 
-@pytest.mark.parametrize("given", ["", "a b", "x" * 129, "a/b", "<script>", 'a"b', "é", "a\tb"])
-def test_another_request_id_is_replaced(anonymous: httpx2.Client, given: str) -> None:
-    answer = anonymous.get("/healthz", headers=[(b"X-Request-Id", given.encode())])
+@pytest.mark.parametrize("request_id", ["", "a b", "x" * 129, "a/b", "<script>", 'a"b', "é", "a\tb"])
+def test_another_request_id_is_replaced(anonymous: httpx2.Client, request_id: str) -> None:
+    answer = anonymous.get("/healthz", headers=[(b"X-Request-Id", request_id.encode())])
     assert answer.headers["x-request-id"].startswith("req_")
 
 
@@ -43,6 +43,6 @@ def test_every_answer_has_a_request_id_of_its_own(client: Client) -> None:
 
 
 def test_a_request_id_is_in_the_log(anonymous: httpx2.Client, deployment: Deployment) -> None:
-    given = "a-request-to-be-found"
-    anonymous.get("/healthz", headers={"X-Request-Id": given})
-    assert any(given in web.log() for web in deployment.stack.webs)
+    request_id = "a-request-to-be-found"
+    anonymous.get("/healthz", headers={"X-Request-Id": request_id})
+    assert any(request_id in web.log() for web in deployment.stack.webs)

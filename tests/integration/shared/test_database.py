@@ -87,10 +87,10 @@ def test_foreign_keys_are_kept(jobs: Jobs) -> None:
 def test_the_clock_is_the_databases(database: Database) -> None:
     before_ms = time.time() * 1000
     with database.read() as session:
-        told = session.scalar(select(now_ms()))
+        database_ms = session.scalar(select(now_ms()))
 
-    assert told is not None
-    assert before_ms - 10 <= told <= time.time() * 1000 + 10
+    assert database_ms is not None
+    assert before_ms - 10 <= database_ms <= time.time() * 1000 + 10
 
 
 def test_the_clock_is_the_moment_and_not_the_transactions_start(database: Database) -> None:

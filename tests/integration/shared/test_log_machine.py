@@ -48,14 +48,14 @@ class Reader:
 
     def __init__(self, client: redis.Redis, job_id: str, cursor: int) -> None:
         self.begun_at = cursor
-        self.told: list[Event] = []
+        self.received: list[Event] = []
         self.subscription = Subscription()
         self.subscription.confirm(True)
         self._follower = Follower(cast("Database", None), client, self.subscription, job_id, cursor, HEARTBEAT_SECONDS)
 
     @property
     def cursor(self) -> int:
-        return self.told[-1].seq if self.told else self.begun_at
+        return self.received[-1].seq if self.received else self.begun_at
 
     @property
     def is_done(self) -> bool:
@@ -65,9 +65,9 @@ class Reader:
         """Take what can be told now; after a while, a look that was put off is due."""
         if after_a_while and self._follower._read_at:
             self._follower._read_at = LONG_AGO
-        told = list(self._follower._next())
-        self.told += told
-        return told
+        received = list(self._follower._next())
+        self.received += received
+        return received
 
 
 def as_it_is(log: JobLog) -> JobLog:
@@ -188,7 +188,7 @@ class LogMachine(RuleBasedStateMachine):
     # The way to the readers
 
     @rule(data=st.data())
-    def published(self, data: st.DataObject) -> None:
+    def receive(self, data: st.DataObject) -> None:
         """Deliver what was published; each message to each reader never, once or twice."""
         for message in self.listener.received():
             for reader in self.readers:
@@ -241,8 +241,10 @@ class LogMachine(RuleBasedStateMachine):
                 if not reader.is_done:
                     self.look(reader)
             assert reader.is_done
-            lost = [event for event in reader.told if event not in whole]
-            assert [event for event in reader.told if event in whole] == [event for event in whole if event.seq > reader.begun_at]
+            lost = [event for event in reader.received if event not in whole]
+            assert [event for event in reader.received if event in whole] == [
+                event for event in whole if event.seq > reader.begun_at
+            ]
             assert all(event.seq < last_jump for event in lost)
 
     def teardown(self) -> None:

@@ -48,12 +48,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.server.calls.append(self.path)
-        given = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        credentials = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.path == "/auth/register":
-            self.server.passwords[given["username"]] = given["password"]
+            self.server.passwords[credentials["username"]] = credentials["password"]
             return self._answer(self.server.status_of_register, {})
-        known = self.server.passwords.get(given["username"]) == given["password"]
-        return self._answer(201 if known else 401, {"access_token": f"for {given['username']}"} if known else {})
+        known = self.server.passwords.get(credentials["username"]) == credentials["password"]
+        return self._answer(201 if known else 401, {"access_token": f"for {credentials['username']}"} if known else {})
 
 
 @pytest.fixture

@@ -30,18 +30,18 @@ class Stage:
     """A supervisor, and what its programs said."""
 
     def __init__(self, grace_seconds: float = GRACE_SECONDS) -> None:
-        self.said: list[tuple[str, str]] = []
+        self.lines_written: list[tuple[str, str]] = []
         self.supervisor = Supervisor(
-            lambda name, text: self.said.append((name, text)), {"PATH": os.environ["PATH"]}, Path.cwd(), grace_seconds
+            lambda name, text: self.lines_written.append((name, text)), {"PATH": os.environ["PATH"]}, Path.cwd(), grace_seconds
         )
 
     def lines(self, part: str) -> list[str]:
-        return [text for _, text in self.said if part in text]
+        return [text for _, text in self.lines_written if part in text]
 
     async def until(self, condition: Callable[[], Any]) -> None:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not condition():
-            assert time.monotonic() < deadline, f"waited in vain; so far: {self.said}"
+            assert time.monotonic() < deadline, f"waited in vain; so far: {self.lines_written}"
             await asyncio.sleep(POLL_SECONDS)
 
 
@@ -84,7 +84,7 @@ def test_a_program_that_dies_is_started_again_and_one_line_says_so() -> None:
 
     stage = perform(play)
 
-    restarts = [(name, text) for name, text in stage.said if "starting it again" in text]
+    restarts = [(name, text) for name, text in stage.lines_written if "starting it again" in text]
     assert restarts[:2] == [
         ("fickle", "ended with exit code 3; starting it again in 0.25 s"),
         ("fickle", "ended with exit code 3; starting it again in 0.5 s"),
@@ -163,7 +163,7 @@ def test_the_last_wave_ends_first() -> None:
         stage.supervisor.start(sh(farewell, "worker"))
         await stage.until(lambda: len(stage.lines("ready")) == 2)
 
-    assert [name for name, text in perform(play).said if text == "bye"] == ["worker", "redis"]
+    assert [name for name, text in perform(play).lines_written if text == "bye"] == ["worker", "redis"]
 
 
 def test_a_program_that_runs_to_its_end_gives_its_code() -> None:
@@ -180,7 +180,7 @@ def test_a_procfile_line_becomes_its_program() -> None:
         line = """python -c 'import os; print("leader" if os.getpid() == os.getsid(0) else "below a shell")' "${MISSING:-}" """
         assert await stage.supervisor.run(shell("it", line), PATIENCE_SECONDS) == 0
 
-    assert perform(play).said == [("it", "leader")]
+    assert perform(play).lines_written == [("it", "leader")]
 
 
 def test_every_line_is_handed_on_however_long_or_broken() -> None:
@@ -189,7 +189,7 @@ def test_every_line_is_handed_on_however_long_or_broken() -> None:
     async def play(stage: Stage) -> None:
         await stage.supervisor.run(Program("it", (sys.executable, "-c", script)), PATIENCE_SECONDS)
 
-    texts = [text for _, text in perform(play).said]
+    texts = [text for _, text in perform(play).lines_written]
     assert texts[0] == "a"
     assert "".join(texts[1:-2]) == "x" * 3 * CHUNK_BYTES
     assert texts[-2:] == ["�", "no newline"]

@@ -118,11 +118,11 @@ def test_without_a_database_it_is_a_file_below_the_data_folder(monkeypatch: pyte
 
 
 @pytest.mark.parametrize(
-    ("given", "meant"),
+    ("value", "meant"),
     [("", []), ("*", ["*"]), ("https://a.example , https://b.example,", ["https://a.example", "https://b.example"])],
 )
-def test_origins_are_parted_by_commas(given: str, meant: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CORS_ORIGINS", given)
+def test_origins_are_parted_by_commas(value: str, meant: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CORS_ORIGINS", value)
 
     assert config.load().cors_origins == meant
 
@@ -167,17 +167,19 @@ def test_the_example_tells_the_defaults_and_no_secret(monkeypatch: pytest.Monkey
 
 def test_a_shell_reads_the_example() -> None:
     script = f'set -eu; . {ROOT / ".env.example"}; echo "$LOGIN_LIMIT"'
-    told = subprocess.run(["sh", "-c", script], check=True, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
-    assert told.stdout == "10 per minute\n"
+    done = subprocess.run(["sh", "-c", script], check=True, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
+    assert done.stdout == "10 per minute\n"
 
 
 def test_the_example_explains_each_setting_in_the_settings_own_words() -> None:
-    def told(field: Any) -> str:
+    def documented(field: Any) -> str:
         return f"# {field.description}"
 
     lines = EXAMPLE.splitlines()
     above = {line.partition("=")[0]: lines[at - 1] for at, line in enumerate(lines) if re.match(r"[A-Z_]+=", line)}
-    assert {name: told(field) for name, field in Settings.model_fields.items() if above[name.upper()] != told(field)} == {}
+    assert {
+        name: documented(field) for name, field in Settings.model_fields.items() if above[name.upper()] != documented(field)
+    } == {}
 
 
 def test_the_example_is_grouped_as_the_settings_are() -> None:

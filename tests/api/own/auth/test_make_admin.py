@@ -41,6 +41,6 @@ def test_an_administrator_is_made_and_unmade(deployment: Deployment, anonymous: 
 def test_what_cannot_be_done_is_one_line(deployment: Deployment) -> None:
     for refused in (run(deployment, "nobody"), run(deployment, "nobody", DATABASE_URL="postgresql://nobody@127.0.0.1:1/nothing")):
         assert refused.returncode != 0
-        told = [line for line in refused.stderr.splitlines() if line.startswith("Error: ")]
-        assert len(told) == 1
+        error_lines = [line for line in refused.stderr.splitlines() if line.startswith("Error: ")]
+        assert len(error_lines) == 1
         assert "Traceback" not in refused.stderr

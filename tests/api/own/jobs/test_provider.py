@@ -25,15 +25,15 @@ QUICK = "demo?tokens=1&first_ms=0"
 def test_a_refusal_fails_the_job_at_once(client: Client, model: str, code: str, message: str, status: int) -> None:
     # Given a job that the provider refuses
     job = client.submit(model=model)
-    told = events(job["stream_url"])
+    received = events(job["stream_url"])
 
     # Then its log ends with the provider's own words, and its status says the same
-    assert [each["type"] for each in told] == ["started", "failed"]
-    assert told[-1]["error"] == {"code": code, "message": message, "provider_status": status}
+    assert [each["type"] for each in received] == ["started", "failed"]
+    assert received[-1]["error"] == {"code": code, "message": message, "provider_status": status}
     end = client.finished(job["id"])
     assert (end["status"], end["text"], end["attempt"]) == ("failed", "", 1)
-    assert end["error"] == told[-1]["error"]
-    assert end["usage"] == told[-1]["usage"]
+    assert end["error"] == received[-1]["error"]
+    assert end["usage"] == received[-1]["usage"]
 
     # And the next job is done
     assert client.finished(client.submit(model=QUICK)["id"])["status"] == "completed"
@@ -50,9 +50,9 @@ def test_a_refusal_of_a_turn_does_not_end_its_conversation(client: Client) -> No
 @ON_SQLITE
 def test_a_provider_that_recovers_is_not_noticed_but_in_the_log(client: Client) -> None:
     job = client.submit(model="demo?tokens=3&first_ms=0&fail=500&fail_times=1")
-    told = events(job["stream_url"])
-    assert [each["type"] for each in told] == ["started", "restarted", "delta", "delta", "delta", "completed"]
-    assert told[1] == {"seq": 2, "type": "restarted", "attempt": 2, "reason": "provider_error"}
+    received = events(job["stream_url"])
+    assert [each["type"] for each in received] == ["started", "restarted", "delta", "delta", "delta", "completed"]
+    assert received[1] == {"seq": 2, "type": "restarted", "attempt": 2, "reason": "provider_error"}
     end = client.finished(job["id"])
     assert (end["status"], end["attempt"], end["error"]) == ("completed", 2, None)
 
@@ -60,8 +60,8 @@ def test_a_provider_that_recovers_is_not_noticed_but_in_the_log(client: Client) 
 @ON_SQLITE
 def test_an_answer_that_breaks_off_may_fail_instead_of_starting_anew(client: Client) -> None:
     job = client.submit(model="demo?tokens=9&first_ms=0&drop_at=3", on_interrupt="fail")
-    told = events(job["stream_url"])
-    assert [each["type"] for each in told] == ["started", "delta", "delta", "delta", "failed"]
+    received = events(job["stream_url"])
+    assert [each["type"] for each in received] == ["started", "delta", "delta", "delta", "failed"]
     end = client.finished(job["id"])
     assert (end["status"], end["text"], end["error"]["code"]) == ("failed", "1 2 3 ", "provider_broke_off")
     assert end["usage"]["estimated"] is True
@@ -77,9 +77,9 @@ def locked_out(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
 
 def test_a_wrong_key_fails_each_job_and_no_worker(locked_out: Deployment) -> None:
     user = locked_out.user()
-    told: list[dict[str, Any]] = [events(user.submit(model=QUICK)["stream_url"])[-1] for _ in range(3)]
+    received: list[dict[str, Any]] = [events(user.submit(model=QUICK)["stream_url"])[-1] for _ in range(3)]
     refused = {"code": "invalid_api_key", "message": "Incorrect API key provided.", "provider_status": 401}
-    assert [each["error"] for each in told] == [refused] * 3
+    assert [each["error"] for each in received] == [refused] * 3
     assert locked_out.stack.stats()["requests"] == 0
     assert [worker.is_running() for worker in locked_out.stack.workers] == [True]
     assert user.http.get("/readyz").status_code == 200

@@ -100,8 +100,8 @@ def test_what_was_flagged_is_not_shown_again_when_its_job_is_deleted(user: Clien
 
 @pytest.mark.parametrize("at", [0, 2])
 def test_all_that_a_user_says_in_a_whole_context_is_judged(user: Client, at: int) -> None:
-    said = [("user", "Hello"), ("assistant", FLAGGED), ("user", "And now?")]
-    messages = [{"role": role, "content": FLAGGED if place == at else text} for place, (role, text) in enumerate(said)]
+    history = [("user", "Hello"), ("assistant", FLAGGED), ("user", "And now?")]
+    messages = [{"role": role, "content": FLAGGED if place == at else text} for place, (role, text) in enumerate(history)]
     refused = user.finished(user.http.post("/jobs", json={"messages": messages, "model": QUICK}).json()["id"])
     assert refused["error"]["code"] == "content_flagged"
     messages[at]["content"] = "Hello"
@@ -142,9 +142,9 @@ def test_an_image_turn_does_not_break_later_turns_of_a_blind_model(careful: Depl
     assert (refused["status"], refused["error"]["provider_status"]) == ("failed", 400)
 
     # When it is asked a turn of that conversation, then it is told of the image, and answers
-    told = done(user, "And now?", conversation_id=conversation, model=blind)
-    assert told["status"] == "completed"
-    assert "Look\\n[image]" in told["text"]
+    job = done(user, "And now?", conversation_id=conversation, model=blind)
+    assert job["status"] == "completed"
+    assert "Look\\n[image]" in job["text"]
 
 
 def test_a_user_is_asked_for_by_his_own_model(careful: Deployment, user: Client) -> None:

@@ -66,13 +66,13 @@ def test_an_accepted_job_says_where_to_watch_it(client: Client) -> None:
 
     # Then both addresses work as they stand, the stream's without any header
     assert client.http.get(job["status_url"]).json()["id"] == job["id"]
-    told = events(job["stream_url"])
-    assert [event["type"] for event in told] == ["started", "delta", "delta", "delta", "completed"]
+    received = events(job["stream_url"])
+    assert [event["type"] for event in received] == ["started", "delta", "delta", "delta", "completed"]
 
 
 def test_behind_a_proxy_the_addresses_are_those_that_its_clients_know(client: Client, strict_url: str) -> None:
-    told = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "chat.example", "X-Forwarded-Prefix": "/relay"}
-    headers = {"Authorization": f"Bearer {client.token}", **told}
+    forwarded = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "chat.example", "X-Forwarded-Prefix": "/relay"}
+    headers = {"Authorization": f"Bearer {client.token}", **forwarded}
     job = httpx2.post(f"{strict_url}/jobs", json={"message": "Hello", "model": PROSE}, headers=headers).json()
     assert job["status_url"] == f"https://chat.example/relay/jobs/{job['id']}"
     assert job["stream_url"].startswith(f"https://chat.example/relay/jobs/{job['id']}/events?ticket=")
@@ -141,9 +141,9 @@ def test_a_conversation_goes_on(client: Client) -> None:
     client.finished(first["id"])
 
     # When the conversation goes on, then the model is shown what was said, under the prompt that it began with
-    said = [{"role": "user", "content": "One."}, {"role": "assistant", "content": counted(3)}]
+    history = [{"role": "user", "content": "One."}, {"role": "assistant", "content": counted(3)}]
     turn = {"message": "Two.", "conversation_id": first["conversation_id"]}
-    assert _shown(client, **turn) == [{"role": "system", "content": "Be brief."}, *said, {"role": "user", "content": "Two."}]
+    assert _shown(client, **turn) == [{"role": "system", "content": "Be brief."}, *history, {"role": "user", "content": "Two."}]
 
     # And a job's own prompt beats the conversation's
     assert _shown(client, **turn, system="Be long.")[0] == {"role": "system", "content": "Be long."}
@@ -174,7 +174,7 @@ def test_a_content_filter_leaves_the_answer_incomplete(client: Client) -> None:
 
 def test_tools_are_called(client: Client) -> None:
     job = client.submit("How is the weather?", model=PROSE, tools=[WEATHER], tool_choice="required")
-    told = events(job["stream_url"])
+    received = events(job["stream_url"])
     end = client.finished(job["id"])
 
     # Then the call is in the message, and the deltas that readers saw make it up
@@ -182,7 +182,7 @@ def test_tools_are_called(client: Client) -> None:
     (call,) = end["message"]["tool_calls"]
     assert call["function"]["name"] == "get_weather"
     assert list(orjson.loads(call["function"]["arguments"])) == ["city"]
-    pieces = [event["delta"]["tool_calls"][0] for event in told if event["type"] == "delta"]
+    pieces = [event["delta"]["tool_calls"][0] for event in received if event["type"] == "delta"]
     assert "".join(piece["function"]["arguments"] for piece in pieces) == call["function"]["arguments"]
     assert pieces[0]["id"] == call["id"]
 
