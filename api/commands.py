@@ -21,10 +21,10 @@ def install(app: Flask) -> None:
 def make_admin(username: str, *, revoke: bool) -> None:
     """Make a user an administrator, or an ordinary user again."""
     try:
-        is_there = _set(context().database, username, is_admin=not revoke)
+        is_known = _set(context().database, username, is_admin=not revoke)
     except DatabaseUnavailable as error:
         raise click.ClickException(f"the database cannot be reached: {error.__cause__ or error}") from None
-    if not is_there:
+    if not is_known:
         raise click.ClickException(f"there is no user called {username}")
     click.echo(f"{username} is {'no administrator any more' if revoke else 'an administrator now'}.")
 

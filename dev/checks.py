@@ -85,8 +85,8 @@ def run(steps: Sequence[Step]) -> int:
         durations.append(f"{step.name} {time.monotonic() - started:.1f} s")
         if code != 0:
             break
-    verdict = "passed" if code == 0 else f"failed at {steps[len(durations) - 1].name}"
-    print(f"bin/test: {verdict} ({', '.join(durations)})", flush=True)
+    result = "passed" if code == 0 else f"failed at {steps[len(durations) - 1].name}"
+    print(f"bin/test: {result} ({', '.join(durations)})", flush=True)
     return code
 
 

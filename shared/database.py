@@ -1,7 +1,7 @@
 """The database: engine, transactions, and its clock. SQLite and PostgreSQL alike.
 
-All times that are compared are milliseconds since 1970 by the *database's* clock, so that no two machines' clocks ever meet. A
-transaction is short and does no other I/O; none is open while a model talks.
+All times that are compared are milliseconds since 1970 by the *database's* clock, so that machines' clocks are never compared. A
+transaction is short and does no other I/O; none is open while a model answers.
 """
 
 import json

@@ -42,7 +42,7 @@ def configure() -> None:
 
 
 def redacted(text: str) -> str:
-    """Blot out the tickets of a text: who reads a log must not be able to read a job."""
+    """Redact the tickets in a text: a reader of the logs must not be able to read a job."""
     return _TICKET.sub(r"\1…", text)
 
 

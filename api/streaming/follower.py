@@ -45,7 +45,7 @@ class Follower:
         self._heartbeat_seconds = heartbeat_seconds
         self._again_seconds = AGAIN_FIRST_SECONDS
         self._read_at = 0.0
-        self._heard_from = time.monotonic()
+        self._received_at = time.monotonic()
         self._unread = False
 
     def run(self) -> Iterator[Event | None]:
@@ -106,8 +106,8 @@ class Follower:
     def _gives_up(self) -> bool:
         """Return whether Redis has been away for so long that the reader had better come back later."""
         if self._subscription.confirmed and not self._unread:
-            self._heard_from = time.monotonic()
-        return time.monotonic() - self._heard_from > AWAY_SECONDS
+            self._received_at = time.monotonic()
+        return time.monotonic() - self._received_at > AWAY_SECONDS
 
 
 def archived_after(database: Database, job_id: str, cursor: int) -> Iterator[Event]:

@@ -65,7 +65,7 @@ class OnInterrupt(StrEnum):
 class Job(Base):
     """One question to a model, with everything that is needed to ask it again.
 
-    `attempt` fences every write: whoever claims, retries, or ends a job that it does not hold raises it by one, and every later
+    `attempt` fences every write: a claim, a retry, and an end by somebody without the lease raise it by one, and every later
     write names the attempt it believes in. `answer_id` is fixed at once, so that the next turn can already name its parent.
     `wire_request` is what the request said in its wire's own words beyond what is asked of the model; it never changes, so that
     whatever is derived from it and from the log is the same each time. A job that is not `stored` goes soon after its end.

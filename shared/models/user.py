@@ -15,8 +15,8 @@ HINT_CHARS = 16
 class User(Base):
     """Somebody who owns jobs.
 
-    `model` and `provider_key` are what his jobs are asked with where he has his own (the key encrypted, `shared/vault.py`);
-    `used_tokens` counts all that his jobs have used.
+    `model` and `provider_key` are used for the user's jobs where they are set (the key encrypted, `shared/vault.py`);
+    `used_tokens` counts all tokens of the user's jobs.
     """
 
     __tablename__ = "users"

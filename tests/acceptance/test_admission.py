@@ -33,7 +33,7 @@ def users(stack: Stack) -> Iterator[list[Client]]:
 
 
 def test_limits_are_told_and_kept(users: list[Client]) -> None:
-    # Given a user with as many waiting jobs as he may have
+    # Given a user with as many waiting jobs as allowed
     ann, bob, eve = users
     for _ in range(30):
         ann.submit(model="demo?tokens=3&gap_ms=5")

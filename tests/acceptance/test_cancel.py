@@ -1,4 +1,4 @@
-"""Cancel is real, wherever the job is: also while nobody could hear it."""
+"""Cancel is real, wherever the job is: also while no process could receive it."""
 
 from collections.abc import Iterator
 

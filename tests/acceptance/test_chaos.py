@@ -15,7 +15,7 @@ FROM_THE_START = f"demo?tokens={TOKENS}&gap_ms={GAP_MS}&first_ms=1500"
 """A model that is silent for a while, so that the fault falls between claim and first token."""
 
 SLOW = f"demo?tokens={TOKENS}&gap_ms={2 * GAP_MS}&first_ms=200"
-"""A model that still talks when the fault comes a second late."""
+"""A model that still answers when the fault comes a second late."""
 
 ROUNDS = {
     "one worker killed": Round(faults.kill_one_worker),

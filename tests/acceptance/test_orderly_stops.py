@@ -80,7 +80,7 @@ def test_an_api_process_that_is_stopped_lets_its_readers_move_on(stack: Stack, c
     assert reading.connections == 2
 
 
-def test_the_sdk_hears_that_its_stream_was_cut_off_and_gets_the_rest(stack: Stack, client: Client) -> None:
+def test_the_sdk_notices_that_its_stream_was_cut_off_and_gets_the_rest(stack: Stack, client: Client) -> None:
     # Given a chat completion and a response that stream from one API process
     first_sdk, other_sdk = (sdk(url, client.token) for url in stack.urls)
     chat = first_sdk.chat.completions.create(model=LONG, messages=[{"role": "user", "content": "Count."}], stream=True)

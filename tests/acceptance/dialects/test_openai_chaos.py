@@ -73,7 +73,7 @@ def test_a_background_stream_survives(chaos_arena: Arena, name: str) -> None:
     # When something dies in the middle of eight background streams
     readers = run(chaos_arena, FAULTS[name])
 
-    # Then each ends with its whole text, and whoever reads it later gets the very same events
+    # Then each ends with its whole text, and a later reader gets the very same events
     client = sdk(chaos_arena.stack.url, chaos_arena.client.token)
     for reader in readers:
         assert (reader.final["status"], text_of(reader.final)) == ("completed", counted(TOKENS))

@@ -145,7 +145,7 @@ def test_a_special_token_in_the_prompt_is_text(client: Client) -> None:
     assert _ask(client, "<|endoftext|>")["finish_reason"] == "stop"
 
 
-def test_nobody_is_let_in_without_a_token(anonymous: httpx2.Client) -> None:
+def test_nothing_is_served_without_a_token(anonymous: httpx2.Client) -> None:
     for path in ("/chat/sessions", "/user/config", "/user/usage", "/chat/process/x"):
         refused = anonymous.get(path, headers={"Authorization": "Bearer x"})
         assert (refused.status_code, refused.json()) == (401, {"statusCode": 401, "message": "Unauthorized"})
@@ -249,7 +249,7 @@ def test_another_users_session_is_out_of_reach(deployment: Deployment, client: C
     assert len(client.http.get(f"/chat/session/{session_id}").json()["messages"]) == 2
 
 
-def test_a_users_key_is_his_own_sealed_and_masked(deployment: Deployment, client: Client) -> None:
+def test_a_users_key_is_their_own_sealed_and_masked(deployment: Deployment, client: Client) -> None:
     # The operator has a key; nobody is shown it.
     assert client.http.get("/user/config").json() == {"model": "demo", "openai_key": ""}
     shown = _post(client, "/user/config", openai_key=KEY)

@@ -90,7 +90,7 @@ def test_whatever_stands_before_a_slash_is_led_on(nobody: httpx2.Client) -> None
         b"[" * 100_000,
     ],
 )
-def test_a_body_that_cannot_be_read_is_refused_before_anybody_is_asked_who_he_is(nobody: httpx2.Client, body: bytes) -> None:
+def test_a_body_that_cannot_be_read_is_refused_before_the_token_is_checked(nobody: httpx2.Client, body: bytes) -> None:
     assert checked(nobody.post("/api/ask", content=body), 400, PLAIN) == '{"error":"Invalid request"}'
 
 

@@ -330,7 +330,7 @@ def test_an_id_that_is_taken_in_the_middle_of_an_answer(
     newer = raw(older.id)
     assert _error(answering)["error"] == "Failed to read response from the client"
     assert older.closed() == 1000
-    # Where it begins, whoever is there now is asked
+    # Where it begins, any agent that is connected now is asked
     answering = threads.submit(agent_client.ask)
     newer.receive_request()
     newest = Agent(agent_client.url, token=ADMIN_KEY, agent_id=older.id)

@@ -129,7 +129,7 @@ def test_what_cannot_be_honoured_is_a_bad_request_that_names_it(api: OpenAI, fie
 
 
 @ON_SQLITE
-def test_nobody_is_let_in_with_a_wrong_key(deployment: Deployment) -> None:
+def test_nothing_is_served_with_a_wrong_key(deployment: Deployment) -> None:
     with sdk(deployment.url, "sk-wrong") as nobody, pytest.raises(openai.AuthenticationError) as refused:
         nobody.chat.completions.create(model=MODEL, messages=HELLO)
     assert (refused.value.code, bool(refused.value.request_id)) == ("invalid_api_key", True)

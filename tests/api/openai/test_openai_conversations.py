@@ -175,7 +175,7 @@ def test_items_put_in_while_an_answer_is_to_come_stand_behind_it(api: OpenAI) ->
 
 
 @ON_SQLITE
-def test_nobody_reaches_what_is_not_his(deployment: Deployment, api: OpenAI) -> None:
+def test_nobody_reaches_what_is_anothers(deployment: Deployment, api: OpenAI) -> None:
     made = api.conversations.create(items=[says("a secret")])
     (item,) = api.conversations.items.list(made.id)
     assert item.id

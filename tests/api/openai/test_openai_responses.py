@@ -262,7 +262,7 @@ def test_what_is_deleted_is_gone_and_its_conversation_goes_on(api: OpenAI) -> No
 
 
 @ON_SQLITE
-def test_nobody_reaches_what_is_not_his(deployment: Deployment, api: OpenAI) -> None:
+def test_nobody_reaches_what_is_anothers(deployment: Deployment, api: OpenAI) -> None:
     mine = api.responses.create(model=SLOW, input="a secret", background=True)
     with sdk(deployment.url, deployment.user().token) as stranger:
         for reach in (

@@ -14,12 +14,12 @@ def test_a_process_that_answers_is_alive(anonymous: httpx2.Client) -> None:
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
 
 
-def test_a_site_with_a_worker_is_ready(anonymous: httpx2.Client) -> None:
+def test_a_deployment_with_a_worker_is_ready(anonymous: httpx2.Client) -> None:
     answer = anonymous.get("/readyz")
     assert (answer.status_code, answer.json()) == (200, {"status": "ok", "checks": ALL_IS_WELL})
 
 
-def test_a_site_without_a_worker_says_so(idle_deployment: Deployment) -> None:
+def test_a_deployment_without_a_worker_says_so(idle_deployment: Deployment) -> None:
     answer = httpx2.get(f"{idle_deployment.url}/readyz")
     assert answer.status_code == 503
     assert answer.json()["status"] == "unavailable"

@@ -84,7 +84,7 @@ def process(empty_redis: Redis) -> Iterator[Process]:
     made.close()
 
 
-def test_an_agent_is_there_from_its_arrival_to_its_end(process: Process) -> None:
+def test_an_agent_is_registered_from_its_arrival_to_its_end(process: Process) -> None:
     session = process.agent()
     assert process.registry.find(session.connection) is session
     assert process.registered() == [session.connection]

@@ -76,7 +76,7 @@ def until_followed(process: ReadingProcess, readers: int = 1) -> None:
     wait_until(lambda: readers_of(process.hub) == readers, "the readers to subscribe", 5)
 
 
-def test_a_reader_who_is_there_first_sees_all_as_it_comes(process: ReadingProcess, job: Job, append: Append) -> None:
+def test_a_reader_who_comes_first_sees_all_as_it_comes(process: ReadingProcess, job: Job, append: Append) -> None:
     reader = Reader(process, job)
     until_followed(process)
     for event in begun(5):
@@ -96,7 +96,7 @@ def test_a_reader_who_comes_late_sees_all_at_once_and_then_the_rest(process: Rea
 
 
 @pytest.mark.parametrize("cursor", [0, 1, 3, 5])
-def test_a_reader_goes_on_behind_his_cursor(process: ReadingProcess, job: Job, append: Append, cursor: int) -> None:
+def test_a_reader_goes_on_after_its_cursor(process: ReadingProcess, job: Job, append: Append, cursor: int) -> None:
     append(*begun(3))
     reader = Reader(process, job, cursor)
     until_followed(process)

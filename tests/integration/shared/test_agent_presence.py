@@ -1,4 +1,4 @@
-"""Agents in Redis: registered, refreshed, claimed, released; each change whole, whoever else changes them."""
+"""Agents in Redis: registered, refreshed, claimed, released; each change whole, whatever changes at the same time."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any

@@ -67,7 +67,7 @@ def test_users_take_turns(jobs: Jobs) -> None:
     assert [Counter(claimed[at : at + 3]) for at in range(0, 12, 3)] == [Counter(users)] * 4
 
 
-def test_a_user_at_his_limit_waits_and_the_others_do_not(jobs: Jobs) -> None:
+def test_a_user_at_the_limit_waits_and_the_others_do_not(jobs: Jobs) -> None:
     greedy = jobs.user()
     mine = [jobs.queue(greedy) for _ in range(3)]
     other = jobs.queue(jobs.user(), created_ms=now_ms())

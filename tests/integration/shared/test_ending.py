@@ -1,4 +1,4 @@
-"""How jobs end: by their holder, by whoever finds them unheld, and what becomes of the log."""
+"""How jobs end: by the owner of the lease, by others when there is none, and what becomes of the log."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -149,7 +149,7 @@ def test_waits_between_connections_are_bounded(listening: Listening) -> None:
     assert 4 <= len(logs) <= 12
 
 
-def test_whoever_asks_learns_of_each_confirmation_and_each_loss(empty_redis: Redis) -> None:
+def test_a_listener_learns_of_each_confirmation_and_each_loss(empty_redis: Redis) -> None:
     over = threading.Event()
     log: list[str] = []
     with redis_clients.subscriber(empty_redis.url) as client:

@@ -198,7 +198,7 @@ def test_what_is_over_cannot_be_cancelled(jobs: Jobs, status: Status) -> None:
 
 
 def test_a_row_that_is_locked_is_not_waited_for_and_not_lost(jobs: Jobs) -> None:
-    # Given two held jobs, and somebody who has locked the row of one and takes his time
+    # Given two held jobs, and somebody who has locked the row of one and is slow
     slow, quick = jobs.claimed(), jobs.claimed()
     if jobs.database.is_sqlite:
         pytest.skip("SQLite locks no rows")
@@ -211,7 +211,7 @@ def test_a_row_that_is_locked_is_not_waited_for_and_not_lost(jobs: Jobs) -> None
     assert (kept[slow.id].is_renewed, kept[quick.id].is_renewed) == (False, True)
 
 
-def test_who_is_not_sure_of_his_own_leases_takes_nothing_from_others(jobs: Jobs) -> None:
+def test_a_worker_unsure_of_its_own_leases_takes_nothing_from_others(jobs: Jobs) -> None:
     job = jobs.claimed()
     jobs.set(job.id, lease_until_ms=now(jobs) - 1)
     assert jobs.claim("worker_2", orphans=False) is None

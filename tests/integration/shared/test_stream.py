@@ -39,7 +39,7 @@ def test_a_write_whose_answer_was_lost_may_be_repeated(redis_client: redis.Redis
     assert len(listener.received()) == 2
 
 
-def test_of_a_batch_that_is_there_in_part_only_the_rest_is_written(redis_client: redis.Redis, listener: Listener) -> None:
+def test_of_a_batch_that_is_written_in_part_only_the_rest_is_written(redis_client: redis.Redis, listener: Listener) -> None:
     write(redis_client, begun(3))
     listener.received()
 

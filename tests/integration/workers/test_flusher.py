@@ -361,7 +361,7 @@ async def test_the_tick_knows_which_redis_it_is_and_that_every_log_is_whole(empt
 
 
 @on_a_loop
-async def test_a_long_log_is_not_whole_before_its_last_piece_is_there(empty_redis: Redis) -> None:
+async def test_a_long_log_is_not_whole_before_its_last_part_is_written(empty_redis: Redis) -> None:
     client = redis_clients.nonblocking(empty_redis.url)
     flusher = Flusher(client, "worker_1", TICK_SECONDS)
     log = opened(flusher)

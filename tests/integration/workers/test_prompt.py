@@ -192,14 +192,14 @@ def set_failed(jobs: Jobs, job_id: str, number: int, messages: int = 1) -> None:
         session.get_one(Message, f"{jobs.row(job_id).conversation_id}_{number}").failed_turn = messages
 
 
-def test_a_turn_that_failed_is_left_out_of_later_prompts(jobs: Jobs) -> None:
+def test_a_turn_that_failed_is_omitted_from_later_prompts(jobs: Jobs) -> None:
     job_id = converse(jobs, "one", "two", "refused", "", "five")
     set_failed(jobs, job_id, 3)
 
     assert prompt(jobs, job_id) == [user("one"), assistant("two"), user("five")]
 
 
-def test_a_turn_of_several_messages_that_failed_is_left_out_whole(jobs: Jobs) -> None:
+def test_a_turn_of_several_messages_that_failed_is_omitted_whole(jobs: Jobs) -> None:
     job_id = converse(jobs, "one", "two", "first of the turn", "x", "last of the turn", "", "seven")
     set_message(jobs, job_id, 3, "user", content="second of the turn")
     set_failed(jobs, job_id, 5, messages=3)
@@ -207,7 +207,7 @@ def test_a_turn_of_several_messages_that_failed_is_left_out_whole(jobs: Jobs) ->
     assert prompt(jobs, job_id) == [user("one"), assistant("two"), user("seven")]
 
 
-def test_a_turn_that_failed_in_the_middle_of_a_call_is_left_out_with_it(jobs: Jobs) -> None:
+def test_a_turn_that_failed_in_the_middle_of_a_call_is_omitted_with_it(jobs: Jobs) -> None:
     job_id = converse(jobs, "one", "two", "three")
     set_message(jobs, job_id, 1, "assistant", content=None, tool_calls=[CALL])
     set_failed(jobs, job_id, 1)

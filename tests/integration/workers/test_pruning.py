@@ -22,7 +22,7 @@ def days_ago(database: Database, days: int) -> int:
         return session.scalar(select(now_ms() - days * DAY_MS)) or 0
 
 
-def add_talk(database: Database, user_id: str, at_ms: int, status: Status = Status.COMPLETED) -> str:
+def add_conversation(database: Database, user_id: str, at_ms: int, status: Status = Status.COMPLETED) -> str:
     """Add a conversation with one message and one job, all of one moment."""
     conversation = Conversation(id=new_id("conv"), user_id=user_id, created_ms=at_ms)
     finished_ms = at_ms if status.is_terminal else None
@@ -51,8 +51,8 @@ def count(database: Database, table: type[Base]) -> int:
 
 def test_old_conversations_go_whole_and_young_ones_stay(database: Database, user_id: str) -> None:
     old, young = days_ago(database, OLD_DAYS), days_ago(database, 1)
-    add_talk(database, user_id, old)
-    kept = {add_talk(database, user_id, young), add_talk(database, user_id, old, Status.IN_PROGRESS)}
+    add_conversation(database, user_id, old)
+    kept = {add_conversation(database, user_id, young), add_conversation(database, user_id, old, Status.IN_PROGRESS)}
     assert prune(database, 90, UNSTORED_SECONDS) == 1
     with database.read() as session:
         assert set(session.scalars(select(Conversation.id))) == kept
@@ -62,7 +62,7 @@ def test_old_conversations_go_whole_and_young_ones_stay(database: Database, user
 
 def test_a_turn_that_is_just_being_accepted_keeps_its_conversation(database: Database, user_id: str) -> None:
     old = days_ago(database, OLD_DAYS)
-    conversation = add_talk(database, user_id, old)
+    conversation = add_conversation(database, user_id, old)
     with ThreadPoolExecutor(1) as threads:
         with database.write() as session:
             session.execute(update(Conversation).where(Conversation.id == conversation).values(last_position=2))
@@ -78,7 +78,7 @@ def test_a_turn_that_is_just_being_accepted_keeps_its_conversation(database: Dat
 
 
 def test_an_old_conversation_that_is_still_spoken_in_keeps_its_messages(database: Database, user_id: str) -> None:
-    conversation = add_talk(database, user_id, days_ago(database, OLD_DAYS))
+    conversation = add_conversation(database, user_id, days_ago(database, OLD_DAYS))
     with database.write() as session:
         session.add(Message(id=new_id("msg"), conversation_id=conversation, role="user", body={"content": "again"}))
     assert prune(database, 90, UNSTORED_SECONDS) == 1  # its old job, which nobody looks up any more
@@ -86,7 +86,7 @@ def test_an_old_conversation_that_is_still_spoken_in_keeps_its_messages(database
 
 
 def test_zero_days_keep_for_ever_but_for_what_is_spent(database: Database, user_id: str) -> None:
-    add_talk(database, user_id, days_ago(database, OLD_DAYS))
+    add_conversation(database, user_id, days_ago(database, OLD_DAYS))
     with database.write() as session:
         job_id = session.scalars(select(Job.id)).one()
         session.add(IdempotencyKey(user_id=user_id, key="k", body_hash="h", job_id=job_id))
@@ -103,7 +103,7 @@ def test_zero_days_keep_for_ever_but_for_what_is_spent(database: Database, user_
 def test_more_than_a_batch_goes_in_batches(database: Database, user_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pruning, "BATCH", 2)
     for _ in range(5):
-        add_talk(database, user_id, days_ago(database, OLD_DAYS))
+        add_conversation(database, user_id, days_ago(database, OLD_DAYS))
     assert prune(database, 90, UNSTORED_SECONDS) == 5
     assert count(database, Conversation) == 0
 
@@ -111,7 +111,7 @@ def test_more_than_a_batch_goes_in_batches(database: Database, user_id: str, mon
 def test_what_was_not_to_be_stored_goes_soon_after_its_end(database: Database, user_id: str) -> None:
     two_hours_ago = days_ago(database, 0) - 7_200_000
     for at_ms in (two_hours_ago, two_hours_ago, days_ago(database, 0)):
-        add_talk(database, user_id, at_ms)
+        add_conversation(database, user_id, at_ms)
     with database.write() as session:
         kept, *unstored = session.scalars(select(Job.id).order_by(Job.finished_ms))
         session.execute(update(Job).where(Job.id.in_(unstored)).values(stored=False))

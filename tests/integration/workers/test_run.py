@@ -235,7 +235,7 @@ def test_an_answer_that_grows_too_long_is_cut(jobs: Jobs, config: Settings) -> N
     assert worker.provider.closed == 1
 
 
-def test_a_wipe_while_the_model_talks_is_not_noticed(jobs: Jobs, config: Settings, empty_redis: Redis) -> None:
+def test_a_wipe_while_the_model_answers_is_not_noticed(jobs: Jobs, config: Settings, empty_redis: Redis) -> None:
     job_id = jobs.queue()
     with working(config, jobs.database, ["a", 0.5, "b", STOP]) as worker, worker.running():
         worker.provider.has_begun.wait(5)

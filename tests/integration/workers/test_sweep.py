@@ -134,7 +134,7 @@ def test_what_must_end_is_ended(jobs: Jobs, sweeper: Sweep, redis_client: redis.
     assert rung == []
 
 
-def test_what_somebody_holds_is_left_to_him(jobs: Jobs, sweeper: Sweep, rung: list[str]) -> None:
+def test_a_held_job_is_left_to_its_owner(jobs: Jobs, sweeper: Sweep, rung: list[str]) -> None:
     held = [jobs.claimed() for _ in range(3)]
     jobs.set(held[0].id, deadline_ms=now_ms() - 1)
     jobs.set(held[1].id, cancel_requested_ms=now_ms())

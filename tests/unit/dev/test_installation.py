@@ -1,4 +1,4 @@
-"""`bin/dev` and `bin/test` on a bare machine: a Python is found, and an environment is made, mended and left alone."""
+"""`bin/dev` and `bin/test` on a bare machine: a Python is found, and an environment is made, repaired and left alone."""
 
 import subprocess
 import venv

@@ -45,7 +45,7 @@ def test_an_attempt_that_cannot_know_the_whole_log_jumps(found: int, log_seq: in
     assert jump.is_legal_jump
 
 
-def test_two_jumps_from_the_same_place_never_meet() -> None:
+def test_two_jumps_from_the_same_place_never_collide() -> None:
     # Some find the jump before in the log, others find nothing: each jumps beyond all before it.
     seqs = []
     found: list[Event] = []

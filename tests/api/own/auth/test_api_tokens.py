@@ -64,7 +64,7 @@ def test_a_token_of_nobodys_is_refused(deployment: Deployment, token: str) -> No
 
 
 @pytest.mark.parametrize(("body", "param"), [({"name": "x" * 65}, "name"), ({"name": 1}, "name"), ({"nam": ""}, "nam")])
-def test_a_wrong_wish_is_refused_by_name(client: Client, body: dict[str, object], param: str) -> None:
+def test_a_wrong_request_is_refused_by_name(client: Client, body: dict[str, object], param: str) -> None:
     assert_refused(client.http.post("/auth/tokens", json=body), 400, param=param)
 
 

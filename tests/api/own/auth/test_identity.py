@@ -35,7 +35,7 @@ BAD_HEADERS = {
     "a user that is a number": f"Bearer {access_token('user_1', sub=5)}",
 }
 
-DOORS = [
+ENDPOINTS = [
     ("POST", "/jobs"),
     ("GET", "/jobs"),
     ("GET", f"/jobs/{UNKNOWN}"),
@@ -43,7 +43,7 @@ DOORS = [
     ("POST", f"/jobs/{UNKNOWN}/cancel"),
     ("DELETE", f"/jobs/{UNKNOWN}"),
 ]
-JOB_DOORS = [(method, path.replace(UNKNOWN, "%s")) for method, path in DOORS if UNKNOWN in path]
+JOB_ENDPOINTS = [(method, path.replace(UNKNOWN, "%s")) for method, path in ENDPOINTS if UNKNOWN in path]
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_a_bad_token_opens_nothing(anonymous: httpx2.Client, header: str | bytes
     assert answer.headers["www-authenticate"] == "Bearer"
 
 
-@pytest.mark.parametrize(("method", "path"), DOORS)
+@pytest.mark.parametrize(("method", "path"), ENDPOINTS)
 def test_every_endpoint_needs_a_token(anonymous: httpx2.Client, method: str, path: str) -> None:
     assert_refused(anonymous.request(method, path), 401)
     assert_refused(anonymous.request(method, path, headers={"Authorization": "Bearer nothing"}), 401)
@@ -85,7 +85,7 @@ def test_a_ticket_reads_its_job_without_any_header(client: Client, anonymous: ht
 def test_a_ticket_opens_nothing_but_its_jobs_events(client: Client, anonymous: httpx2.Client) -> None:
     job = client.submit(model="demo?tokens=1&first_ms=0")
     query = job["stream_url"].partition("?")[2]
-    for method, path in [("GET", "/jobs"), *((method, path % job["id"]) for method, path in JOB_DOORS)]:
+    for method, path in [("GET", "/jobs"), *((method, path % job["id"]) for method, path in JOB_ENDPOINTS)]:
         if not path.endswith("/events"):
             assert_refused(anonymous.request(method, f"{path}?{query}"), 401)
 
@@ -122,13 +122,13 @@ def test_a_bad_ticket_is_refused_even_beside_a_good_token(client: Client, key: s
     assert_refused(client.http.get(f"/jobs/{job['id']}/events", params={"ticket": given}), 401, param="ticket")
 
 
-@pytest.mark.parametrize(("method", "path"), JOB_DOORS)
+@pytest.mark.parametrize(("method", "path"), JOB_ENDPOINTS)
 def test_a_foreign_job_is_as_unknown_as_one_that_never_was(client: Client, stranger: Client, method: str, path: str) -> None:
     # Given somebody's job
     job = client.submit(model="demo?tokens=2&first_ms=0")
     before = client.finished(job["id"])
 
-    # When a stranger asks for it, then he is told what he is told of no job at all
+    # When a stranger asks for it, then the answer is the same as for a job that does not exist
     foreign, unknown = (stranger.http.request(method, path % job_id) for job_id in (job["id"], UNKNOWN))
     assert_refused(foreign, 404, param="job_id", code="not_found")
     assert foreign.content == unknown.content
@@ -138,7 +138,7 @@ def test_a_foreign_job_is_as_unknown_as_one_that_never_was(client: Client, stran
     assert client.job(job["id"]) == before
 
 
-@pytest.mark.parametrize(("method", "path"), JOB_DOORS)
+@pytest.mark.parametrize(("method", "path"), JOB_ENDPOINTS)
 @pytest.mark.parametrize("job_id", ["x", "%00", "job_%00", "%ff", "%ED%A0%80", "💬", "a" * 2000, "1%27%20or%201=1--"])
 def test_an_id_that_cannot_be_is_unknown(client: Client, method: str, path: str, job_id: str) -> None:
     assert_refused(client.http.request(method, path.replace("%s", job_id)), 404, param="job_id")

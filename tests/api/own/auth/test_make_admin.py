@@ -30,7 +30,7 @@ def test_an_administrator_is_made_and_unmade(deployment: Deployment, anonymous: 
     anonymous.headers["Authorization"] = f"Bearer {token}"
     assert anonymous.post(PROMPT, json={"content": ""}).status_code == 403
 
-    # When he is made an administrator, then he may, until it is revoked
+    # When the user is made an administrator, then that is allowed, until it is revoked
     done = run(deployment, credentials["username"])
     assert (done.returncode, done.stdout) == (0, f"{credentials['username']} is an administrator now.\n"), done.stderr
     assert anonymous.post(PROMPT, json={"content": ""}).status_code == 200

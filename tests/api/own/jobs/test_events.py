@@ -148,7 +148,7 @@ def test_a_cursor_beyond_the_end_of_a_running_job_waits_for_the_end(shared_clien
     began = time.monotonic()
     seen = events(job["stream_url"] + "&after=1000")
 
-    # Then he hears nothing, until the job is over
+    # Then the reader receives nothing, until the job is over
     assert seen == []
     assert time.monotonic() - began > 0.4
     assert shared_client.job(job["id"])["status"] == "completed"

@@ -1,4 +1,4 @@
-"""`Idempotency-Key`: the same key and body is the same job, whoever comes first."""
+"""`Idempotency-Key`: the same key and body is the same job, whichever request comes first."""
 
 import secrets
 import threading

@@ -19,7 +19,7 @@ def owner(idle_deployment: Deployment) -> Client:
 
 @pytest.fixture(scope="module")
 def job_ids(owner: Client) -> list[str]:
-    """His jobs, newest first; every third is cancelled."""
+    """The owner's jobs, newest first; every third is cancelled."""
     submitted = [owner.submit(f"Job {number}")["id"] for number in range(JOBS)]
     for job_id in submitted[::3]:
         assert owner.http.post(f"/jobs/{job_id}/cancel").status_code == 200

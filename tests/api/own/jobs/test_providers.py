@@ -147,7 +147,7 @@ def test_an_image_turn_does_not_break_later_turns_of_a_blind_model(careful: Depl
     assert "Look\\n[image]" in job["text"]
 
 
-def test_a_user_is_asked_for_by_his_own_model(careful: Deployment, user: Client) -> None:
+def test_a_users_own_model_is_asked(careful: Deployment, user: Client) -> None:
     with careful.database.write() as session:
         session.execute(update(User).where(User.id == owner(user)).values(model="demo?tokens=3&first_ms=0"))
     job = user.finished(user.submit()["id"])

@@ -36,14 +36,14 @@ def user(fragile: Deployment) -> Client:
 
 @pytest.fixture(scope="module")
 def over(user: Client) -> dict[str, Any]:
-    """A job of his that was over while all was well."""
+    """A job of the user that was over while Redis was there."""
     return user.finished(user.submit(model=QUICK)["id"])
 
 
 @pytest.fixture(scope="module", params=["dead", FROZEN])
 def how(request: pytest.FixtureRequest, fragile: Deployment, user: Client, over: dict[str, Any]) -> str:
     """How Redis is away: its server is dead, or takes connections and never answers."""
-    _bring_back(fragile, user)
+    _restart_redis(fragile, user)
     kind: str = request.param
     return kind
 
@@ -58,7 +58,7 @@ def away(fragile: Deployment, how: str) -> Deployment:
 @pytest.fixture
 def well(fragile: Deployment, user: Client) -> Deployment:
     """That deployment with Redis, whatever was before."""
-    _bring_back(fragile, user)
+    _restart_redis(fragile, user)
     return fragile
 
 
@@ -69,7 +69,7 @@ def _take_away(fragile: Deployment, how: str) -> None:
         fragile.redis.process.signal(signal.SIGSTOP)
 
 
-def _bring_back(fragile: Deployment, user: Client | None = None) -> None:
+def _restart_redis(fragile: Deployment, user: Client | None = None) -> None:
     """Bring Redis back; with a user, wait until the deployment is ready again."""
     if fragile.redis.process.is_running():
         fragile.redis.process.signal(signal.SIGCONT)
@@ -79,7 +79,7 @@ def _bring_back(fragile: Deployment, user: Client | None = None) -> None:
         wait_until(lambda: user.http.get("/readyz").status_code == 200, "the deployment to be ready again")
 
 
-def test_the_site_is_not_ready_and_says_why(user: Client, away: Deployment) -> None:
+def test_the_api_is_not_ready_and_says_why(user: Client, away: Deployment) -> None:
     began = time.monotonic()
     answer = user.http.get("/readyz")
     assert time.monotonic() - began < SOON_SECONDS
@@ -99,12 +99,12 @@ def test_a_job_is_accepted_and_runs_when_redis_is_back(user: Client, away: Deplo
     assert user.submit(model=QUICK, headers=key)["id"] == job["id"]
     assert user.job(job["id"])["status"] == "queued"
 
-    # And a reader who hears that he is not forgotten
+    # And a reader who receives heartbeats
     with open_stream(job["stream_url"]) as blocks:
         assert [next(blocks) for _ in range(3)] == [b"retry: 500", HEARTBEAT, HEARTBEAT]
 
         # When Redis is back, then the job runs, and that reader sees all of it
-        _bring_back(away)
+        _restart_redis(away)
         seen = list(events_of(blocks))
     assert [each["seq"] for each in seen] == [1, 2, 3, 4, 5]
     assert seen[-1]["type"] == "completed"
@@ -145,10 +145,10 @@ def test_a_stream_survives_that_redis_dies_and_comes_back_empty(user: Client, we
 
         # When Redis dies and comes back with nothing
         _take_away(well, "dead")
-        _bring_back(well)
+        _restart_redis(well)
         seen += events_of(blocks)
 
-    # Then he sees every event once, in order
+    # Then the reader sees every event once, in order
     assert [each["seq"] for each in seen] == list(range(1, 63))
     assert seen[-1]["type"] == "completed"
     assert user.finished(job["id"])["text"] == counted(60)

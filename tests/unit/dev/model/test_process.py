@@ -43,7 +43,7 @@ def test_a_client_that_leaves_is_noticed_at_once(server: Server, text: str, opti
 
 def test_a_client_that_leaves_a_flood_is_noticed(server: Server, text: str) -> None:
     model = "demo?tokens=1000000&first_ms=0&gap_ms=0"
-    for _ in range(5):  # sooner or later the server writes before it hears of it
+    for _ in range(5):  # sooner or later the server writes before it notices
         with server.send_raw(model, text) as connection:
             assert connection.recv(65536)
     wait_for(lambda: [key for key, _ in server.stats()["disconnect_clock"]].count(f"{model}|{text}") == 5)
