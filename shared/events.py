@@ -1,8 +1,10 @@
 """The events of a job's log, and the reasons for beginning an answer anew. docs/protocol.md defines how they are sent."""
 
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import orjson
+
+from shared.json_types import JsonObject
 
 STARTED: Final = "started"
 DELTA: Final = "delta"
@@ -49,9 +51,9 @@ class Event(NamedTuple):
         """Whether this event may stand further than one after the event before it."""
         return self.type == RESTARTED and self.fields()["reason"] == LOG_LOST
 
-    def fields(self) -> dict[str, Any]:
+    def fields(self) -> JsonObject:
         """Read the JSON line."""
-        fields: dict[str, Any] = orjson.loads(self.data)
+        fields: JsonObject = orjson.loads(self.data)
         return fields
 
     def line(self) -> bytes:
@@ -59,7 +61,7 @@ class Event(NamedTuple):
         return b"%d-%d %s %s" % (self.attempt, self.seq, self.type.encode(), self.data)
 
 
-def make(attempt: int, seq: int, kind: str, fields: dict[str, Any]) -> Event:
+def make(attempt: int, seq: int, kind: str, fields: JsonObject) -> Event:
     """Make an event; `fields` are what its type has besides `seq` and `type`."""
     return Event(attempt, seq, kind, orjson.dumps({"seq": seq, "type": kind, **fields}))
 

@@ -7,7 +7,6 @@ only a cache of the log, which is closed from the row where it falls short.
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from redis import Redis
 from sqlalchemy import update
@@ -18,6 +17,7 @@ from shared.database import Database
 from shared.events import Event
 from shared.jobs import lifecycle
 from shared.jobs.error_codes import JobErrorCode
+from shared.json_types import JsonObject
 from shared.log import epoch, stream
 from shared.log.opening import opening
 from shared.log.stream import Write, WriteVerdict
@@ -43,10 +43,10 @@ class Ending:
 
     status: Status
     finish_reason: str | None = None
-    error: dict[str, Any] | None = None
-    usage: dict[str, Any] | None = None
+    error: JsonObject | None = None
+    usage: JsonObject | None = None
     first_token_ms: int | None = None
-    origin: dict[str, Any] | None = None
+    origin: JsonObject | None = None
 
 
 CANCELLED = Ending(Status.CANCELLED)
@@ -57,13 +57,13 @@ def failed(code: JobErrorCode, message: str) -> Ending:
     return refused({"code": code, "message": message})
 
 
-def refused(error: dict[str, Any]) -> Ending:
+def refused(error: JsonObject) -> Ending:
     """Return the ending of a job whose provider did not answer; `error` is its error, as the job has it."""
     return Ending(Status.FAILED, error=error)
 
 
 def end_held(
-    session: Session, job_id: str, attempt: int, log: Sequence[Event], ending: Ending, prompt: Sequence[dict[str, Any]]
+    session: Session, job_id: str, attempt: int, log: Sequence[Event], ending: Ending, prompt: Sequence[JsonObject]
 ) -> Event | None:
     """End a job that the caller holds; a cancel that was requested before wins.
 
@@ -118,7 +118,7 @@ def end_unheld(database: Database, redis: Redis, job: Job, ending: Ending, expir
     return close_log(database, redis, job.id, expiry_ms)
 
 
-def _settle(session: Session, job: Job, log: Sequence[Event], ending: Ending, prompt: Sequence[dict[str, Any]]) -> Event:
+def _settle(session: Session, job: Job, log: Sequence[Event], ending: Ending, prompt: Sequence[JsonObject]) -> Event:
     """Write the end of a locked job, and return its terminal event."""
     message = assemble(log)
     usage = ending.usage or estimated_usage(prompt, message)
@@ -150,8 +150,8 @@ def _settle(session: Session, job: Job, log: Sequence[Event], ending: Ending, pr
     return terminal
 
 
-def _terminal(attempt: int, seq: int, ending: Ending, usage: dict[str, Any]) -> Event:
-    fields: dict[str, Any] = {"usage": {name: count for name, count in usage.items() if name not in DETAILS}}
+def _terminal(attempt: int, seq: int, ending: Ending, usage: JsonObject) -> Event:
+    fields: JsonObject = {"usage": {name: count for name, count in usage.items() if name not in DETAILS}}
     if ending.status is Status.FAILED:
         fields = {"error": ending.error, **fields}
     elif ending.status is not Status.CANCELLED:

@@ -51,12 +51,16 @@ class Flusher:
         self._logs[joblog.lease.job_id] = joblog
         self.mark_pending(joblog)
 
+    def drop(self, joblog: JobLog) -> None:
+        """Write a log no more; a write that is under way still arrives. A later lease's log of the same job stays."""
+        for logs in (self._logs, self._dirty):
+            if logs.get(joblog.lease.job_id) is joblog:
+                del logs[joblog.lease.job_id]
+
     async def release(self, joblog: JobLog) -> None:
-        """Write a log no more: once this returns, nothing of it is under way. A later lease's log of the same job stays."""
+        """Write a log no more; nothing of it is under way once this returns."""
         async with self._round:
-            for logs in (self._logs, self._dirty):
-                if logs.get(joblog.lease.job_id) is joblog:
-                    del logs[joblog.lease.job_id]
+            self.drop(joblog)
 
     def mark_pending(self, joblog: JobLog) -> None:
         """Note that a log has something to write, and write it soon."""

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from shared import events
 from shared.errors import ChatrelayError
 from shared.events import Event
+from shared.json_types import JsonObject
 from shared.log.stream import EMPTY_TAIL, Write
 
 BATCH_ENTRIES = 2_000
@@ -84,7 +85,7 @@ class JobLog:
         self.entries.append(event)
         self.bytes += len(event.data)
 
-    def append(self, kind: str, fields: dict[str, Any]) -> None:
+    def append(self, kind: str, fields: JsonObject) -> None:
         """Make the next event of this attempt, and add it."""
         self.add(events.make(self.lease.attempt, self.entries[-1].seq + 1, kind, fields))
 

@@ -111,19 +111,13 @@ class AttemptRunner:
         Returns:
             whether to go on; not so when text was shown that must not be taken back.
         """
+        job = lease.job
         while True:
             found, trusted = await self._log_so_far(lease)
-            first = opening(
-                found,
-                attempt=lease.attempt,
-                model=lease.job.model,
-                reason=reason,
-                log_seq=lease.job.log_seq,
-                trusted=trusted,
-            )
+            first = opening(found, attempt=lease.attempt, model=job.model, reason=reason, log_seq=job.log_seq, trusted=trusted)
             is_lost = first.is_legal_jump
             has_text = any(event.type == events.DELTA for event in found)
-            must_end = lease.job.on_interrupt is OnInterrupt.FAIL and (is_lost or has_text)
+            must_end = job.on_interrupt is OnInterrupt.FAIL and (is_lost or has_text)
             lease.log = lease.log or JobLog(lease, found, expiry_ms=self._running_expiry_ms)
             if must_end and not is_lost:
                 return False
@@ -132,8 +126,7 @@ class AttemptRunner:
             try:
                 await lease.log.flushed()
             except LogMoved:
-                await self._flusher.release(lease.log)
-                lease.log = None
+                self._forget_log(lease, lease.log)
             else:
                 return not must_end
 
@@ -204,10 +197,18 @@ class AttemptRunner:
         try:
             async with asyncio.timeout(ACKNOWLEDGE_SECONDS):
                 await lease.log.flushed()
-        except (TimeoutError, LogLost, LogMoved) as error:
+        except LogMoved:
+            self._forget_log(lease, lease.log)
+            return False
+        except (TimeoutError, LogLost) as error:
             log.warning("log.not_flushed", job=lease.job_id, attempt=lease.attempt, error=type(error).__name__)
             return False
         return True
+
+    def _forget_log(self, lease: Lease, joblog: JobLog) -> None:
+        """Forget a log that was read too early: nothing may be built on it."""
+        self._flusher.drop(joblog)
+        lease.log = None
 
     async def close(self, lease: Lease, terminal: Event) -> bool:
         """Append the terminal event; return whether Redis has it. If not, a sweep appends it."""

@@ -73,6 +73,7 @@ async def test_what_comes_at_once_is_written_at_once(empty_redis: Redis) -> None
 @on_a_loop
 async def test_more_than_a_batch_is_written_in_batches(empty_redis: Redis) -> None:
     async with flushing(empty_redis, ticks=False) as flusher:
+        await opened(flusher, "job_first").flushed()  # Redis knows the script from here on
         log = opened(flusher)
         say(flusher, log, 2 * BATCH_ENTRIES)
         empty_redis.client.config_resetstat()

@@ -23,6 +23,7 @@ from tests.integration.recorded_queue import RecordedQueue
 from tests.integration.working import WorkerParts, working
 from workers.lease.lease import Lease, Stop
 from workers.log.flusher import Flusher
+from workers.log.job_log import JobLog, LogMoved
 from workers.providers.base import Chunk, ProviderError
 from workers.run import attempt
 from workers.run.attempt import AttemptRunner
@@ -437,6 +438,24 @@ def test_a_job_that_breaks_us_before_it_opens_is_left_to_lapse(
 
     assert (row.status, row.attempt, row.lost_workers) == (Status.IN_PROGRESS, 2, 1)
     assert worker.leases.all() == []
+
+
+def test_nothing_is_built_on_a_log_that_was_read_too_early(
+    jobs: Jobs, config: Settings, empty_redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The attempt ends at the very moment at which it finds that there is more than it has read."""
+    job = orphaned(jobs, empty_redis.client)
+
+    async def moves_and_breaks(log: JobLog) -> None:
+        monkeypatch.undo()
+        log.fail(LogMoved())
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(JobLog, "flushed", moves_and_breaks)
+    with working(config, jobs.database) as worker, worker.running():
+        pass
+
+    assert (jobs.row(job.id).status, jobs.row(job.id).attempt) == (Status.IN_PROGRESS, 2)
 
 
 def test_a_job_that_is_given_back_while_redis_is_away_is_as_good_as_lost(
