@@ -30,10 +30,11 @@ from api.streaming.hub import Hub
 from api.streaming.job_logs import JobLogs
 from api.webhooks.deliveries import WebhookDeliveries
 from api.webhooks.endpoints import WebhookEndpoints
-from shared import log_setup, redis_clients
+from shared import log_setup
 from shared.config import Settings, settings
 from shared.database import Database
 from shared.queue import Queue
+from shared.redis import redis_clients
 from shared.version import VERSION
 
 BLUEPRINTS = (auth.blueprint, tokens.blueprint, jobs.blueprint, events.blueprint, health.blueprint)

@@ -6,9 +6,9 @@ import orjson
 import structlog
 from redis import Redis
 
-from shared import keyspace
 from shared.json_types import JsonObject
-from shared.redis_clients import RedisError
+from shared.redis import keyspace
+from shared.redis.redis_clients import RedisError
 
 FRESH_SECONDS = 5.0
 """How long a list is kept in memory before Redis is asked again."""

@@ -13,8 +13,8 @@ from kombu.entity import Exchange
 from kombu.entity import Queue as BrokerQueue
 from kombu.exceptions import OperationalError
 
-from shared import keyspace
 from shared.config import Settings
+from shared.redis import keyspace
 
 RUN_TASK = "chatrelay.run"
 DELIVER_TASK = "chatrelay.deliver"

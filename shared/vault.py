@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from shared.errors import ChatrelayError
-from shared.jobs.error_codes import JobErrorCode
+from shared.models.error_codes import JobErrorCode
 
 KEY_BYTES = 32
 _PURPOSE = b"chatrelay: provider keys"

@@ -16,15 +16,15 @@ from redis import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import Select, or_, select, update
 
-from shared import keyspace
 from shared.config import Settings
 from shared.database import Database, now_ms
 from shared.errors import DatabaseUnavailable
 from shared.jobs import claiming, ending
 from shared.jobs.ending import Ending
-from shared.jobs.error_codes import JobErrorCode
 from shared.models import UNFINISHED, Job, Status, WebhookDelivery
+from shared.models.error_codes import JobErrorCode
 from shared.queue import DELIVER_TASK, Queue
+from shared.redis import keyspace
 from workers import pruning
 
 RING_CAP = 200

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import structlog
 
-from shared import redis_clients
 from shared.config import Settings
 from shared.database import Database
 from shared.errors import DatabaseUnavailable
 from shared.ids import new_id
 from shared.queue import Queue
+from shared.redis import redis_clients
 from shared.vault import Vault
 from workers.lease import cancel_listener
 from workers.lease.claimer import Claimer

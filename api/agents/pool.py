@@ -12,13 +12,13 @@ from api.agents.request_handler import RequestHandler
 from api.agents.session import CONNECTION_ID, MAX_ID_CHARS, Frame, Session
 from api.agents.websocket import Closed, WebSocket
 from api.streaming.hub import Hub
-from shared import keyspace, redis_clients
 from shared.agents import requests
 from shared.config import Settings
 from shared.database import Database
 from shared.ids import new_id
 from shared.pubsub.policy import LogEvents
 from shared.pubsub.thread_listener import ThreadListener
+from shared.redis import keyspace, redis_clients
 
 FIRST_PRINTABLE = " "
 BAD_ID = f"an id has at most {MAX_ID_CHARS} characters, none of them a control character"

@@ -11,10 +11,10 @@ from wsproto.frame_protocol import CloseReason
 
 from api.agents.session import Session
 from api.agents.websocket import WebSocket
-from shared import keyspace
 from shared.agents import claims, presence, requests
 from shared.agents.presence import AgentLocation, ConnectedAgent
-from shared.redis_clients import RedisError
+from shared.redis import keyspace
+from shared.redis.redis_clients import RedisError
 
 TICK_SECONDS = 0.25
 ARRIVAL_SECONDS = 10.0

@@ -9,16 +9,16 @@ from wsproto.frame_protocol import CloseReason
 
 from api.agents.registry import Registry
 from api.agents.session import Session, now_us
-from shared import keyspace
 from shared.agents import claims, requests
 from shared.agents.claims import RequestStatus
 from shared.agents.requests import AgentRequest, AgentResult
 from shared.config import Settings
 from shared.database import Database
 from shared.errors import DatabaseUnavailable
-from shared.jobs.error_codes import JobErrorCode
 from shared.models import ApiToken
-from shared.redis_clients import RedisError
+from shared.models.error_codes import JobErrorCode
+from shared.redis import keyspace
+from shared.redis.redis_clients import RedisError
 
 STORE_SECONDS = 10.0
 """How long a result is kept here while Redis is away; its worker looks for it meanwhile."""

@@ -17,7 +17,7 @@ from api.agents.websocket import Closed, WebSocket
 from api.http import go_json
 from shared.agents.requests import ANSWER_FIELDS, REQUEST_FIELDS, AgentResult
 from shared.ids import new_id
-from shared.jobs.error_codes import JobErrorCode
+from shared.models.error_codes import JobErrorCode
 
 FRAME_FIELDS = ("id", "message", "data")
 CONNECTION_ID = "Connection id"

@@ -3,8 +3,8 @@
 from http import HTTPStatus
 
 from shared.errors import ChatrelayError
-from shared.jobs.error_codes import JobErrorCode
 from shared.models import Job
+from shared.models.error_codes import JobErrorCode
 
 STATUSES: dict[str, HTTPStatus] = {
     JobErrorCode.CONTENT_FLAGGED: HTTPStatus.BAD_REQUEST,

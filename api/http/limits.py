@@ -15,9 +15,9 @@ from limits.errors import StorageError
 from limits.storage import MemoryStorage, RedisStorage
 from limits.strategies import MovingWindowRateLimiter
 
-from shared import keyspace, redis_clients
 from shared.config import Settings
 from shared.errors import RateLimited
+from shared.redis import keyspace, redis_clients
 
 AWAY_SECONDS = 5.0
 """How long Redis is left alone after it did not answer."""

@@ -9,7 +9,6 @@ from sqlalchemy.orm import Session
 
 from api.conversations import rows
 from api.streaming.job_logs import JobLogs
-from shared import keyspace
 from shared.config import Settings
 from shared.database import Database
 from shared.errors import NotFound, Unavailable
@@ -18,7 +17,8 @@ from shared.log import stream
 from shared.messages import tree
 from shared.models import Job, Status
 from shared.queue import Queue
-from shared.redis_clients import RedisError
+from shared.redis import keyspace
+from shared.redis.redis_clients import RedisError
 
 CANCEL_WAIT_SECONDS = 2.0
 """How long a cancel waits for the worker to stop, so that its answer already tells the end."""

@@ -10,10 +10,10 @@ from sqlalchemy import select
 
 from api.context import Context, context
 from api.schemas.answers import Health, Readiness
-from shared import keyspace
 from shared.database import now_ms
 from shared.errors import ChatrelayError, Unavailable
-from shared.redis_clients import RedisError
+from shared.redis import keyspace
+from shared.redis.redis_clients import RedisError
 
 SCAN_COUNT = 1_000
 OK = "ok"

@@ -16,7 +16,7 @@ from shared.database import Database
 from shared.events import Event
 from shared.jobs import ending
 from shared.log import stream
-from shared.redis_clients import RedisError
+from shared.redis.redis_clients import RedisError
 
 AGAIN_FIRST_SECONDS = 0.05
 AGAIN_MAX_SECONDS = 2.0

@@ -15,10 +15,11 @@ from contextlib import contextmanager
 from redis import Redis
 
 from api.streaming.subscription import Subscription
-from shared import events, keyspace
+from shared import events
 from shared.ids import new_id
 from shared.pubsub.policy import LogEvents
 from shared.pubsub.thread_listener import ThreadListener
+from shared.redis import keyspace
 
 LOG_EVENTS = LogEvents(redis_away="hub.redis_away", broken="hub.broken")
 

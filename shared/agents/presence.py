@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from redis import Redis
 
-from shared import keyspace
+from shared.redis import keyspace
 
 REFRESH_SECONDS = 1.0
 """How often a process refreshes its agents' presence."""

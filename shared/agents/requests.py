@@ -6,8 +6,8 @@ from typing import Self
 import orjson
 
 from shared.config import Settings
-from shared.jobs.error_codes import JobErrorCode
 from shared.json_types import JsonObject
+from shared.models.error_codes import JobErrorCode
 
 AGENT_MODEL = "agent"
 """The name of the model by which a job asks for an agent."""

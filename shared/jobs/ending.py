@@ -16,7 +16,6 @@ from shared import events
 from shared.database import Database
 from shared.events import Event
 from shared.jobs import lifecycle
-from shared.jobs.error_codes import JobErrorCode
 from shared.json_types import JsonObject
 from shared.log import epoch, stream
 from shared.log.opening import opening
@@ -26,6 +25,7 @@ from shared.messages.answer import assemble
 from shared.messages.text import text_of
 from shared.messages.usage import estimated_usage
 from shared.models import Conversation, Job, Message, Status, User
+from shared.models.error_codes import JobErrorCode
 from shared.webhooks import events as webhook_events
 
 DETAILS = ("prompt_tokens_details", "completion_tokens_details")

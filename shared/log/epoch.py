@@ -13,7 +13,7 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError
 
-from shared import keyspace
+from shared.redis import keyspace
 
 MARKER_BYTES = 8
 ID_CHARS = 16

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 from redis import Redis
 
-from shared import keyspace
 from shared.events import TERMINAL, Event
+from shared.redis import keyspace
 
 PAGE_ENTRIES = 1000
 """Entries per read, so that a long log does not keep Redis busy."""

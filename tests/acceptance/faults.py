@@ -7,11 +7,11 @@ from celery import Celery
 from sqlalchemy import func, select
 
 from dev.testing.stack import Process, wait_until
-from shared import keyspace
 from shared.database import Database
 from shared.jobs import claiming
 from shared.log import stream
 from shared.models import UNFINISHED, Job, Status
+from shared.redis import keyspace
 from tests.acceptance.chaos import Arena
 
 AWAY_SECONDS = 10.0

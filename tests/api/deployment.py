@@ -10,10 +10,10 @@ from sqlalchemy import delete, func, select
 
 from dev.testing.client import Client
 from dev.testing.stack import Redis, Stack, running, wait_until
-from shared import keyspace
 from shared.database import Database
 from shared.ids import new_id
 from shared.models import Conversation, IdempotencyKey, Job, Message, User
+from shared.redis import keyspace
 from tests.api.tokens import access_token
 
 STORED = (Job, Conversation, Message, IdempotencyKey)

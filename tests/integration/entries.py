@@ -4,10 +4,11 @@ from typing import Any
 
 import redis
 
-from shared import events, keyspace
+from shared import events
 from shared.events import Event
 from shared.log import stream
 from shared.log.stream import Write, Written
+from shared.redis import keyspace
 
 JOB = "job_1"
 EXPIRY_MS = 60_000

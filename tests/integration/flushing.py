@@ -7,8 +7,9 @@ from functools import wraps
 from typing import ParamSpec
 
 from dev.testing.stack import Redis
-from shared import events, redis_clients
+from shared import events
 from shared.events import Event
+from shared.redis import redis_clients
 from tests.integration.entries import EXPIRY_MS, JOB, started
 from tests.writer_lease import WriterLease
 from workers import clock

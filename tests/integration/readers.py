@@ -11,11 +11,11 @@ from api.streaming.follower import HEARTBEAT
 from api.streaming.hub import Hub
 from api.streaming.job_logs import JobLogs
 from dev.testing.stack import wait_until
-from shared import redis_clients
 from shared.config import Settings
 from shared.database import Database
 from shared.events import Event
 from shared.models import Job
+from shared.redis import redis_clients
 from tests.integration.recorded_queue import RecordedQueue
 
 SOON_SECONDS = 5.0

@@ -6,9 +6,9 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from typing import cast
 
-from shared import redis_clients
 from shared.config import Settings
 from shared.database import Database
+from shared.redis import redis_clients
 from tests.integration.recorded_queue import RecordedQueue
 from workers.lease.claimer import Claimer
 from workers.lease.leases import Leases

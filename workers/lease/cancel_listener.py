@@ -2,9 +2,9 @@
 
 import redis.asyncio
 
-from shared import keyspace
 from shared.pubsub.loop_listener import LoopListener
 from shared.pubsub.policy import LogEvents
+from shared.redis import keyspace
 from workers.lease.leases import Leases
 
 LOG_EVENTS = LogEvents(redis_away="cancel.redis_away", broken="cancel.broken")

@@ -11,9 +11,9 @@ import redis.asyncio
 import structlog
 from redis.exceptions import NoScriptError, RedisError
 
-from shared import keyspace
 from shared.log import epoch, stream
 from shared.log.stream import Write, WriteVerdict
+from shared.redis import keyspace
 from workers import clock
 from workers.log.job_log import JobLog, LogLost
 

@@ -7,8 +7,8 @@ import redis.asyncio
 import structlog
 from openai import AsyncOpenAI
 
-from shared import keyspace
 from shared.json_types import JsonObject
+from shared.redis import keyspace
 
 UPDATE_SECONDS = 15.0
 """How often a worker checks whether there is a fresh list."""

@@ -6,9 +6,9 @@ from typing import Any
 import orjson
 from openai import AsyncOpenAI
 
-from shared.jobs.error_codes import JobErrorCode
 from shared.json_types import JsonObject
 from shared.messages.text import text_of
+from shared.models.error_codes import JobErrorCode
 from workers.providers.base import COUNTS, Chunk, CompletionRequest, ProviderError
 from workers.providers.openai_errors import CALL_ERRORS, malformed, provider_error
 

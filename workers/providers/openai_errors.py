@@ -7,8 +7,8 @@ import aiohttp
 import httpx2
 from openai import APIConnectionError, APIStatusError, OpenAIError
 
-from shared.jobs.error_codes import JobErrorCode
 from shared.models.base import WORD_CHARS
+from shared.models.error_codes import JobErrorCode
 from workers.providers.base import ProviderError
 
 RETRYABLE_STATUSES = frozenset({408, 409, 429})

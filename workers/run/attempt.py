@@ -13,11 +13,11 @@ from shared.config import Settings
 from shared.events import Event
 from shared.jobs import ending
 from shared.jobs.ending import Ending
-from shared.jobs.error_codes import JobErrorCode
 from shared.json_types import JsonObject
 from shared.log import stream
 from shared.log.opening import opening
 from shared.models import OnInterrupt, Status
+from shared.models.error_codes import JobErrorCode
 from workers.lease.lease import Lease, Stop
 from workers.log.flusher import Flusher
 from workers.log.job_log import JobLog, LogLost, LogMoved

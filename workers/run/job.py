@@ -19,9 +19,9 @@ from shared.errors import DatabaseUnavailable
 from shared.events import Event
 from shared.jobs import claiming, ending, lifecycle
 from shared.jobs.ending import Ending
-from shared.jobs.error_codes import JobErrorCode
 from shared.json_types import JsonObject
 from shared.models import Job, OnInterrupt
+from shared.models.error_codes import JobErrorCode
 from shared.queue import Queue
 from workers.lease.claimer import Claimer
 from workers.lease.lease import Lease, Stop

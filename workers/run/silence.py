@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 
-from shared.jobs.error_codes import JobErrorCode
+from shared.models.error_codes import JobErrorCode
 from workers.providers.base import Chunk, ProviderError, wait_until
 
 

@@ -17,8 +17,8 @@ from api.jobs import idempotency
 from api.jobs.submission import Submission
 from shared.digits import digits
 from shared.errors import ChatrelayError, NotFound, RateLimited, Unavailable
-from shared.jobs.error_codes import JobErrorCode
 from shared.models import Job, Status
+from shared.models.error_codes import JobErrorCode
 
 UNAVAILABLE = frozenset({JobErrorCode.AGENT_NONE, JobErrorCode.DEADLINE_EXCEEDED, JobErrorCode.WORKER_LOST, JobErrorCode.DRAINED})
 """The error codes of jobs that nobody could answer in time."""

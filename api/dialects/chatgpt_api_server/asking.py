@@ -13,9 +13,9 @@ from api.http import go_json
 from api.jobs.submission import Submission
 from shared.agents.requests import AGENT_MODEL, ANSWER_FIELDS
 from shared.errors import DatabaseUnavailable, NotFound, Unauthorized
-from shared.jobs.error_codes import JobErrorCode
 from shared.messages.text import text_of
 from shared.models import Job
+from shared.models.error_codes import JobErrorCode
 
 ASK_FIELDS = ("content", "conversation_id", "parent_id", "message_id")
 AGENT_IDS = ("message_id", "parent_id")

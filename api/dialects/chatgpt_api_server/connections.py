@@ -10,7 +10,7 @@ from shared.agents import presence
 from shared.agents.presence import ConnectedAgent
 from shared.errors import DatabaseUnavailable, Unauthorized, Unavailable
 from shared.json_types import JsonObject
-from shared.redis_clients import RedisError
+from shared.redis.redis_clients import RedisError
 from shared.timestamps import utc_of_us
 
 NEVER = "0001-01-01T00:00:00Z"

@@ -7,9 +7,9 @@ from flask import Response, jsonify
 from api.dialects.openai.ids import JOB_HEADER
 from api.webhooks.deliveries import WebhookNotReached
 from shared.errors import ChatrelayError, Unauthorized
-from shared.jobs.error_codes import JobErrorCode
 from shared.json_types import JsonObject
 from shared.models import Job, Status
+from shared.models.error_codes import JobErrorCode
 
 STATUSES: dict[str, HTTPStatus] = {
     JobErrorCode.CONTENT_FLAGGED: HTTPStatus.BAD_REQUEST,

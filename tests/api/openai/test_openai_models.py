@@ -8,7 +8,7 @@ from openai import OpenAI
 
 from dev.testing.client import Client
 from dev.testing.stack import wait_until
-from shared import keyspace
+from shared.redis import keyspace
 from tests.api.conftest import ON_SQLITE
 from tests.api.deployment import Deployment
 from tests.openai_reader import sdk

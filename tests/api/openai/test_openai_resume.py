@@ -12,7 +12,7 @@ import pytest
 from openai import OpenAI
 
 from dev.testing.client import Client, counted
-from shared import keyspace
+from shared.redis import keyspace
 from tests.api.conftest import ON_SQLITE
 from tests.api.deployment import Deployment
 from tests.openai_reader import is_dense, text_of

@@ -18,10 +18,10 @@ from api.agents.registry import Registry
 from api.agents.session import Session
 from api.agents.websocket import WebSocket
 from dev.testing.stack import Redis, wait_until
-from shared import keyspace, redis_clients
 from shared.agents import claims, presence
 from shared.agents.claims import ClaimVerdict
 from shared.agents.requests import AgentRequest, AgentResult
+from shared.redis import keyspace, redis_clients
 
 REQUEST_MS = 60_000
 

@@ -11,7 +11,7 @@ import redis
 from api.streaming import follower
 from api.streaming.endings import Endings
 from dev.testing.stack import Redis, wait_until
-from shared import events, keyspace
+from shared import events
 from shared.config import Settings
 from shared.errors import DatabaseUnavailable
 from shared.events import Event
@@ -20,6 +20,7 @@ from shared.jobs.ending import Ending
 from shared.log import stream
 from shared.models import Job, Status
 from shared.pubsub import policy
+from shared.redis import keyspace
 from tests.integration.entries import begun, completed, delta, restarted, write
 from tests.integration.jobs import Jobs
 from tests.integration.readers import Reader, ReadingProcess, readers_of, reading

@@ -14,9 +14,10 @@ from api.streaming import subscription
 from api.streaming.hub import Hub
 from api.streaming.subscription import Subscription
 from dev.testing.stack import Redis, wait_until
-from shared import events, keyspace, redis_clients
+from shared import events
 from shared.events import Event
 from shared.pubsub import policy
+from shared.redis import keyspace, redis_clients
 from tests.integration.entries import begun, delta
 from tests.integration.readers import readers_of
 

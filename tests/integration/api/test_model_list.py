@@ -10,7 +10,7 @@ import pytest
 
 from api.model_list import FRESH_SECONDS, ModelList
 from dev.testing.stack import Redis
-from shared import keyspace
+from shared.redis import keyspace
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ import pytest
 import redis
 
 from dev.testing.stack import Redis, wait_until
-from shared import keyspace
 from shared.agents import claims, presence
 from shared.agents.claims import Claim, ClaimVerdict
 from shared.agents.presence import AgentLocation, Command, ConnectedAgent
+from shared.redis import keyspace
 
 REQUEST_MS = 60_000
 

@@ -6,15 +6,16 @@ from typing import Any
 import pytest
 import redis
 
-from shared import events, keyspace, redis_clients
+from shared import events
 from shared.database import now_ms
 from shared.events import Event
 from shared.jobs import ending, lifecycle
 from shared.jobs.ending import Ending
-from shared.jobs.error_codes import JobErrorCode
 from shared.jobs.lifecycle import LeaseState
 from shared.log import epoch
 from shared.models import Job, Message, Status
+from shared.models.error_codes import JobErrorCode
+from shared.redis import keyspace, redis_clients
 from tests.integration.entries import EXPIRY_MS, Listener, begun, completed, delta, logged, restarted, started, write
 from tests.integration.jobs import LEASE_MS, Jobs
 

@@ -20,9 +20,9 @@ from shared import events
 from shared.database import now_ms
 from shared.jobs import ending, lifecycle
 from shared.jobs.ending import Ending
-from shared.jobs.error_codes import JobErrorCode
 from shared.jobs.lifecycle import LeaseState
 from shared.models import UNFINISHED, Job, Status
+from shared.models.error_codes import JobErrorCode
 from tests.integration.entries import EXPIRY_MS
 from tests.integration.jobs import LEASE_MS, MAX_LOST_WORKERS, MINUTE_MS, Jobs
 

@@ -19,13 +19,14 @@ from structlog.testing import capture_logs
 from api.streaming.follower import Follower
 from api.streaming.subscription import Subscription
 from dev.testing.stack import Redis
-from shared import events, keyspace
+from shared import events
 from shared.database import Database
 from shared.events import Event
 from shared.ids import new_id
 from shared.log import stream
 from shared.log.opening import opening
 from shared.log.stream import WriteVerdict
+from shared.redis import keyspace
 from tests.integration.entries import Listener, logged
 from tests.integration.flushing import lease_of
 from tests.writer_lease import WriterLease

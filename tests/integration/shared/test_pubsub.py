@@ -10,11 +10,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from dev.testing.stack import Redis, free_port, wait_until
-from shared import redis_clients
 from shared.pubsub import policy
 from shared.pubsub.loop_listener import LoopListener
 from shared.pubsub.policy import LogEvents
 from shared.pubsub.thread_listener import ThreadListener
+from shared.redis import redis_clients
 from tests.integration.loop_thread import running
 from tests.integration.silent_proxy import SilentProxy
 

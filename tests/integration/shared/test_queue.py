@@ -9,9 +9,9 @@ import orjson
 import pytest
 
 from dev.testing.stack import Redis
-from shared import keyspace
 from shared.config import Settings
 from shared.queue import RUN_TASK, Queue
+from shared.redis import keyspace
 
 
 @pytest.fixture

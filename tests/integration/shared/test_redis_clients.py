@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from dev.testing.stack import Redis
-from shared import redis_clients
-from shared.redis_clients import POOL_CONNECTIONS
+from shared.redis import redis_clients
+from shared.redis.redis_clients import POOL_CONNECTIONS
 
 COMMANDS = 2 * POOL_CONNECTIONS
 PAUSE_MS = 300

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from shared import events, keyspace
+from shared import events
 from shared.events import Event
 from shared.log import stream
 from shared.log.stream import Write, WriteVerdict
+from shared.redis import keyspace
 from tests.integration.entries import EXPIRY_MS, JOB, Listener, begun, clock_us, completed, delta, logged, restarted, started, write
 
 KEY = keyspace.log_key(JOB)

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from dev.testing.stack import Redis, free_port, wait_until
-from shared import keyspace, redis_clients
 from shared.agents import claims, presence, requests
 from shared.agents.claims import RequestStatus
 from shared.agents.presence import AgentLocation, ConnectedAgent
 from shared.agents.requests import ANSWER_FIELDS, AgentRequest, AgentResult
 from shared.config import Settings
-from shared.jobs.error_codes import JobErrorCode
+from shared.models.error_codes import JobErrorCode
+from shared.redis import keyspace, redis_clients
 from workers.loop import Loop
 from workers.providers.agent.provider import AgentProvider
 from workers.providers.base import AgentPosition, Chunk, CompletionRequest, ProviderError

@@ -8,8 +8,8 @@ from typing import cast
 import pytest
 
 from dev.testing.stack import Redis, wait_until
-from shared import keyspace, redis_clients
 from shared.pubsub import policy
+from shared.redis import keyspace, redis_clients
 from tests.integration.loop_thread import running
 from tests.integration.silent_proxy import SilentProxy
 from workers.lease import cancel_listener

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from dev.testing.stack import Redis
-from shared import events, keyspace, redis_clients
+from shared import events
 from shared.log import epoch
+from shared.redis import keyspace, redis_clients
 from tests.integration.entries import JOB, Listener, begun, completed, logged, restarted, started, write
 from tests.integration.flushing import TICK_SECONDS, flushing, lease_of, on_a_loop, opened, say, until
 from workers import clock

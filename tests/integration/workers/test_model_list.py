@@ -10,7 +10,7 @@ import pytest
 from openai import AsyncOpenAI, OpenAIError
 
 from dev.testing.stack import Redis
-from shared import keyspace, redis_clients
+from shared.redis import keyspace, redis_clients
 from workers.providers.model_list import FRESH_SECONDS, UPDATE_SECONDS, ModelListUpdater
 
 

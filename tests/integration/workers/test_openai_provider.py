@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from dev.testing.stack import Redis
-from shared import redis_clients
+from shared.redis import redis_clients
 from workers.providers import model_list, openai
 from workers.providers.base import Chunk, CompletionRequest, ProviderError
 from workers.providers.model_list import ModelListUpdater

@@ -10,13 +10,14 @@ import redis
 from structlog.testing import capture_logs
 
 from dev.testing.stack import Redis, wait_until
-from shared import events, keyspace
+from shared import events
 from shared.config import Settings
 from shared.database import now_ms
 from shared.events import Event
 from shared.jobs import ending, lifecycle
 from shared.log import epoch
 from shared.models import Job, OnInterrupt, Status, User
+from shared.redis import keyspace
 from tests.integration.entries import begun, delta, logged, write
 from tests.integration.jobs import MINUTE_MS, Jobs
 from tests.integration.recorded_queue import RecordedQueue

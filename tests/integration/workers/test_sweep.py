@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 import redis
 
-from shared import keyspace, redis_clients
 from shared.config import Settings
 from shared.database import now_ms
 from shared.jobs import ending
 from shared.jobs.ending import Ending
 from shared.models import Job, Status
 from shared.queue import Queue
+from shared.redis import keyspace, redis_clients
 from tests.integration.entries import begun, logged, write
 from tests.integration.jobs import MAX_LOST_WORKERS, MINUTE_MS, Jobs
 from tests.integration.recorded_queue import RecordedQueue

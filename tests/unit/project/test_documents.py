@@ -12,7 +12,7 @@ from dev.paths import ROOT
 from shared import errors, events
 from shared.config import Settings
 from shared.errors import ChatrelayError, ConfigurationError
-from shared.jobs.error_codes import JobErrorCode
+from shared.models.error_codes import JobErrorCode
 
 ROOMS = ("api", "workers", "shared")
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
@@ -135,7 +135,7 @@ def test_the_error_codes_of_jobs_are_spelled_in_one_place() -> None:
     # Some of the words mean something else as well: why an answer is restarted, a type of errors, a reason to stop.
     others = {JobErrorCode.WORKER_LOST, JobErrorCode.DRAINED, JobErrorCode.PROVIDER_ERROR, JobErrorCode.INTERNAL_ERROR}
     codes = set(JobErrorCode) - others
-    assert {path for word, path in words_spelled(*ROOMS) if word in codes} == {"shared/jobs/error_codes.py"}
+    assert {path for word, path in words_spelled(*ROOMS) if word in codes} == {"shared/models/error_codes.py"}
 
 
 def test_the_protocol_has_every_event_type_and_reason() -> None:

@@ -1,6 +1,6 @@
 """The names of all keys and channels."""
 
-from shared import keyspace
+from shared.redis import keyspace
 
 
 def test_a_jobs_names_share_a_cluster_slot() -> None:

@@ -7,11 +7,11 @@ import asyncio
 
 import redis.asyncio
 
-from shared import keyspace
 from shared.agents import claims
 from shared.agents.claims import RequestStatus
 from shared.pubsub.loop_listener import LoopListener
 from shared.pubsub.policy import LogEvents
+from shared.redis import keyspace
 
 LOG_EVENTS = LogEvents(redis_away="agent_notices.redis_away", broken="agent_notices.broken")
 

@@ -9,14 +9,14 @@ import redis.asyncio
 import structlog
 from redis.exceptions import RedisError
 
-from shared import keyspace, redis_clients
 from shared.agents import claims, presence, requests
 from shared.agents.claims import Claim, ClaimVerdict, RequestStatus
 from shared.agents.presence import AgentLocation
 from shared.agents.requests import AgentRequest, AgentResult
 from shared.config import Settings
 from shared.ids import new_id
-from shared.jobs.error_codes import JobErrorCode
+from shared.models.error_codes import JobErrorCode
+from shared.redis import keyspace, redis_clients
 from workers.providers.agent.notices import NoticeListener, Notices
 from workers.providers.agent.request import bound_agent, request_fields
 from workers.providers.base import Chunk, CompletionRequest, ProviderError

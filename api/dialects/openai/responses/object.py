@@ -9,9 +9,9 @@ from http import HTTPStatus
 from api.dialects.openai.responses.output import COMPLETED, INCOMPLETE, Output
 from shared import events, ids
 from shared.events import Event
-from shared.jobs.error_codes import JobErrorCode
 from shared.json_types import JsonObject
 from shared.models import Job, Status
+from shared.models.error_codes import JobErrorCode
 from shared.timestamps import unix_seconds
 
 DEFAULTS: JsonObject = {

@@ -8,7 +8,7 @@ from typing import Any
 
 from dev.testing.client import Client, counted
 from dev.testing.stack import wait_until
-from shared import keyspace
+from shared.redis import keyspace
 from tests.api.deployment import Deployment
 from tests.api.event_stream import events, events_of, open_stream
 from tests.api.refusals import assert_refused

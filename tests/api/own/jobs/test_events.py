@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dev.testing.client import Client, counted
-from shared import keyspace
+from shared.redis import keyspace
 from tests.api.conftest import ON_SQLITE
 from tests.api.deployment import Deployment
 from tests.api.event_stream import HEARTBEAT, event, events, events_of, open_stream

@@ -1,0 +1,1 @@
+"""Redis: how we connect to it, and every key and channel in it."""
