@@ -12,6 +12,7 @@ from dev.testing.client import PASSWORD, Client, counted
 from dev.testing.stack import SECRET_KEY
 from shared.models import User
 from shared.vault import Vault
+from tests.api.chatgpt_api_nest.calls import ask, post, use
 from tests.api.conftest import MAX_CHARS, ON_SQLITE
 from tests.api.deployment import Deployment
 
@@ -19,17 +20,6 @@ pytestmark = ON_SQLITE
 
 KEY = "sk-a-users-own-key-0123456789"
 NOT_FOUND = (404, "There is no such conversation.", "Not Found")
-
-
-def _post(client: Client, path: str, **body: Any) -> dict[str, Any]:
-    response = client.http.post(path, json=body)
-    assert response.status_code == 201, response.text
-    answer: dict[str, Any] = response.json()
-    return answer
-
-
-def _ask(client: Client, message: Any = "Hello", **body: Any) -> dict[str, Any]:
-    return _post(client, "/chat/process", message=message, **body)
 
 
 def _read_stream(client: Client, request_id: str, **headers: str) -> list[tuple[int, dict[str, Any]]]:
@@ -45,18 +35,14 @@ def _read_stream(client: Client, request_id: str, **headers: str) -> list[tuple[
     return events
 
 
-def _use(client: Client, model: str) -> None:
-    assert _post(client, "/user/config", model=model)["model"] == model
-
-
 def _assert_refused(response: httpx2.Response, status: int, message: object, error: str) -> None:
     assert response.status_code == status, response.text
     assert response.json() == {"statusCode": status, "message": message, "error": error}
 
 
 def test_an_answer_comes_whole(client: Client) -> None:
-    _use(client, "demo?tokens=5")
-    answer = _ask(client)
+    use(client, "demo?tokens=5")
+    answer = ask(client)
     assert list(answer) == ["session_id", "id", "content", "finish_reason", "usage"]
     assert uuid.UUID(answer["session_id"]).version == 4
     assert answer["id"].startswith("chatcmpl-")
@@ -65,8 +51,8 @@ def test_an_answer_comes_whole(client: Client) -> None:
 
 
 def test_a_stream_is_read_late_twice_and_from_the_middle(client: Client) -> None:
-    _use(client, "demo?tokens=5")
-    asked = _ask(client, stream=True)
+    use(client, "demo?tokens=5")
+    asked = ask(client, stream=True)
     assert list(asked) == ["session_id", "request_id"]
     events = _read_stream(client, asked["request_id"])
     assert [number for number, _ in events] == list(range(1, len(events) + 1))
@@ -91,15 +77,15 @@ def test_a_stream_has_the_documented_headers(client: Client) -> None:
 
 
 def test_unknown_and_foreign_request_ids_answer_alike(deployment: Deployment, client: Client) -> None:
-    foreign = _ask(deployment.user(), stream=True)["request_id"]
+    foreign = ask(deployment.user(), stream=True)["request_id"]
     for request_id in ("nothing", foreign):
         assert _read_stream(client, request_id) == [(1, {"error": "No such request id"})]
 
 
 @pytest.mark.parametrize("name", ["session_id", "sessionId"])
 def test_the_readmes_session_id_is_not_ignored(client: Client, name: str) -> None:
-    first = _ask(client, "first")
-    assert _ask(client, "second", **{name: first["session_id"]})["session_id"] == first["session_id"]
+    first = ask(client, "first")
+    assert ask(client, "second", **{name: first["session_id"]})["session_id"] == first["session_id"]
     assert len(client.http.get(f"/chat/session/{first['session_id']}").json()["messages"]) == 4
 
 
@@ -115,8 +101,8 @@ def test_forms_are_read(client: Client) -> None:
 def test_stream_is_truthy_as_in_javascript(client: Client) -> None:
     truthy: list[Any] = ["false", 1, [], {}]
     falsy: list[Any] = [False, 0, "", None]
-    assert all("request_id" in _ask(client, stream=value) for value in truthy)
-    assert all("content" in _ask(client, stream=value) for value in falsy)
+    assert all("request_id" in ask(client, stream=value) for value in truthy)
+    assert all("content" in ask(client, stream=value) for value in falsy)
 
 
 def test_what_is_wrong_is_listed(client: Client) -> None:
@@ -137,12 +123,12 @@ def test_what_is_wrong_is_listed(client: Client) -> None:
 
 
 def test_a_message_may_be_a_number(client: Client) -> None:
-    asked = _ask(client, 42)
+    asked = ask(client, 42)
     assert client.http.get(f"/chat/session/{asked['session_id']}").json()["chat_name"] == "42"
 
 
 def test_a_special_token_in_the_prompt_is_text(client: Client) -> None:
-    assert _ask(client, "<|endoftext|>")["finish_reason"] == "stop"
+    assert ask(client, "<|endoftext|>")["finish_reason"] == "stop"
 
 
 def test_nothing_is_served_without_a_token(anonymous: httpx2.Client) -> None:
@@ -157,24 +143,24 @@ def test_an_unknown_path_or_method_is_not_there(client: Client) -> None:
 
 
 def test_a_providers_error_crashes_nothing_and_is_told(client: Client) -> None:
-    _use(client, "demo?fail=400&fail_times=9")
-    asked = _ask(client, stream=True)
+    use(client, "demo?fail=400&fail_times=9")
+    asked = ask(client, stream=True)
     [(number, data)] = _read_stream(client, asked["request_id"])
     assert (number, set(data)) == (1, {"error"})
     whole = client.http.post("/chat/process", json={"message": "Hello again"})
     _assert_refused(whole, 500, data["error"], "Internal Server Error")
-    _use(client, "demo")
-    assert _ask(client)["finish_reason"] == "stop"
+    use(client, "demo")
+    assert ask(client)["finish_reason"] == "stop"
 
 
 def test_events_that_come_together_are_not_lost(client: Client) -> None:
-    _use(client, "demo?tokens=300&gap_ms=0")
-    assert _ask(client)["content"] == counted(300)
+    use(client, "demo?tokens=300&gap_ms=0")
+    assert ask(client)["content"] == counted(300)
 
 
 def test_sessions_are_listed_and_shown(client: Client) -> None:
     assert client.http.get("/chat/sessions").json() == []
-    asked = _ask(client, "A longer first message")
+    asked = ask(client, "A longer first message")
     session_id, total = asked["session_id"], asked["usage"]["total_tokens"]
     row = {"id": session_id, "chat_name": "A longer first message", "token": total}
     assert client.http.get("/chat/sessions").json() == [row]
@@ -190,16 +176,16 @@ def test_sessions_are_listed_and_shown(client: Client) -> None:
 
 
 def test_a_session_keeps_its_name_without_its_first_message(client: Client) -> None:
-    session_id = _ask(client, "What it is called")["session_id"]
+    session_id = ask(client, "What it is called")["session_id"]
     path = f"/chat/session/{session_id}"
     first = client.http.get(path).json()["messages"][0]
     assert client.http.delete(f"/chat/remove/{session_id}/{first['id']}").json()["chat_name"] == "What it is called"
-    _ask(client, "Something else", session_id=session_id)
+    ask(client, "Something else", session_id=session_id)
     assert client.http.get(path).json()["chat_name"] == "What it is called"
 
 
 def test_the_older_spelling_of_a_sessions_id_takes_any_name(client: Client) -> None:
-    assert _ask(client, session_id="my session")["session_id"] == "my session"
+    assert ask(client, session_id="my session")["session_id"] == "my session"
     assert len(client.http.get("/chat/session/my session").json()["messages"]) == 2
     assert client.http.post("/chat/process", json={"sessionId": "another", "message": "x"}).status_code == 400
 
@@ -211,10 +197,10 @@ def test_a_reader_of_what_is_not_there_does_not_come_back_for_ever(client: Clien
 
 
 def test_a_session_is_instructed_trimmed_and_deleted(client: Client) -> None:
-    asked = _ask(client)
+    asked = ask(client)
     path = f"/chat/session/{asked['session_id']}"
     named = {"id": asked["session_id"], "chat_name": "Hello"}
-    assert _post(client, "/chat/system_message", session_id=asked["session_id"], message="Be brief") == named
+    assert post(client, "/chat/system_message", session_id=asked["session_id"], message="Be brief") == named
     assert client.http.get(path).json()["messages"][0] == {"id": "system", "role": "system", "content": "Be brief"}
     assert client.http.delete(f"/chat/remove/{asked['session_id']}/nothing").json() == named
     assert len(client.http.get(path).json()["messages"]) == 3
@@ -240,11 +226,11 @@ def test_a_session_that_is_not_there(client: Client) -> None:
 
 
 def test_another_users_session_is_out_of_reach(deployment: Deployment, client: Client) -> None:
-    session_id = _ask(client, "a secret")["session_id"]
+    session_id = ask(client, "a secret")["session_id"]
     other = deployment.user()
     assert other.http.get(f"/chat/session/{session_id}").content == b""
     assert other.http.delete(f"/chat/session/{session_id}").status_code == 404
-    assert _ask(other, "mine", session_id=session_id)["session_id"] == session_id
+    assert ask(other, "mine", session_id=session_id)["session_id"] == session_id
     assert other.http.get(f"/chat/session/{session_id}").json()["chat_name"] == "mine"
     assert len(client.http.get(f"/chat/session/{session_id}").json()["messages"]) == 2
 
@@ -252,18 +238,18 @@ def test_another_users_session_is_out_of_reach(deployment: Deployment, client: C
 def test_a_users_key_is_their_own_sealed_and_masked(deployment: Deployment, client: Client) -> None:
     # The operator has a key; nobody is shown it.
     assert client.http.get("/user/config").json() == {"model": "demo", "openai_key": ""}
-    shown = _post(client, "/user/config", openai_key=KEY)
+    shown = post(client, "/user/config", openai_key=KEY)
     assert shown["openai_key"] not in {"", KEY}
     assert client.http.get("/user/config").json() == shown
-    assert _post(client, "/user/config") == shown
-    assert _post(client, "/user/config", **shown)["openai_key"] == shown["openai_key"]
+    assert post(client, "/user/config") == shown
+    assert post(client, "/user/config", **shown)["openai_key"] == shown["openai_key"]
     with deployment.database.read() as session:
         user = session.get(User, client.http.get("/user/usage").json()["id"])
     assert user
     assert user.provider_key
     assert KEY not in user.provider_key
     assert Vault(SECRET_KEY).open(user.provider_key) == KEY
-    assert _post(client, "/user/config", openai_key="", model="") == {"model": "demo", "openai_key": ""}
+    assert post(client, "/user/config", openai_key="", model="") == {"model": "demo", "openai_key": ""}
 
 
 def test_a_wrong_config_is_refused(client: Client) -> None:
@@ -295,12 +281,12 @@ def test_a_missing_password_is_refused(anonymous: httpx2.Client) -> None:
 def test_a_conversation_goes_on_from_dialect_to_dialect(client: Client) -> None:
     job = client.submit("first")
     client.finished(job["id"])
-    asked = _ask(client, "second", session_id=job["conversation_id"])
+    asked = ask(client, "second", session_id=job["conversation_id"])
     assert asked["session_id"] == job["conversation_id"]
     third = client.finished(client.submit("third", conversation_id=asked["session_id"])["id"])
     assert third["conversation_id"] == job["conversation_id"]
     whole = client.http.get(f"/chat/session/{asked['session_id']}").json()
     assert [message["content"] for message in whole["messages"][::2]] == ["first", "second", "third"]
-    mine = _ask(client, "here")["session_id"]
+    mine = ask(client, "here")["session_id"]
     assert client.finished(client.submit("there", conversation_id=mine)["id"])["status"] == "completed"
     assert len(client.http.get(f"/chat/session/{mine}").json()["messages"]) == 4

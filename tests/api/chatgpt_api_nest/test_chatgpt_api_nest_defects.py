@@ -3,7 +3,6 @@
 import secrets
 import threading
 import uuid
-from typing import Any
 
 import httpx2
 import orjson
@@ -14,35 +13,11 @@ from dev.testing.client import PASSWORD, Client, counted
 from dev.testing.stack import wait_until
 from shared.models import Conversation, Job, Message, User
 from shared.vault import Vault
+from tests.api.chatgpt_api_nest.calls import ask, messages, post, stream_events, use
 from tests.api.conftest import ON_POSTGRESQL, ON_SQLITE
 from tests.api.deployment import Deployment, deployed
 
 ASKED_AT_ONCE = 5
-
-
-def post(client: Client, path: str, **body: Any) -> dict[str, Any]:
-    response = client.http.post(path, json=body)
-    assert response.status_code == 201, response.text
-    answer: dict[str, Any] = response.json()
-    return answer
-
-
-def ask(client: Client, message: str = "Hello", **body: Any) -> dict[str, Any]:
-    return post(client, "/chat/process", message=message, **body)
-
-
-def use(client: Client, model: str) -> None:
-    post(client, "/user/config", model=model)
-
-
-def stream_events(client: Client, request_id: str) -> list[dict[str, Any]]:
-    lines = client.http.get(f"/chat/process/{request_id}").text.splitlines()
-    return [orjson.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
-
-
-def messages(client: Client, session_id: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = client.http.get(f"/chat/session/{session_id}").json()["messages"]
-    return found
 
 
 @ON_SQLITE

@@ -9,7 +9,7 @@ import pytest
 
 from dev.testing.client import Client
 from dev.testing.stack import wait_until
-from tests.api.chatgpt_api_nest.test_chatgpt_api_nest_defects import ask, messages, stream_events, use
+from tests.api.chatgpt_api_nest.calls import ask, messages, stream_events, use
 from tests.api.conftest import ON_SQLITE
 from tests.api.deployment import Deployment, deployed
 from tests.api.tokens import access_token

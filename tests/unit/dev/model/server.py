@@ -11,6 +11,7 @@ from http.client import HTTPConnection
 from tempfile import TemporaryFile
 from typing import IO, Any, cast
 
+import pytest
 from openai import OpenAI
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
@@ -81,6 +82,17 @@ def streamed(client: OpenAI, model: str, text: str, **options: Any) -> list[Chat
     messages = options.pop("messages", [message("user", text)])
     with client.chat.completions.create(model=model, messages=messages, stream=True, **options) as stream:
         return list(stream)
+
+
+def broken(client: OpenAI, model: str, text: str, error: type[Exception]) -> tuple[list[ChatCompletionChunk], Exception]:
+    """Stream an answer that must end with this error; return the chunks before it, and the error."""
+    received: list[ChatCompletionChunk] = []
+    with (
+        pytest.raises(error) as raised,
+        client.chat.completions.create(model=model, messages=[message("user", text)], stream=True) as stream,
+    ):
+        received.extend(stream)
+    return received, raised.value
 
 
 def text_of(answer: ChatCompletion | list[ChatCompletionChunk]) -> str:

@@ -6,10 +6,9 @@ import time
 import openai
 import pytest
 from openai import OpenAI
-from openai.types.chat import ChatCompletionChunk
 
 from dev.testing.client import counted
-from tests.unit.dev.model.server import Server, finish_of, message, streamed, text_of, whole
+from tests.unit.dev.model.server import Server, broken, finish_of, message, streamed, text_of, whole
 
 
 @pytest.mark.parametrize(
@@ -66,13 +65,8 @@ def test_retry_after_is_told_and_the_sdk_comes_back(client: OpenAI, text: str) -
 @pytest.mark.parametrize("after", [0, 3, 5])
 def test_the_socket_drops_after_a_chunk(client: OpenAI, server: Server, text: str, gap_ms: int, after: int) -> None:
     model = f"demo?tokens=5&first_ms=0&gap_ms={gap_ms}&drop_at={after}"
-    received: list[ChatCompletionChunk] = []
-    with (
-        pytest.raises(openai.APIConnectionError) as broken,
-        client.chat.completions.create(model=model, messages=[message("user", text)], stream=True) as stream,
-    ):
-        received.extend(stream)
-    assert not isinstance(broken.value, openai.APITimeoutError)
+    received, error = broken(client, model, text, openai.APIConnectionError)
+    assert not isinstance(error, openai.APITimeoutError)
     assert text_of(received) == counted(after)
     assert finish_of(received) is None
     assert text_of(streamed(client, model, text)) == counted(5)
@@ -89,12 +83,7 @@ def test_the_socket_drops_in_a_whole_answer(client: OpenAI, text: str) -> None:
 @pytest.mark.parametrize("gap_ms", [0, 5])
 def test_a_malformed_chunk_comes_after_a_chunk(client: OpenAI, server: Server, text: str, gap_ms: int) -> None:
     model = f"demo?tokens=5&first_ms=0&gap_ms={gap_ms}&bad_at=3&fail_times=2"
-    received: list[ChatCompletionChunk] = []
-    with (
-        pytest.raises(json.JSONDecodeError),
-        client.chat.completions.create(model=model, messages=[message("user", text)], stream=True) as stream,
-    ):
-        received.extend(stream)
+    received, _ = broken(client, model, text, json.JSONDecodeError)
     assert text_of(received) == counted(3)
     raw = server.receive_raw(model, text)
     assert raw.index(b'"3 "') < raw.index(b"chatcmpl-broken") < raw.index(b'"4 "')

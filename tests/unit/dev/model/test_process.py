@@ -8,11 +8,10 @@ import time
 import openai
 import pytest
 from openai import OpenAI
-from openai.types.chat import ChatCompletionChunk
 
 from dev.paths import ROOT
 from dev.testing.client import counted
-from tests.unit.dev.model.server import Server, message, running, streamed, text_of, wait_for
+from tests.unit.dev.model.server import Server, broken, message, running, streamed, text_of, wait_for
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -52,12 +51,7 @@ def test_a_client_that_leaves_a_flood_is_noticed(server: Server, text: str) -> N
 def test_a_stall_sends_what_came_before_and_then_nothing(client: OpenAI, text: str) -> None:
     model = "demo?tokens=5&first_ms=0&gap_ms=1&stall_at=3"
     impatient = client.with_options(timeout=2)
-    received: list[ChatCompletionChunk] = []
-    with (
-        pytest.raises(openai.APITimeoutError),
-        impatient.chat.completions.create(model=model, messages=[message("user", text)], stream=True) as stream,
-    ):
-        received.extend(stream)
+    received, _ = broken(impatient, model, text, openai.APITimeoutError)
     assert text_of(received) == counted(3)
     assert text_of(streamed(client, model, text)) == counted(5)
 

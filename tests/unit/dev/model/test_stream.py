@@ -7,10 +7,9 @@ from typing import Any
 import openai
 import pytest
 from openai import AsyncOpenAI, OpenAI
-from openai.types.chat import ChatCompletionChunk
 
 from dev.testing.client import counted
-from tests.unit.dev.model.server import Server, clocks_of, frames, message, streamed, text_of, whole
+from tests.unit.dev.model.server import Server, broken, clocks_of, frames, message, streamed, text_of, whole
 
 
 @pytest.mark.parametrize("gap_ms", [0, 1])
@@ -67,12 +66,7 @@ def test_a_chunk_comes_in_two_writes(client: OpenAI, server: Server, text: str, 
 @pytest.mark.parametrize("how", ["coalesce", "split"])
 def test_a_fault_comes_after_its_chunk_however_it_is_written(client: OpenAI, text: str, how: str) -> None:
     model = f"demo?tokens=5&first_ms=0&gap_ms=0&drop_at=3&{how}=1"
-    received: list[ChatCompletionChunk] = []
-    with (
-        pytest.raises(openai.APIConnectionError),
-        client.chat.completions.create(model=model, messages=[message("user", text)], stream=True) as stream,
-    ):
-        received.extend(stream)
+    received, _ = broken(client, model, text, openai.APIConnectionError)
     assert text_of(received) == counted(3)
     assert text_of(streamed(client, model, text)) == counted(5)
 
