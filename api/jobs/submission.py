@@ -1,10 +1,11 @@
 """What a client wants done, before it is a job: a value that every route and dialect makes of its requests."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from shared.errors import InvalidRequest
+from shared.json_types import JsonObject
 from shared.messages.text import text_of
 from shared.models import Kind, ObjectType, OnInterrupt
 
@@ -12,8 +13,7 @@ from shared.models import Kind, ObjectType, OnInterrupt
 class ParamNames(NamedTuple):
     """What a dialect calls the fields that a text may come from."""
 
-    message: str = "message"
-    leading: str = "input"
+    turn: str = "message"
     system: str = "system"
 
 
@@ -21,27 +21,36 @@ OWN_NAMES = ParamNames()
 
 
 @dataclass(frozen=True)
-class Submission:
-    """What a client wants done: a `message` in a conversation (a new one where none is named), or `messages` alone.
+class Place:
+    """Where a turn belongs: in a conversation, and there after the message `parent_id`, else after the last answer.
 
-    `conversation_id` may be any name of the conversation; with `may_create`, one that is unknown becomes the name of a new
-    one. The message follows `parent_id` where that is given, else the last answer. `title`, and the system prompt `initial_prompt`,
-    are for a new conversation. `agent` holds the ids that an agent is to use (`message_id`, `parent_id`), passed on as they are.
-
-    A turn of several messages has all but its last one in `leading`. A new conversation keeps `system` as its own prompt, unless it
-    is for this job only (`stores_system`). `wire` and `wire_request` are as what the job is known in its dialect, and what
-    else its request held; a job that is not `stored` is deleted soon after its end. `param_names` are the dialect's names of
-    fields, for errors.
+    `conversation_id` may be any name of the conversation; None is a new one. With `may_create`, a name that is unknown becomes the
+    name of a new one. `title`, and the system prompt `initial_prompt`, are for a new conversation.
     """
 
-    message: dict[str, Any] | None = None
-    leading: list[dict[str, Any]] = field(default_factory=list)
-    messages: list[dict[str, Any]] | None = None
     conversation_id: str | None = None
-    may_create: bool = False
-    initial_prompt: str | None = None
-    title: str | None = None
     parent_id: str | None = None
+    may_create: bool = False
+    title: str | None = None
+    initial_prompt: str | None = None
+
+
+NEW_CONVERSATION = Place()
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What a client wants done: a `turn` of messages at a `place` in a conversation; or `messages` alone, the whole context.
+
+    `agent` holds the ids that an agent is to use (`message_id`, `parent_id`), passed on as they are. A new conversation keeps
+    `system` as its own prompt, unless it is for this job only (`stores_system`). `wire` and `wire_request` are as what the job is
+    known in its dialect, and what else its request held; a job that is not `stored` is deleted soon after its end. `param_names`
+    are the dialect's names of fields, for errors.
+    """
+
+    turn: Sequence[JsonObject] = ()
+    place: Place = NEW_CONVERSATION
+    messages: list[JsonObject] | None = None
     kind: Kind = Kind.CHAT
     agent: dict[str, str] | None = None
     model: str | None = None
@@ -49,32 +58,30 @@ class Submission:
     stores_system: bool = True
     metadata: dict[str, str] = field(default_factory=dict)
     on_interrupt: OnInterrupt = OnInterrupt.RESTART
-    parameters: dict[str, Any] = field(default_factory=dict)
+    parameters: JsonObject = field(default_factory=dict)
     wire: ObjectType = ObjectType.JOB
-    wire_request: dict[str, Any] | None = None
+    wire_request: JsonObject | None = None
     stored: bool = True
     param_names: ParamNames = OWN_NAMES
 
     def texts(self) -> Iterator[tuple[str, str]]:
         """Yield every text of the submission, with the name of the request's field that it came from."""
-        if self.message is not None:
-            yield self.param_names.message, text_of(self.message)
-        for message in self.leading:
-            yield self.param_names.leading, text_of(message)
+        for message in self.turn:
+            yield self.param_names.turn, text_of(message)
         if self.system is not None:
             yield self.param_names.system, self.system
         for index, message in enumerate(self.messages or ()):
             yield f"messages.{index}.content", text_of(message)
 
-    def stored_request(self) -> dict[str, Any]:
+    def stored_request(self) -> JsonObject:
         """Return what a worker needs to know of it: the row's `request`."""
-        request: dict[str, Any] = {"parameters": self.parameters, "system": self.system}
+        request: JsonObject = {"parameters": self.parameters, "system": self.system}
         if self.messages is not None:
             request["messages"] = self.messages
         if self.agent is not None:
             request["agent"] = self.agent
-        if self.leading:
-            request["turn_messages"] = len(self.leading) + 1
+        if len(self.turn) > 1:
+            request["turn_messages"] = len(self.turn)
         return request
 
 

@@ -141,7 +141,7 @@ class Submitter:
             deadline_ms=now_ms() + int(self._config.job_deadline_seconds * 1000),
             rung_ms=now_ms(),
         )
-        if submission.message is not None:
+        if submission.turn:
             _take_turn(session, job, submission)
         session.add(job)
         session.flush()
@@ -157,26 +157,25 @@ def _count_queued(session: Session, limit: int, *whose: ColumnElement[bool]) -> 
 
 def _take_turn(session: Session, job: Job, submission: Submission) -> None:
     """Append the turn to its parent, else to the conversation's leaf, and make the answer to come the new leaf."""
-    assert submission.message is not None
     conversation = _conversation(session, job.user_id, submission)
     parent_id = conversation.leaf_id
-    if submission.parent_id is not None:
-        parent_id = tree.resolve_parent(session, conversation, submission.parent_id)
-    turn = [*submission.leading, submission.message]
+    if submission.place.parent_id is not None:
+        parent_id = tree.resolve_parent(session, conversation, submission.place.parent_id)
     job.conversation_id = conversation.id
-    job.user_message_id = tree.append(session, conversation.id, turn, parent_id)
+    job.user_message_id = tree.append(session, conversation.id, submission.turn, parent_id)
     job.answer_id = conversation.leaf_id = new_id("msg")
     job.position = conversation.last_position
 
 
 def _conversation(session: Session, user_id: str, submission: Submission) -> Conversation:
     """Make a conversation, or lock one; either way its next position is taken."""
-    known = submission.conversation_id and rows.find(session, user_id, submission.conversation_id)
+    place = submission.place
+    known = place.conversation_id and rows.find(session, user_id, place.conversation_id)
     if not known:
-        if submission.conversation_id is not None and not submission.may_create:
+        if place.conversation_id is not None and not place.may_create:
             raise NotFound("There is no such conversation.", param="conversation_id")
-        system = submission.initial_prompt or (submission.system if submission.stores_system else None)
-        made = rows.create(session, user_id, name=submission.conversation_id, system=system, title=submission.title)
+        system = place.initial_prompt or (submission.system if submission.stores_system else None)
+        made = rows.create(session, user_id, name=place.conversation_id, system=system, title=place.title)
         made.last_position = 1
         return made
     # The row is locked by this, and read again behind the lock.

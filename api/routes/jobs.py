@@ -12,7 +12,7 @@ from api.context import context
 from api.guards import principal, require_user
 from api.http.request_digest import request_digest
 from api.jobs import idempotency
-from api.jobs.submission import Submission
+from api.jobs.submission import Place, Submission
 from api.routes import views
 from api.schemas.answers import ErrorAnswer
 from api.schemas.jobs import JobList, JobPath, JobRequest, JobsQuery, JobView, Submitted
@@ -58,9 +58,9 @@ def submit(header: SubmitHeaders, body: JobRequest) -> tuple[Response, int]:
 def _submission(body: JobRequest) -> Submission:
     messages = None if body.messages is None else [message.model_dump(exclude_none=True) for message in body.messages]
     return Submission(
-        message=None if body.message is None else {"role": "user", "content": body.message},
+        turn=() if body.message is None else [{"role": "user", "content": body.message}],
         messages=messages,
-        conversation_id=body.conversation_id,
+        place=Place(body.conversation_id),
         model=body.model,
         system=body.system,
         metadata=body.metadata,

@@ -14,7 +14,7 @@ from api.http import sse
 from api.http.params import MAX_SEQ_DIGITS
 from api.http.request_digest import request_digest
 from api.jobs import idempotency
-from api.jobs.submission import Submission
+from api.jobs.submission import Place, Submission
 from shared.digits import digits
 from shared.errors import ChatrelayError, NotFound, RateLimited, Unavailable
 from shared.models import Job, Status
@@ -49,7 +49,8 @@ def process() -> tuple[Response, int]:
         raise Invalid(*complaints)
     key = request.headers.get("Idempotency-Key")
     name = known_id or new_session_id(user_id, key)
-    submission = Submission(message={"role": "user", "content": message}, conversation_id=name, may_create=True, title=message)
+    place = Place(name, may_create=True, title=message)
+    submission = Submission(turn=[{"role": "user", "content": message}], place=place)
     job = context().submitter.submit(user_id, submission, idempotency.key_of(key, request_digest))
     if wants_stream(body):
         return jsonify(session_id=name, request_id=job.id), HTTPStatus.CREATED

@@ -10,7 +10,7 @@ from api.conversations import agent_answers
 from api.dialects.chatgpt_api_server.blueprint import blueprint, json_response, text_response
 from api.guards import credentials, principal, set_principal
 from api.http import go_json
-from api.jobs.submission import Submission
+from api.jobs.submission import Place, Submission
 from shared.agents.requests import AGENT_MODEL, ANSWER_FIELDS
 from shared.errors import DatabaseUnavailable, NotFound, Unauthorized
 from shared.messages.text import text_of
@@ -72,9 +72,8 @@ def _set_principal() -> Response | None:
 def _submission(fields: dict[str, str]) -> Submission:
     conversation_id = fields["conversation_id"] or None
     return Submission(
-        message={"role": "user", "content": fields["content"]},
-        conversation_id=conversation_id,
-        parent_id=_parent_id(conversation_id, fields["parent_id"]) if conversation_id else None,
+        turn=[{"role": "user", "content": fields["content"]}],
+        place=Place(conversation_id, _parent_id(conversation_id, fields["parent_id"]) if conversation_id else None),
         agent={name: fields[name] for name in AGENT_IDS if fields[name]},
         model=AGENT_MODEL,
     )

@@ -9,7 +9,7 @@ from api.dialects.chatgpt_proxy.blueprint import authenticate, blueprint, json_r
 from api.dialects.chatgpt_proxy.request_fields import read_texts
 from api.dialects.no_answer import answered
 from api.guards import principal
-from api.jobs.submission import Submission
+from api.jobs.submission import Place, Submission
 from shared.errors import InvalidRequest, NotFound
 from shared.messages.text import text_of
 from shared.models import Conversation
@@ -76,10 +76,8 @@ def find_chat(chat_id: str) -> Conversation:
 
 def _answer(chat_id: str, content: Any, *, model: str | None) -> Response:
     submission = Submission(
-        message={"role": "user", "content": content},
-        conversation_id=chat_id,
-        may_create=True,
-        initial_prompt=context().global_prompt.read(),
+        turn=[{"role": "user", "content": content}],
+        place=Place(chat_id, may_create=True, initial_prompt=context().global_prompt.read()),
         model=model,
     )
     job = answered(context().jobs.wait_for_end(context().submitter.submit(principal().user_id, submission)))

@@ -1,7 +1,6 @@
 """Begin a conversation, or append a turn to any message of one. The answer comes whole."""
 
 from http import HTTPStatus
-from typing import Any
 
 import structlog
 from flask import Response
@@ -11,7 +10,7 @@ from api.dialects.chatgpt_rest_api.blueprint import blueprint, json_response, no
 from api.dialects.chatgpt_rest_api.request_fields import flag, read_body, text
 from api.dialects.no_answer import answered
 from api.guards import principal
-from api.jobs.submission import Submission
+from api.jobs.submission import Place, Submission
 from shared.errors import ChatrelayError, InvalidRequest, NotFound
 from shared.json_types import JsonObject
 from shared.messages.text import text_of
@@ -30,7 +29,7 @@ log = structlog.get_logger(__name__)
 def begin() -> Response:
     """Begin a conversation."""
     body = read_body()
-    submission = _submission(body, title=text(body, "title"))
+    submission = _submission(body, Place(title=text(body, "title")))
     return _answer(submission, flag(body, "autocontinue"), name=None)
 
 
@@ -42,7 +41,7 @@ def go_on(name: str) -> Response:
         context().conversations.get(principal().user_id, name)
     except NotFound:
         raise no_such_conversation(name) from None
-    submission = _submission(body, conversation_id=name, parent_id=text(body, "parent_id") or None)
+    submission = _submission(body, Place(name, text(body, "parent_id") or None))
     return _answer(submission, flag(body, "autocontinue"), name=name)
 
 
@@ -66,11 +65,11 @@ def author(message: Message) -> JsonObject:
     return {"role": message.role, "name": None, "metadata": {}}
 
 
-def _submission(body: JsonObject, **place: Any) -> Submission:
+def _submission(body: JsonObject, place: Place) -> Submission:
     prompt, model = text(body, "prompt"), text(body, "model") or ""
     if prompt is None:
         raise InvalidRequest("prompt is required", param="prompt")
-    return Submission(message={"role": "user", "content": prompt}, model=None if model in DEFAULT_NAMES else model, **place)
+    return Submission(turn=[{"role": "user", "content": prompt}], place=place, model=None if model in DEFAULT_NAMES else model)
 
 
 def _answer(submission: Submission, autocontinue: bool, *, name: str | None) -> Response:
@@ -85,7 +84,7 @@ def _answer(submission: Submission, autocontinue: bool, *, name: str | None) -> 
 def _continuation(user_id: str, job: Job) -> Job | None:
     """Have an answer that was cut off continued, once. None where that fails: there is still the first part."""
     message = {"role": "user", "content": CONTINUE}
-    submission = Submission(message=message, conversation_id=job.conversation_id, parent_id=job.answer_id, model=job.model)
+    submission = Submission(turn=[message], place=Place(job.conversation_id, job.answer_id), model=job.model)
     try:
         continuation = _finished(user_id, submission)
     except ChatrelayError as error:

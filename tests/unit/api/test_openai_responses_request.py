@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from api.dialects.openai.responses.request import ResponseRequest, submission
+from api.jobs.submission import NEW_CONVERSATION
 from shared.errors import InvalidRequest
 from shared.models import ObjectType, OnInterrupt
 
@@ -14,7 +15,7 @@ SCHEMA = {"type": "object", "properties": {"a": {"type": "integer", "default": N
 
 
 def asked(**body: Any) -> Any:
-    return submission(ResponseRequest.model_validate({"input": "Hi", **body}), [])
+    return submission(ResponseRequest.model_validate({"input": "Hi", **body}), [], NEW_CONVERSATION)
 
 
 @pytest.mark.parametrize(
@@ -67,9 +68,9 @@ def test_what_was_asked_is_kept_in_its_own_words_and_nothing_else() -> None:
 def test_a_turn_is_kept_in_a_conversation_unless_it_is_not_to_be_stored() -> None:
     turn = [{"role": "user", "content": "one"}, {"role": "user", "content": "two"}]
     kept, loose = asked(input=turn), asked(input=turn, store=False)
-    assert (kept.leading, kept.message, kept.messages) == (turn[:1], turn[1], None)
-    assert (loose.leading, loose.message, loose.messages) == ([], None, turn)
-    assert asked(input=turn, store=False, conversation="conv_1").message == turn[1]
+    assert (kept.turn, kept.messages) == (turn, None)
+    assert (loose.turn, loose.messages) == ((), turn)
+    assert asked(input=turn, store=False, conversation="conv_1").turn == turn
     assert (kept.stored, loose.stored) == (True, False)
 
 

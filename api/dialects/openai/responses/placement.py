@@ -6,13 +6,14 @@ from api.context import context
 from api.dialects.openai import ids
 from api.dialects.openai.responses.request import ResponseInput
 from api.guards import principal
+from api.jobs.submission import NEW_CONVERSATION, Place
 from shared.errors import InvalidRequest, NotFound
 from shared.json_types import JsonObject
 from shared.messages.text import text_of
 from shared.models import Conversation, Job, Message, ObjectType
 
 
-def place(body: ResponseInput) -> tuple[list[JsonObject], JsonObject]:
+def place(body: ResponseInput) -> tuple[list[JsonObject], Place]:
     """Find where a response belongs.
 
     Returns:
@@ -23,17 +24,17 @@ def place(body: ResponseInput) -> tuple[list[JsonObject], JsonObject]:
         NotFound: there is no such conversation.
     """
     if body.conversation_name is not None:
-        return [], {"conversation_id": _conversation(body.conversation_name).id}
+        return [], Place(_conversation(body.conversation_name).id)
     if body.previous_response_id is None:
-        return [], {}
+        return [], NEW_CONVERSATION
     previous = _previous(body.previous_response_id)
     if body.store is not False:
-        return [], {"conversation_id": previous.conversation_id, "parent_id": previous.answer_id}
+        return [], Place(previous.conversation_id, previous.answer_id)
     if not previous.status.is_terminal:
         raise InvalidRequest(
             "The previous response is not over yet; wait, or let this one be stored.", param="previous_response_id"
         )
-    return _messages_up_to(previous), {}
+    return _messages_up_to(previous), NEW_CONVERSATION
 
 
 def messages_before(body: ResponseInput) -> list[JsonObject]:

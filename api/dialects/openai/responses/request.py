@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from api.dialects.openai import item_messages, items
 from api.http.bodies import Body
-from api.jobs.submission import ParamNames, Submission
+from api.jobs.submission import ParamNames, Place, Submission
 from api.schemas.chat import INT64_MAX, MAX_TOOLS, FunctionTool, refuse_choice
 from api.schemas.jobs import Metadata, ModelName
 from shared.errors import InvalidRequest
@@ -165,13 +165,13 @@ class ResponseRequest(ResponseInput):
         return self
 
 
-def submission(body: ResponseRequest, before: list[JsonObject], **where: Any) -> Submission:
+def submission(body: ResponseRequest, before: list[JsonObject], place: Place) -> Submission:
     """Return the submission.
 
     Args:
         body: the request.
         before: the chat messages before it, if the response is to be kept in no conversation.
-        where: the conversation, and the message there that it follows.
+        place: the conversation, and the message there that it follows.
 
     Raises:
         InvalidRequest: there is nothing in it to be answered.
@@ -180,10 +180,10 @@ def submission(body: ResponseRequest, before: list[JsonObject], **where: Any) ->
     if not messages:
         raise InvalidRequest("There is nothing in the input that could be answered.", param="input")
     is_kept = body.store is not False or body.conversation is not None
-    turn: JsonObject = {"message": messages[-1], "leading": messages[:-1]} if is_kept else {"messages": [*before, *messages]}
     return Submission(
-        **turn,
-        **where,
+        turn=messages if is_kept else (),
+        place=place,
+        messages=None if is_kept else [*before, *messages],
         model=body.model,
         system=body.instructions,
         stores_system=False,
@@ -191,7 +191,7 @@ def submission(body: ResponseRequest, before: list[JsonObject], **where: Any) ->
         on_interrupt=body.on_interrupt or _on_interrupt(body),
         parameters=parameters(body),
         wire=ObjectType.RESPONSE,
-        param_names=ParamNames(message="input", system="instructions"),
+        param_names=ParamNames(turn="input", system="instructions"),
         wire_request=_kept(body),
         stored=body.store is not False,
     )

@@ -29,9 +29,9 @@ blueprint = Blueprint("responses", __name__)
 def create() -> Response:
     """Create a response: whole, streamed, in the background, or both."""
     body = read_body(ResponseRequest)
-    before, where = placement.place(body)
+    before, place = placement.place(body)
     key = idempotency_key()
-    job = context().submitter.submit(principal().user_id, submission(body, before, **where), key)
+    job = context().submitter.submit(principal().user_id, submission(body, before, place), key)
     if body.stream:
         return _streamed(job, FROM_THE_START)
     if not body.background:
