@@ -52,7 +52,7 @@ def _start(**_: Any) -> None:
         settings().data_dir.mkdir(parents=True, exist_ok=True)
         worker = Worker(settings(), queue)
         worker.start()
-    except Exception as error:
+    except Exception as error:  # the boundary of the process: whatever it is, one line says so
         sys.stderr.write(f"chatrelay: cannot start: {error}\n")
         raise SystemExit(1) from error
     _running.append(worker)

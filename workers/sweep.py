@@ -78,7 +78,7 @@ class Sweep:
             return step()
         except (DatabaseUnavailable, RedisError) as error:
             log.warning("sweep.postponed", error=str(error))
-        except Exception:
+        except Exception:  # the boundary of a thread: without its sweeps a worker would leave jobs of the dead alone
             log.exception("sweep.broken")
         return None
 

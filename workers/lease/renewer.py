@@ -53,7 +53,7 @@ class LeaseRenewer:
             except DatabaseUnavailable as error:
                 self.steady_since = None
                 log.warning("lease.not_renewed", error=str(error.__cause__))
-            except Exception:
+            except Exception:  # the boundary of a thread, and of the process: it must not run jobs whose leases lapse
                 log.critical("lease.broken", exc_info=True)
                 os.kill(os.getpid(), signal.SIGKILL)
 

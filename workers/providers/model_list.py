@@ -53,13 +53,15 @@ class ModelListUpdater:
         if await self._redis.set(keyspace.MODELS_FRESH_KEY, b"1", nx=True, ex=FRESH_SECONDS) is None:
             await self._wait_for_another()
             return
+        is_updated = False
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 models = [_model(model.to_dict()) async for model in self._provider.models.list()]
             await self._redis.set(keyspace.MODELS_KEY, orjson.dumps(models[:MAX_MODELS]), ex=KEPT_SECONDS)
-        except BaseException:
-            await self._redis.expire(keyspace.MODELS_FRESH_KEY, int(UPDATE_SECONDS))  # soon again, but not by all at once
-            raise
+            is_updated = True
+        finally:
+            if not is_updated:  # soon again, but not by all at once
+                await self._redis.expire(keyspace.MODELS_FRESH_KEY, int(UPDATE_SECONDS))
 
     async def _wait_for_another(self) -> None:
         """Leave the list to the worker that reads it; if that one died over it, let the next check read it."""
