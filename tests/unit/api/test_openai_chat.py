@@ -264,6 +264,18 @@ def test_what_cannot_be_honoured_is_refused_by_name(field: str, value: Any) -> N
         assert str(refused.value.param).startswith(field)
 
 
+@pytest.mark.parametrize("role", ["system", "developer", "user", "assistant"])
+@pytest.mark.parametrize("content", ["", []])
+def test_an_empty_text_is_a_message_too(role: str, content: Any) -> None:
+    body = ChatRequest.model_validate({"messages": [{"role": role, "content": content}]})
+    assert submission(body).messages == [{"role": role, "content": content}]
+
+
+def test_a_tools_message_without_content_is_refused() -> None:
+    with pytest.raises(ValidationError, match="a message needs content"):
+        ChatRequest.model_validate({"messages": [{"role": "tool", "tool_call_id": "c"}]})
+
+
 @pytest.mark.parametrize("field", sorted(ChatRequest.model_fields.keys() - {"messages"}))
 def test_null_is_as_good_as_nothing(field: str) -> None:
     with_null, without = {"messages": HELLO, field: None}, {"messages": HELLO}

@@ -52,7 +52,7 @@ class Message(ChatMessage):
     parsed: Any = None
 
     @model_validator(mode="after")
-    def _says_something(self) -> "Message":
+    def _has_content(self) -> "Message":  # its name replaces the stricter check of ChatMessage
         if self.content is None and not (self.tool_calls or self.refusal):
             raise ValueError("a message needs content")
         if self.role == "tool" and not self.tool_call_id:
