@@ -1,0 +1,1 @@
+"""Budgets of work, held by counting and not by time."""
