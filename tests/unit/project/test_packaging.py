@@ -11,7 +11,7 @@ from dev.paths import ROOT
 from shared.version import VERSION
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-PINNED = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)", re.MULTILINE)
+PINNED = re.compile(r"^([A-Za-z0-9._-]+)(?:\[\S+\])?==(\S+)", re.MULTILINE)
 LOCK_FILES = ["requirements.txt", "requirements-dev.txt", "requirements-test.txt"]
 
 
@@ -49,8 +49,21 @@ def test_a_lock_file_holds_what_is_asked_for(lock_file: str) -> None:
 
 
 @pytest.mark.parametrize("lock_file", LOCK_FILES)
+def test_a_lock_file_names_the_extras_that_are_asked_for(lock_file: str) -> None:
+    locked = (ROOT / lock_file).read_text()
+    asked = [each for each in wanted(lock_file.replace(".txt", ".in")) if each.extras]
+
+    assert asked
+    assert [each for each in asked if f"{each.name}[{','.join(sorted(each.extras))}]==" not in locked] == []
+
+
+@pytest.mark.parametrize("lock_file", LOCK_FILES)
 def test_every_pin_has_hashes(lock_file: str) -> None:
     text = (ROOT / lock_file).read_text()
-    without = [name for name, rest in re.findall(r"(?m)^([A-Za-z0-9._-]+)==(.*\n(?: .*\n)*)", text) if "--hash=sha256:" not in rest]
+    without = [
+        name
+        for name, rest in re.findall(r"(?m)^([A-Za-z0-9._-]+)(?:\[\S+\])?==(.*\n(?: .*\n)*)", text)
+        if "--hash=sha256:" not in rest
+    ]
 
     assert without == []
