@@ -5,14 +5,18 @@ transaction is short and does no other I/O; none is open while a model answers.
 """
 
 import json
+import math
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
-from sqlalchemy import BigInteger, Engine, create_engine, event
+from sqlalchemy import BigInteger, Dialect, Engine, create_engine, event
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
@@ -30,9 +34,12 @@ POOL_SIZE = 10
 POOL_OVERFLOW = 20
 POOL_WAIT_SECONDS = 10
 POOL_RECYCLE_SECONDS = 1_800
+UNASKED_SECONDS = 1.0
+"""A connection that was used this recently is taken to be alive; one that rested longer is asked first: a round trip more."""
 
 _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 
+_USED_AT = "used_at"
 _SQLITE_BEGIN = "sqlite_begin"
 _SQLITE_WRONG_STATEMENT = "SQLITE_ERROR"
 _POSTGRESQL_READ_ONLY = "25006"
@@ -67,18 +74,37 @@ class Database:
         self.engine = _engine(url, connections)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
         self._writer = self.engine.execution_options(**{_SQLITE_BEGIN: "BEGIN IMMEDIATE"})
+        # PostgreSQL's transactions see each other's commits at every statement anyway, so that one which only reads buys nothing
+        # for the two round trips of its BEGIN and its ROLLBACK.
+        self._single = self.engine.execution_options(isolation_level="AUTOCOMMIT", **{_SQLITE_BEGIN: ""})
+        self._reader = self.engine if self.is_sqlite else self._single
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """Open a session that only reads."""
-        with _translated(), Session(self.engine, expire_on_commit=False) as session:
+        """Open a session that only reads; it raises an error when objects of it are to be written."""
+        with _translated(), _ReadSession(self._reader, expire_on_commit=False) as session:
             yield session
+
+    @contextmanager
+    def statement(self) -> Iterator[Connection]:
+        """Open a connection for one statement, which is a transaction of its own: in one round trip, committed when it returns."""
+        with _translated(), self._single.connect() as connection:
+            yield connection
 
     @contextmanager
     def write(self) -> Iterator[Session]:
         """Open a session in one transaction: committed at the end, rolled back on any error."""
         with _translated(), Session(self._writer, expire_on_commit=False) as session, session.begin():
             yield session
+
+
+class _ReadSession(Session):
+    """A session whose objects are not to be changed."""
+
+
+@event.listens_for(_ReadSession, "before_flush")
+def _refuse_to_write(*_: object) -> None:
+    raise RuntimeError("A session that only reads was given something to write.")
 
 
 @contextmanager
@@ -125,7 +151,23 @@ def _engine(url: str, connections: int) -> Engine:
     # A peer that vanishes without a word is noticed by libpq, since the server cannot time out what never reaches it.
     silence = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": SILENCE_MS}
     arguments = {"connect_timeout": CONNECT_SECONDS, "options": limits, **silence}
-    return create_engine(url, connect_args=arguments, pool_pre_ping=True, **options)
+    engine = create_engine(url, connect_args=arguments, **options)
+    event.listen(engine, "checkin", _note_use)
+    event.listen(engine, "checkout", partial(_ask_if_alive, engine.dialect))
+    return engine
+
+
+def _note_use(_connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
+    record.info[_USED_AT] = time.monotonic()
+
+
+def _ask_if_alive(dialect: Dialect, connection: DBAPIConnection, record: ConnectionPoolEntry, _: object) -> None:
+    """Ask a connection that rested for a while whether it is alive; the pool opens another one where it is not."""
+    if time.monotonic() - record.info.get(_USED_AT, math.inf) > UNASKED_SECONDS:
+        try:
+            dialect.do_ping(connection)
+        except dialect.loaded_dbapi.Error as error:
+            raise DisconnectionError from error
 
 
 def _prepare_sqlite(connection: Any, _: ConnectionPoolEntry) -> None:
@@ -136,4 +178,5 @@ def _prepare_sqlite(connection: Any, _: ConnectionPoolEntry) -> None:
 
 def _begin_sqlite(connection: Connection) -> None:
     # A writer takes the lock at once: one that reads first and upgrades later is refused when another wrote in between.
-    connection.exec_driver_sql(connection.get_execution_options().get(_SQLITE_BEGIN, "BEGIN"))
+    if begin := connection.get_execution_options().get(_SQLITE_BEGIN, "BEGIN"):
+        connection.exec_driver_sql(begin)

@@ -4,8 +4,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
-from sqlalchemy import select, text
+from psycopg.pq import TransactionStatus
+from sqlalchemy import Connection, insert, select, text
 from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -53,12 +55,33 @@ def test_a_write_that_fails_leaves_nothing(database: Database) -> None:
     assert names(database) == []
 
 
-def test_a_read_leaves_nothing(database: Database) -> None:
+def test_a_read_refuses_to_write(database: Database) -> None:
     with database.read() as session:
         session.add(user("anna"))
-        session.flush()
+        with pytest.raises(RuntimeError):
+            session.flush()
 
     assert names(database) == []
+
+
+def test_a_statement_is_committed_when_it_returns(database: Database) -> None:
+    with database.statement() as connection:
+        connection.execute(insert(User).values(id="anna", username="anna", password_hash="-"))
+        assert names(database) == ["anna"]
+
+
+def test_a_statement_that_breaks_a_rule_leaves_the_connection_usable(database: Database) -> None:
+    statement = insert(User).values(id="anna", username="anna", password_hash="-")
+    with database.statement() as connection:
+        connection.execute(statement)
+    with pytest.raises(IntegrityError), database.statement() as connection:
+        connection.execute(statement)
+
+    with database.write() as session:
+        session.add(user("bert"))
+        session.flush()
+        assert names(database) == ["anna"]  # what came before does not make later transactions commit by themselves
+    assert names(database) == ["anna", "bert"]
 
 
 def test_a_broken_rule_is_the_callers(database: Database) -> None:
@@ -167,6 +190,22 @@ def ask(database: Database) -> int | None:
         return session.scalar(select(1))
 
 
+def is_idle(connection: Connection) -> bool:
+    """Return whether no transaction is open on a PostgreSQL connection."""
+    raw = connection.connection.driver_connection
+    assert isinstance(raw, psycopg.Connection)
+    return raw.info.transaction_status is TransactionStatus.IDLE
+
+
+def test_one_statement_on_postgresql_is_one_round_trip(own: Database) -> None:
+    with own.statement() as connection:
+        connection.execute(select(1))
+        assert is_idle(connection)
+    with own.read() as session:
+        session.execute(select(1))
+        assert is_idle(session.connection())
+
+
 def test_a_postgresql_that_is_away_is_unavailable_and_comes_back(own_server: PostgresServer, own: Database) -> None:
     assert ask(own) == 1
     own_server.stop()
@@ -207,7 +246,7 @@ def test_a_transaction_left_open_too_long_is_unavailable(own_server: PostgresSer
     database = Database(own_server.url())
 
     def dawdle() -> None:
-        with database.read() as session:
+        with database.write() as session:
             session.execute(select(1))
             time.sleep(2 * STATEMENT_MS / 1000)
             session.execute(select(1))
