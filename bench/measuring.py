@@ -1,13 +1,14 @@
 """What the benchmarks share: a stack of real processes, their CPU time and memory, and percentiles."""
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from dev.servers.postgres_server import PostgresServer
-from dev.testing.stack import Process, Redis, Stack, running
+from dev.testing.stack import Process, Redis, Stack, free_port, is_up, running, wait_until
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 GENEROUS = {"SUBMIT_LIMIT": "1000000 per minute", "MAX_QUEUED_JOBS": "100000", "MAX_RUNNING_JOBS": "100000"}
@@ -16,29 +17,41 @@ GENEROUS = {"SUBMIT_LIMIT": "1000000 per minute", "MAX_QUEUED_JOBS": "100000", "
 class Bench:
     """A running stack with its Redis."""
 
-    def __init__(self, stack: Stack, redis: Redis) -> None:
-        """Keep the stack and its Redis."""
+    def __init__(self, stack: Stack, redis: Redis, model: Process) -> None:
+        """Keep the stack, its Redis, and the model that answers."""
         self.stack = stack
         self.redis = redis
+        self.model = model
 
     def processes(self) -> dict[str, Process]:
         """Return the processes whose cost is of interest, by name."""
         webs = {f"api {index}": web for index, web in enumerate(self.stack.webs)}
         workers = {f"worker {index}": worker for index, worker in enumerate(self.stack.workers)}
-        return {**webs, **workers, "redis": self.redis.process, "model": self.stack.model}
+        return {**webs, **workers, "redis": self.redis.process, "model": self.model}
 
 
 @contextmanager
-def bench(*, webs: int = 1, workers: int = 1, postgres: bool = True, **settings: str) -> Iterator[Bench]:
-    """Start a stack on PostgreSQL (or SQLite) with limits that are out of the way."""
+def bench(*, webs: int = 1, workers: int = 1, postgres: bool = True, stand_in: bool = False, **settings: str) -> Iterator[Bench]:
+    """Start a stack on PostgreSQL (or SQLite) with limits that are out of the way, and with `stand_in` on a cheap model."""
     with tempfile.TemporaryDirectory() as name, _database(name, postgres) as database_url:
         folder = Path(name)
         redis = Redis(folder)
         try:
-            with running(Stack(folder, redis.url, database_url, **{**GENEROUS, **settings}), webs=webs, workers=workers) as stack:
-                yield Bench(stack, redis)
+            stack = Stack(folder, redis.url, database_url, **{**GENEROUS, **settings})
+            model = _stand_in(stack) if stand_in else stack.model
+            with running(stack, webs=webs, workers=workers):
+                yield Bench(stack, redis, model)
         finally:
             redis.close()
+
+
+def _stand_in(stack: Stack) -> Process:
+    """Start a cheap model, and let the processes that are started from now on ask it."""
+    port = free_port()
+    stack.environment["OPENAI_BASE_URL"] = f"http://127.0.0.1:{port}/v1"
+    model = stack.start("stand-in", [sys.executable, "-m", "bench.stand_in", "--port", str(port)])
+    wait_until(lambda: is_up(f"http://127.0.0.1:{port}/v1/models"), "the stand-in model")
+    return model
 
 
 @contextmanager
