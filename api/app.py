@@ -117,7 +117,7 @@ def _context(config: Settings) -> Context:
         job_lists=JobLists(database),
         model_list=ModelList(redis),
         submitter=Submitter(config, database, queue, limits),
-        members=Members(database, api_tokens, jobs),
+        members=Members(database, accounts, api_tokens, jobs),
         global_prompt=GlobalPrompt(database),
         webhook_endpoints=WebhookEndpoints(config, database),
         webhook_deliveries=WebhookDeliveries(database, limits),

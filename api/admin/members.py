@@ -3,6 +3,7 @@
 from sqlalchemy import delete, select
 
 from api.auth import accounts
+from api.auth.accounts import Accounts
 from api.auth.api_tokens import ApiTokens
 from api.jobs.jobs import Jobs
 from shared.database import Database
@@ -16,9 +17,10 @@ BUILT_IN = {accounts.OPERATOR[0], accounts.ANONYMOUS[0]}
 class Members:
     """Users without a password."""
 
-    def __init__(self, database: Database, api_tokens: ApiTokens, jobs: Jobs) -> None:
+    def __init__(self, database: Database, accounts: Accounts, api_tokens: ApiTokens, jobs: Jobs) -> None:
         """Keep the parts."""
         self._database = database
+        self._accounts = accounts
         self._api_tokens = api_tokens
         self._jobs = jobs
 
@@ -49,3 +51,5 @@ class Members:
             self._jobs.cancel(user_id, job_id, wait_seconds=0)
         with self._database.write() as session:
             session.execute(delete(User).where(User.id == user_id))
+        self._accounts.forget(user_id)
+        self._api_tokens.forget_all()

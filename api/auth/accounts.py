@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from api.auth import passwords
+from api.auth.remembered import Remembered
 from api.http.limits import Limits
 from shared.config import Settings
 from shared.database import Database, now_ms
@@ -47,11 +48,21 @@ class Accounts:
         self._config = config
         self._database = database
         self._limits = limits
+        self._seen: Remembered[bool] = Remembered()
 
     def exists(self, user_id: str) -> bool:
-        """Return whether there is (still) such an account."""
-        with self._database.read() as session:
-            return session.scalar(select(User.id).where(User.id == user_id)) is not None
+        """Return whether there is such an account, or was one within the last second."""
+        if self._seen.get(user_id):
+            return True
+        with self._database.statement() as connection:
+            exists = connection.scalar(select(User.id).where(User.id == user_id)) is not None
+        if exists:
+            self._seen.put(user_id, True)
+        return exists
+
+    def forget(self, user_id: str) -> None:
+        """Note that an account was deleted."""
+        self._seen.forget(user_id)
 
     def is_admin(self, user_id: str) -> bool:
         """Return whether this account is an administrator's."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import delete, select
 
+from api.auth.remembered import Remembered
 from shared.database import Database
 from shared.ids import new_id
 from shared.models import ApiToken, Use
@@ -23,6 +24,7 @@ class ApiTokens:
     def __init__(self, database: Database) -> None:
         """Keep the database."""
         self._database = database
+        self._found: Remembered[ApiToken] = Remembered()
 
     def create(self, user_id: str, *, use: Use = Use.API, name: str = "") -> tuple[ApiToken, str]:
         """Make a token for a user.
@@ -50,12 +52,24 @@ class ApiTokens:
         if user_id is not None:
             statement = statement.where(ApiToken.user_id == user_id)
         with self._database.write() as session:
-            return session.scalar(statement.returning(ApiToken.id)) is not None
+            was_there = session.scalar(statement.returning(ApiToken.id)) is not None
+        self._found.clear()
+        return was_there
 
     def find(self, token: str, use: Use) -> ApiToken | None:
-        """Return the row of a token; None for one that is unknown, revoked, or for another use."""
-        with self._database.read() as session:
-            return session.scalar(select(ApiToken).where(ApiToken.hash == _hash(token), ApiToken.use == use))
+        """Return the row of a token; None for one that is unknown, for another use, or was revoked more than a second ago."""
+        hashed = _hash(token)
+        found = self._found.get((hashed, use))
+        if found is None:
+            with self._database.read() as session:
+                found = session.scalar(select(ApiToken).where(ApiToken.hash == hashed, ApiToken.use == use))
+            if found is not None:
+                self._found.put((hashed, use), found)
+        return found
+
+    def forget_all(self) -> None:
+        """Note that an account was deleted, and its tokens with it."""
+        self._found.clear()
 
 
 def masked(token: str) -> str:

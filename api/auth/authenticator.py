@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import time
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -13,6 +14,7 @@ from jwt import PyJWTError
 from api.auth import accounts, api_tokens
 from api.auth.accounts import Accounts
 from api.auth.api_tokens import ApiTokens
+from api.auth.remembered import Remembered
 from shared.config import Settings
 from shared.errors import Unauthorized
 from shared.models import Use
@@ -41,6 +43,7 @@ class Authenticator:
         self._ticket_life = timedelta(seconds=config.job_deadline_seconds + config.log_ttl_seconds)
         self._accounts = accounts
         self._api_tokens = api_tokens
+        self._verified: Remembered[dict[str, Any]] = Remembered()
 
     def by_token(self, token: str) -> Principal:
         """Return whose token this is: an access token, an API token, or the admin key.
@@ -55,7 +58,7 @@ class Authenticator:
             if known is None:
                 raise Unauthorized
             return Principal(known.user_id)
-        claims = _claims(token)
+        claims = self._claims(token)
         if claims.get(_USE) is not None or claims.get("type") != "access":
             raise Unauthorized("This is not an access token.")
         if not self._accounts.exists(claims["sub"]):
@@ -68,7 +71,7 @@ class Authenticator:
         Raises:
             Unauthorized: it is no ticket, or another job's.
         """
-        claims = _claims(ticket, param="ticket")
+        claims = self._claims(ticket, param="ticket")
         if claims.get(_USE) != _TICKET or claims.get(_JOB) != job_id:
             raise Unauthorized("The ticket is not for this.", param="ticket")
         return Principal(claims["sub"])
@@ -82,6 +85,14 @@ class Authenticator:
         made: str = create_access_token(user_id, expires_delta=self._ticket_life, additional_claims=claims)
         return made
 
+    def _claims(self, token: str, *, param: str | None = None) -> dict[str, Any]:
+        """Return what a token of ours says; its signature is verified once."""
+        claims = self._verified.get(token)
+        if claims is None:
+            claims = _decoded(token, param)
+            self._verified.put(token, claims, claims["exp"] - time.time())
+        return claims
+
     def is_admin_key(self, key: str) -> bool:
         """Return whether this is ADMIN_KEY, in a time that tells nothing; where none is set, no key is it."""
         return hmac.compare_digest(_digest(key), _digest(self._admin_key)) and bool(self._admin_key)
@@ -91,7 +102,7 @@ def _digest(text: str) -> bytes:
     return hashlib.sha256(text.encode(errors="surrogatepass")).digest()
 
 
-def _claims(token: str, *, param: str | None = None) -> dict[str, Any]:
+def _decoded(token: str, param: str | None) -> dict[str, Any]:
     try:
         claims: dict[str, Any] = decode_token(token)
     except (PyJWTError, JWTExtendedException):

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, NoReturn
 
 from flask import request
@@ -50,7 +51,21 @@ class Body(BaseModel):
         return {name: part for name, part in value.items() if part is not None or name in kept}
 
 
-class Query(Body):
+class Described(BaseModel):
+    """A model of headers or of a query. flask-openapi asks for its schema with every request, so that it is made once."""
+
+    @classmethod
+    def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Return the JSON Schema; the one without arguments is made once, and not to be changed."""
+        return super().model_json_schema(*args, **kwargs) if args or kwargs else _schema(cls)
+
+
+@cache
+def _schema(model: type[Described]) -> dict[str, Any]:
+    return super(Described, model).model_json_schema()
+
+
+class Query(Described, Body):
     """A query string: numbers are read from their text."""
 
     model_config = ConfigDict(strict=False)

@@ -5,7 +5,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 from weakref import WeakValueDictionary
 
 import structlog
@@ -14,6 +15,7 @@ from limits import RateLimitItem, parse
 from limits.errors import StorageError
 from limits.storage import MemoryStorage, RedisStorage
 from limits.strategies import MovingWindowRateLimiter
+from redis.exceptions import RedisError
 
 from shared.config import Settings
 from shared.errors import RateLimited
@@ -22,19 +24,31 @@ from shared.redis import keyspace, redis_clients
 AWAY_SECONDS = 5.0
 """How long Redis is left alone after it did not answer."""
 
+HIT_SCRIPT = Path(__file__).with_name("rate.lua").read_text(encoding="utf-8")
+"""Counts one hit; `rate.lua` says how, and lists its arguments and its answer."""
+
 T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
 
+class _Hit(NamedTuple):
+    """Whether a hit was counted, how many are left, and how long until the oldest one counts no more."""
+
+    is_allowed: bool
+    left: int
+    wait_seconds: float
+
+
 class Limits:
-    """All rates of one API process. A limit is a moving window, so that there is no burst at a window's edge."""
+    """All rates of one API process. A limit is a window that moves, so that there is no burst at a window's edge."""
 
     def __init__(self, config: Settings) -> None:
         """Parse the limits of the settings. Redis is not called yet, and need not be there."""
-        pool = redis_clients.blocking(config.redis_url).connection_pool
-        storage = RedisStorage(config.redis_url, pool, key_prefix=keyspace.LIMIT_PREFIX, wrap_exceptions=True)
+        client = redis_clients.blocking(config.redis_url)
+        storage = RedisStorage(config.redis_url, client.connection_pool, key_prefix=keyspace.LIMIT_PREFIX, wrap_exceptions=True)
         self._shared = MovingWindowRateLimiter(storage)
+        self._hit_script = client.register_script(HIT_SCRIPT)
         self._local: MovingWindowRateLimiter | None = None
         self._redis_again_at = 0.0
         self._login_locks: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
@@ -48,12 +62,27 @@ class Limits:
         Raises:
             RateLimited: with the seconds until there is room again.
         """
-        key = ("submit", user_id)
-        allowed, (reset_at, remaining) = self._count(_hit_and_look, self._submit, *key)
-        reset_seconds = max(1, math.ceil(reset_at - time.time()))
-        g.rate_limit = (self._submit.amount, max(0, remaining), reset_seconds)
-        if not allowed:
+        hit = self._hit_submission(user_id)
+        reset_seconds = max(1, math.ceil(hit.wait_seconds))
+        g.rate_limit = (self._submit.amount, max(0, hit.left), reset_seconds)
+        if not hit.is_allowed:
             raise RateLimited(f"At most {self._submit} may be submitted.", retry_after_seconds=reset_seconds)
+
+    def _hit_submission(self, user_id: str) -> "_Hit":
+        """Count a submission in one round trip; in this process' memory, without waiting, while Redis is away."""
+        if time.monotonic() >= self._redis_again_at:
+            try:
+                return self._hit(keyspace.submissions_key(user_id))
+            except RedisError as error:
+                self._leave_redis_alone(error)
+        key = ("submit", user_id)
+        allowed, (reset_at, remaining) = _hit_and_look(self._in_memory(), self._submit, *key)
+        return _Hit(allowed, remaining, reset_at - time.time())
+
+    def _hit(self, key: str) -> "_Hit":
+        reply: Any = self._hit_script(keys=[key], args=[self._submit.amount, self._submit.get_expiry() * 1000])
+        allowed, left, wait_ms = reply
+        return _Hit(bool(allowed), int(left), int(wait_ms) / 1000)
 
     @contextmanager
     def one_login_at_a_time(self, name: str, address: str) -> Iterator[None]:
@@ -86,9 +115,12 @@ class Limits:
             try:
                 return operation(self._shared, item, *key)
             except StorageError as error:
-                log.warning("limits.redis_away", error=str(error.storage_error))
-                self._redis_again_at = time.monotonic() + AWAY_SECONDS
+                self._leave_redis_alone(error.storage_error)
         return operation(self._in_memory(), item, *key)
+
+    def _leave_redis_alone(self, error: Exception) -> None:
+        log.warning("limits.redis_away", error=str(error))
+        self._redis_again_at = time.monotonic() + AWAY_SECONDS
 
     def _in_memory(self) -> MovingWindowRateLimiter:
         """Return this process' own counts, made when they are first needed, since their storage starts a thread."""

@@ -3,26 +3,24 @@
 from dataclasses import replace
 
 import structlog
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from api.conversations import rows
 from api.http.limits import Limits
-from api.jobs import idempotency
+from api.jobs import idempotency, saving, turns
+from api.jobs.admission import Admission
 from api.jobs.idempotency import Key
+from api.jobs.saving import Bounds, NewJob
 from api.jobs.submission import Submission, check_length
 from shared.config import Settings
-from shared.database import Database, now_ms
-from shared.errors import DatabaseUnavailable, NotFound, QueueFull, RateLimited, Unauthorized
+from shared.database import Database
+from shared.errors import DatabaseUnavailable, QueueFull, RateLimited
 from shared.ids import new_id
-from shared.messages import tree
-from shared.models import Conversation, Job, Status, User
+from shared.json_types import JsonObject
+from shared.models import Job
 from shared.models.base import MODEL_CHARS
 from shared.queue import Queue
-
-RETRY_AFTER_SECONDS = 5
-"""When a user whose queue is full may come back."""
 
 log = structlog.get_logger(__name__)
 
@@ -36,6 +34,7 @@ class Submitter:
         self._database = database
         self._queue = queue
         self._limits = limits
+        self._admission = Admission(config, database)
 
     def submit(self, user_id: str, submission: Submission, key: Key | None = None) -> Job:
         """Accept a job: from here on it will end.
@@ -62,19 +61,22 @@ class Submitter:
             return earlier
         try:
             self._limits.check_submission(user_id)
-            job, is_new = self._save(user_id, submission, key)
+            job = self._save(user_id, submission, key)
         except (RateLimited, QueueFull):
             if key is not None and key.renews:
                 self._forget(user_id, key)
             raise
         except IntegrityError:
-            # Another request saved the same key between our look and our write: now it is there to be found.
-            if key is None or (earlier := self._replayed(user_id, key)) is None:
-                raise
-            return earlier
-        if is_new:
-            log.info("job.accepted", job=job.id, user=user_id, model=job.model)  # the request's id is bound to every line
-            self._queue.ring(job.id)
+            if key is not None and (earlier := self._replayed(user_id, key)):
+                return earlier  # which another request has saved since our look
+            job = self._save_anew(user_id, submission, key)
+        return self._accepted(job)
+
+    def _accepted(self, job: Job) -> Job:
+        user_id = job.user_id
+        self._admission.note(user_id)
+        log.info("job.accepted", job=job.id, user=user_id, model=job.model)  # the request's id is bound to every line
+        self._queue.ring(job.id)
         return job
 
     def _check_lengths(self, submission: Submission) -> None:
@@ -101,82 +103,66 @@ class Submitter:
         except DatabaseUnavailable as error:
             log.warning("idempotency.not_forgotten", error=str(error.__cause__))
 
-    def _save(self, user_id: str, submission: Submission, key: Key | None) -> tuple[Job, bool]:
-        """Save a job, unless another try of the same request has come first; return which it is, and whether it is new."""
+    def _save(self, user_id: str, submission: Submission, key: Key | None) -> Job:
+        """Save a job: without a count where few jobs wait, else behind the exact ones."""
+        bounds: Bounds | None = self._admission.bounds
+        for _ in range(2):
+            try:
+                return self._save_unlocked(user_id, submission, key, bounds)
+            except _NotSaved:
+                if not self._admission.is_far_from_full(user_id):
+                    break
+                bounds = None
         with self._database.write() as session:
-            # The lock makes a user's submissions one after another, so that the limit is exact.
-            user = session.get(User, user_id, with_for_update={"key_share": True})
-            if user is None:
-                raise Unauthorized("This account is gone.")
-            if key is not None and (earlier := idempotency.replayed(session, user_id, key)):
-                return earlier, False
-            self._admit(session, user_id)
-            job = self._new_job(session, user, submission)
+            self._admission.check(session, user_id)
+            return _saved(session.connection(), self._new_job(session, user_id, submission, key))
+
+    def _save_unlocked(self, user_id: str, submission: Submission, key: Key | None, bounds: Bounds | None) -> Job:
+        if self._database.is_sqlite or (submission.turn and submission.place.conversation_id is not None):
+            with self._database.write() as session:
+                return _saved(session.connection(), self._new_job(session, user_id, submission, key), bounds)
+        with self._database.statement() as connection:
+            return _saved(connection, self._new_job(None, user_id, submission, key), bounds)
+
+    def _save_anew(self, user_id: str, submission: Submission, key: Key | None) -> Job:
+        """Save a job that broke a rule: its key's time was over, its conversation's name was just taken, or its user is gone."""
+        with self._database.write() as session:
+            self._admission.check(session, user_id)
             if key is not None:
-                idempotency.remember(session, user_id, key, job.id)
-            return job, True
+                idempotency.forget(session, user_id, key)
+            return _saved(session.connection(), self._new_job(session, user_id, submission, key))
 
-    def _admit(self, session: Session, user_id: str) -> None:
-        """Refuse what would wait too long anyway, before anything is stored."""
-        max_queued = self._config.max_queued_jobs
-        if _count_queued(session, max_queued, Job.user_id == user_id) >= max_queued:
-            message = f"{max_queued} of your jobs are waiting already."
-            raise RateLimited(message, retry_after_seconds=RETRY_AFTER_SECONDS, code="too_many_queued_jobs")
-        if _count_queued(session, self._config.max_queue) >= self._config.max_queue:
-            raise QueueFull
-
-    def _new_job(self, session: Session, user: User, submission: Submission) -> Job:
-        job = Job(
-            id=new_id("job"),
-            user_id=user.id,
-            status=Status.QUEUED,
-            kind=submission.kind,
-            model=submission.model or user.model or self._config.default_model,
-            request=submission.stored_request(),
-            on_interrupt=submission.on_interrupt,
-            labels=submission.metadata,
-            wire=submission.wire,
-            wire_request=submission.wire_request,
-            stored=submission.stored,
-            deadline_ms=now_ms() + int(self._config.job_deadline_seconds * 1000),
-            rung_ms=now_ms(),
-        )
-        if submission.turn:
-            _take_turn(session, job, submission)
-        session.add(job)
-        session.flush()
-        session.refresh(job)
-        return job
+    def _new_job(self, session: Session | None, user_id: str, submission: Submission, key: Key | None) -> NewJob:
+        """Return the rows of a job; a session is needed only for a turn of a conversation that may exist."""
+        job: JsonObject = {
+            "id": new_id("job"),
+            "user_id": user_id,
+            "conversation_id": None,
+            "position": None,
+            "user_message_id": None,
+            "answer_id": None,
+            "kind": submission.kind,
+            "model": submission.model or None,
+            "request": submission.stored_request(),
+            "on_interrupt": submission.on_interrupt,
+            "labels": submission.metadata,
+            "wire": submission.wire,
+            "wire_request": submission.wire_request,
+            "stored": submission.stored,
+        }
+        new = NewJob(job, self._config.default_model, int(self._config.job_deadline_seconds * 1000))
+        if key is not None:
+            row = {"user_id": user_id, "key": key.name, "body_hash": key.digest, "job_id": job["id"]}
+            new = replace(new, key=row, key_renews=key.renews)
+        return turns.taken(session, new, user_id, submission) if submission.turn else new
 
 
-def _count_queued(session: Session, limit: int, *whose: ColumnElement[bool]) -> int:
-    """Return the number of queued jobs, counted no further than the limit."""
-    some = select(Job.id).where(Job.status == Status.QUEUED, *whose).limit(limit).subquery()
-    return session.scalar(select(func.count()).select_from(some)) or 0
+class _NotSaved(Exception):
+    """No job was saved, since too many wait for a save without a count, or since the user is gone."""
 
 
-def _take_turn(session: Session, job: Job, submission: Submission) -> None:
-    """Append the turn to its parent, else to the conversation's leaf, and make the answer to come the new leaf."""
-    conversation = _conversation(session, job.user_id, submission)
-    parent_id = conversation.leaf_id
-    if submission.place.parent_id is not None:
-        parent_id = tree.resolve_parent(session, conversation, submission.place.parent_id)
-    job.conversation_id = conversation.id
-    job.user_message_id = tree.append(session, conversation.id, submission.turn, parent_id)
-    job.answer_id = conversation.leaf_id = new_id("msg")
-    job.position = conversation.last_position
-
-
-def _conversation(session: Session, user_id: str, submission: Submission) -> Conversation:
-    """Make a conversation, or lock one; either way its next position is taken."""
-    place = submission.place
-    known = place.conversation_id and rows.find(session, user_id, place.conversation_id)
-    if not known:
-        if place.conversation_id is not None and not place.may_create:
-            raise NotFound("There is no such conversation.", param="conversation_id")
-        system = place.initial_prompt or (submission.system if submission.stores_system else None)
-        made = rows.create(session, user_id, name=place.conversation_id, system=system, title=place.title)
-        made.last_position = 1
-        return made
-    # The row is locked by this, and read again behind the lock.
-    return rows.lock(session, known.id, last_position=Conversation.last_position + 1)
+def _saved(connection: Connection, new: NewJob, bounds: Bounds | None = None) -> Job:
+    job = saving.save(connection, new, bounds)
+    if job is None:
+        raise _NotSaved
+    return job

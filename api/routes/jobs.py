@@ -6,10 +6,11 @@ from typing import Any
 
 from flask import Response, jsonify, url_for
 from flask_openapi import APIBlueprint, Tag
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from api.context import context
 from api.guards import principal, require_user
+from api.http.bodies import Described
 from api.http.request_digest import request_digest
 from api.jobs import idempotency
 from api.jobs.submission import Place, Submission
@@ -33,7 +34,7 @@ blueprint = APIBlueprint(
 blueprint.before_request(require_user)
 
 
-class SubmitHeaders(BaseModel):
+class SubmitHeaders(Described):
     """What a submission may say besides its body."""
 
     idempotency_key: str | None = Field(
@@ -41,7 +42,7 @@ class SubmitHeaders(BaseModel):
     )
 
 
-class ShowHeaders(BaseModel):
+class ShowHeaders(Described):
     """What a look at a job may say."""
 
     prefer: str | None = Field(None, alias="Prefer", description="wait=N: answer when the status changes, within N seconds (≤ 60).")

@@ -69,8 +69,16 @@ def append(session: Session, conversation_id: str, turn: Sequence[JsonObject], p
         the last one's id; the parent's where there are none.
     """
     for message in turn:
-        parent_id = add(session, Message(id=new_id("msg"), conversation_id=conversation_id, parent_id=parent_id), message)
+        row = Message(**values(message, conversation_id, parent_id))
+        session.add(row)
+        parent_id = row.id
     return parent_id
+
+
+def values(message: JsonObject, conversation_id: str, parent_id: str | None) -> JsonObject:
+    """Return the values of a new row, by column, that holds a message as OpenAI's chat completions write it."""
+    body = {name: value for name, value in message.items() if name != "role"}
+    return {"id": new_id("msg"), "conversation_id": conversation_id, "parent_id": parent_id, "role": message["role"], "body": body}
 
 
 def add(session: Session, row: Message, message: JsonObject) -> str:

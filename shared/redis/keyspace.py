@@ -17,7 +17,8 @@
 | `chatrelay:agent-news:<worker>` | channel | notices of what becomes of a worker's requests to agents | – |
 | `chatrelay:models` | string | the provider's models, JSON | a day |
 | `chatrelay:models-fresh` | string | the list of models need not be read again yet | five minutes |
-| `chatrelay:limit:…` | – | rates, kept by `limits` | their window |
+| `chatrelay:submissions:<user>` | list | moments of the submissions that SUBMIT_LIMIT counts | its window |
+| `chatrelay:limit:…` | – | other rates, kept by `limits` | their window |
 """
 
 PREFIX = "chatrelay:"
@@ -53,6 +54,11 @@ def job_of_channel(channel: str) -> str:
 def hub_channel(process: str) -> str:
     """Return the channel that a hub keeps subscribed so that its connection is never idle."""
     return f"{PREFIX}hub:{process}"
+
+
+def submissions_key(user_id: str) -> str:
+    """Return the list of a user's latest submissions."""
+    return f"{PREFIX}submissions:{user_id}"
 
 
 def worker_key(worker: str) -> str:

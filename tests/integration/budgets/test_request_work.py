@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 
 from api.app import create_app
 from api.context import EXTENSION, Context
+from api.jobs.admission import LOOK_JOBS
 from dev.testing.stack import Redis
 from shared.config import Settings
 from shared.jobs import ending
@@ -67,18 +68,47 @@ def accepted(client: FlaskClient, **headers: str) -> str:
     return str((answer.json or {})["id"])
 
 
-def test_a_submission(app: Flask, client: FlaskClient) -> None:
-    assert work_of(app, client, accepted) == (9, 2, 2, 0)
+def test_a_submission(app: Flask, client: FlaskClient, jobs: Jobs) -> None:
+    statements = 3 if jobs.database.is_sqlite else 1  # SQLite has no statement that changes several tables
+
+    assert work_of(app, client, accepted) == (statements, 1, 1, 0)
+
+
+def test_a_submission_with_a_key(app: Flask, client: FlaskClient, jobs: Jobs) -> None:
+    keys = iter("ab")
+    statements = 5 if jobs.database.is_sqlite else 2  # one of them looks whether the key is known
+
+    assert work_of(app, client, lambda client: accepted(client, **{"Idempotency-Key": next(keys)})) == (statements, 2, 1, 0)
+
+
+def test_a_submission_to_a_conversation(app: Flask, client: FlaskClient, jobs: Jobs) -> None:
+    conversation_id = str((client.get(f"/jobs/{accepted(client)}").json or {})["conversation_id"])
+    statements = 5 if jobs.database.is_sqlite else 3
+
+    def submission(client: FlaskClient) -> None:
+        answer = client.post("/jobs", json={"message": "Hello", "conversation_id": conversation_id})
+        assert answer.status_code == HTTPStatus.ACCEPTED
+
+    assert work_of(app, client, submission) == (statements, 1, 1, 0)
+
+
+def test_a_submission_behind_many_jobs(app: Flask, client: FlaskClient, jobs: Jobs) -> None:
+    """What counts them is remembered: the second submission behind a long queue needs one statement more."""
+    for _ in range(LOOK_JOBS):
+        accepted(client)
+    statements = 6 if jobs.database.is_sqlite else 2
+
+    assert work_of(app, client, accepted) == (statements, 2, 1, 0)
 
 
 def test_a_replay(app: Flask, client: FlaskClient) -> None:
-    assert work_of(app, client, lambda client: accepted(client, **{"Idempotency-Key": "a key"})) == (3, 2, 0, 0)
+    assert work_of(app, client, lambda client: accepted(client, **{"Idempotency-Key": "a key"})) == (2, 1, 0, 0)
 
 
 def test_a_look_at_a_queued_job(app: Flask, client: FlaskClient) -> None:
     job_id = accepted(client)
 
-    assert work_of(app, client, lambda client: client.get(f"/jobs/{job_id}").json) == (2, 2, 0, 0)
+    assert work_of(app, client, lambda client: client.get(f"/jobs/{job_id}").json) == (1, 1, 0, 0)
 
 
 def test_a_stream_of_a_job_that_is_over(app: Flask, client: FlaskClient, jobs: Jobs) -> None:
@@ -87,10 +117,10 @@ def test_a_stream_of_a_job_that_is_over(app: Flask, client: FlaskClient, jobs: J
     with jobs.database.write() as session:
         ending.end_held(session, job_id, 1, begun(3), Ending(Status.COMPLETED, "stop"), [])
 
-    assert work_of(app, client, lambda client: client.get(f"/jobs/{job_id}/events").data) == (3, 3, 0, 0)
+    assert work_of(app, client, lambda client: client.get(f"/jobs/{job_id}/events").data) == (2, 2, 0, 0)
 
 
 def test_a_cancel_of_a_queued_job(app: Flask, client: FlaskClient) -> None:
     job_ids = [accepted(client) for _ in range(2)]
 
-    assert work_of(app, client, lambda client: client.post(f"/jobs/{job_ids.pop()}/cancel").json) == (12, 9, 2, 0)
+    assert work_of(app, client, lambda client: client.post(f"/jobs/{job_ids.pop()}/cancel").json) == (11, 8, 2, 0)
