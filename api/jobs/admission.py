@@ -17,6 +17,7 @@ from shared.config import Settings
 from shared.database import Database
 from shared.errors import QueueFull, RateLimited, Unauthorized
 from shared.models import Job, User
+from shared.models.job import is_waiting
 
 RETRY_AFTER_SECONDS = 5
 """When a user whose queue is full may come back."""
@@ -51,7 +52,7 @@ class Admission:
 
     def is_far_from_full(self, user_id: str) -> bool:
         """Return whether less than half of what may wait does."""
-        of_user = self._count(user_id, self._max_of_user // 2, Job.user_id == user_id)
+        of_user = self._count(user_id, self._max_of_user // 2)
         return of_user < self._max_of_user // 2 and self._count(None, self._max_of_all // 2) < self._max_of_all // 2
 
     def note(self, user_id: str) -> None:
@@ -71,17 +72,17 @@ class Admission:
         """
         if session.scalar(select(User.id).where(User.id == user_id).with_for_update(key_share=True)) is None:
             raise Unauthorized("This account is gone.")
-        if _queued(session, self._max_of_user, Job.user_id == user_id) >= self._max_of_user:
+        if _queued(session, self._max_of_user, user_id) >= self._max_of_user:
             message = f"{self._max_of_user} of your jobs are waiting already."
             raise RateLimited(message, retry_after_seconds=RETRY_AFTER_SECONDS, code="too_many_queued_jobs")
-        if _queued(session, self._max_of_all) >= self._max_of_all:
+        if _queued(session, self._max_of_all, None) >= self._max_of_all:
             raise QueueFull
 
-    def _count(self, who: str | None, limit: int, *whose: ColumnElement[bool]) -> int:
+    def _count(self, who: str | None, limit: int) -> int:
         known = self._counts.get(who)
         if known is None or known.until < time.monotonic():
             with self._database.read() as session:
-                known = _Count(_queued(session, limit, *whose), time.monotonic() + REMEMBERED_SECONDS)
+                known = _Count(_queued(session, limit, who), time.monotonic() + REMEMBERED_SECONDS)
             with self._lock:
                 if len(self._counts) >= REMEMBERED_USERS:
                     self._counts.clear()
@@ -89,7 +90,9 @@ class Admission:
         return known.jobs
 
 
-def _queued(session: Session, limit: int, *whose: ColumnElement[bool]) -> int:
-    """Return the number of queued jobs, counted no further than the limit."""
-    some = select(Job.id).where(Job.status == _QUEUED, *whose).order_by(Job.created_ms).limit(limit).subquery()
+def _queued(session: Session, limit: int, user_id: str | None) -> int:
+    """Return the number of queued jobs, of a user or of all, counted no further than the limit."""
+    of_all = select(Job.id).where(Job.status == _QUEUED).order_by(Job.created_ms)
+    of_user = select(Job.id).where(Job.user_id == user_id, is_waiting()).order_by(Job.user_id, Job.created_ms)
+    some = (of_all if user_id is None else of_user).limit(limit).subquery()
     return session.scalar(select(func.count()).select_from(some)) or 0

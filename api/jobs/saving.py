@@ -30,6 +30,7 @@ from shared.database import now_ms
 from shared.json_types import JsonObject
 from shared.models import Conversation, ConversationName, IdempotencyKey, Job, Message, Status, User
 from shared.models.base import Base
+from shared.models.job import is_waiting
 
 SHAPES = 256
 """Statements that are kept built; a shape counts the messages of a turn, which a client chooses."""
@@ -162,7 +163,7 @@ def _job(shape: _Shape) -> Insert:
     row = select(*values.values()).select_from(User).where(User.id == _parameter(Job, "job", "user_id"))
     if shape.is_bounded:
         whose = Job.user_id == _parameter(Job, "job", "user_id")
-        row = row.where(_waiting("of_user", select(Job.id).where(whose, Job.status == _QUEUED)))
+        row = row.where(_waiting("of_user", select(Job.id).where(whose, is_waiting()).order_by(Job.user_id, Job.created_ms)))
         row = row.where(_waiting("of_all", select(Job.id).where(Job.status == _QUEUED).order_by(Job.created_ms)))
     return insert(Job).from_select(list(values), row, include_defaults=False).returning(*_RETURNED)
 

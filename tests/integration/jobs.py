@@ -84,7 +84,9 @@ class Jobs:
         return claimed
 
     def set(self, job_id: str, **columns: Any) -> None:
-        """Change a job's columns by force."""
+        """Change a job's columns by force; a job that is over has the moment of its end."""
+        if getattr(columns.get("status"), "is_terminal", False):
+            columns = {"finished_ms": now_ms(), "owner": None, **columns}
         with self.database.write() as session:
             session.execute(update(Job).where(Job.id == job_id).values(columns), execution_options={"synchronize_session": False})
 
