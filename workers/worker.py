@@ -26,6 +26,7 @@ from workers.providers.moderation import Moderation
 from workers.providers.openai import OpenAIProvider
 from workers.providers.routing import Routing
 from workers.run.attempt import AttemptRunner
+from workers.run.closings import Closings
 from workers.run.job import JobRunner
 from workers.sweep import Sweep
 from workers.webhooks.post import WebhookClient
@@ -67,7 +68,8 @@ class Worker:
         agents = AgentProvider(redis, config, self.id)
         routing = Routing(self._provider, moderation, agents, moderate=config.moderate)
         attempts = AttemptRunner(config, redis, self._flusher, routing)
-        self._jobs = JobRunner(config, self._database, self._queue, self._loop, self._leases, claimer, attempts)
+        self._closings = Closings(self._database, redis_clients.blocking(config.redis_url))
+        self._jobs = JobRunner(config, self._database, self._queue, self._loop, self._leases, claimer, attempts, self._closings)
         vault, client = Vault(config.secret_key), WebhookClient(private=config.webhook_private)
         self._webhooks = WebhookSender(self._database, vault, self._loop, client)
         self._sweep = Sweep(config, self._database, redis_clients.blocking(config.redis_url), self._queue)
@@ -87,6 +89,7 @@ class Worker:
         )  # reads what tokens are counted by: half a second, not of the first job
         for forever in self._forever:
             self._loop.start(forever())
+        self._closing = self._start_thread("closings", self._closings.run, self._stopped)
         self._start_thread("renewer", self._renewer.run, self._stopped)
         self._start_thread("sweep", self._sweep.run, self._stopped, self._renewer.is_steady)
         until = time.monotonic() + START_SECONDS
@@ -95,8 +98,10 @@ class Worker:
         log.info("worker.started", worker=self.id)
 
     @staticmethod
-    def _start_thread(name: str, run: Callable[..., None], *args: object) -> None:
-        threading.Thread(target=run, args=args, name=name, daemon=True).start()
+    def _start_thread(name: str, run: Callable[..., None], *args: object) -> threading.Thread:
+        thread = threading.Thread(target=run, args=args, name=name, daemon=True)
+        thread.start()
+        return thread
 
     def run_next(self) -> None:
         """Run the next job. While the database is away none can be claimed: a sweep rings again."""
@@ -125,6 +130,7 @@ class Worker:
     def stop(self) -> None:
         """Stop all parts; no job runs any more."""
         self._stopped.set()
+        self._closing.join(STOP_SECONDS)
         self._queue.flush(STOP_SECONDS)
         self._loop.run(self._provider.close())
         self._loop.stop()

@@ -7,6 +7,7 @@ only a cache of the log, which is closed from the row where it falls short.
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from redis import Redis
 from sqlalchemy import update
@@ -118,36 +119,50 @@ def end_unheld(database: Database, redis: Redis, job: Job, ending: Ending, expir
     return close_log(database, redis, job.id, expiry_ms)
 
 
-def _settle(session: Session, job: Job, log: Sequence[Event], ending: Ending, prompt: Sequence[JsonObject]) -> Event:
-    """Write the end of a locked job, and return its terminal event."""
+class Settled(NamedTuple):
+    """What the end of a job writes: the terminal event, `lifecycle.ENDED_COLUMNS`, and the tokens that its user has spent."""
+
+    terminal: Event
+    columns: JsonObject
+    spent_tokens: int
+
+
+def settled(attempt: int, log: Sequence[Event], ending: Ending, prompt: Sequence[JsonObject]) -> Settled:
+    """Return what the end of an attempt writes; see `end_held` for the arguments."""
     message = assemble(log)
     usage = ending.usage or estimated_usage(prompt, message)
-    terminal = _terminal(job.attempt, log[-1].seq + 1 if log else 1, ending, usage)
-    lifecycle.end(
-        job,
-        ending.status,
-        {
-            "finish_reason": ending.finish_reason,
-            "error": ending.error,
-            "usage": usage,
-            "message": message,
-            "last_seq": terminal.seq,
-            "log_seq": terminal.seq,
-            "archive": zlib.compress(events.pack([*log, terminal])),
-            "first_token_ms": ending.first_token_ms or job.first_token_ms,
-        },
-    )
+    terminal = _terminal(attempt, log[-1].seq + 1 if log else 1, ending, usage)
+    columns: JsonObject = {
+        "finish_reason": ending.finish_reason,
+        "error": ending.error,
+        "usage": usage,
+        "message": message,
+        "last_seq": terminal.seq,
+        "log_seq": terminal.seq,
+        "archive": zlib.compress(events.pack([*log, terminal])),
+        "first_token_ms": ending.first_token_ms,
+    }
+    return Settled(terminal, columns, usage["total_tokens"] if ending.usage or text_of(message) else 0)
+
+
+def answer_values(job: Job, ending: Ending, message: JsonObject) -> JsonObject:
+    """Return the values of the row, by column, that holds a job's answer in its conversation."""
+    failed_turn = job.request.get("turn_messages", 1) if ending.status is Status.FAILED and not text_of(message) else None
+    row = tree.values(message, job.conversation_id or "", job.user_message_id)
+    return {**row, "id": job.answer_id, "origin": ending.origin, "failed_turn": failed_turn}
+
+
+def _settle(session: Session, job: Job, log: Sequence[Event], ending: Ending, prompt: Sequence[JsonObject]) -> Event:
+    """Write the end of a locked job, and return its terminal event."""
+    end = settled(job.attempt, log, ending, prompt)
+    lifecycle.end(job, ending.status, {**end.columns, "first_token_ms": ending.first_token_ms or job.first_token_ms})
     webhook_events.add_deliveries(session, job, ending.status)
     if job.conversation_id and session.get(Conversation, job.conversation_id):
-        answer = Message(id=job.answer_id, conversation_id=job.conversation_id, parent_id=job.user_message_id)
-        answer.origin = ending.origin
-        if ending.status is Status.FAILED and not text_of(message):
-            answer.failed_turn = job.request.get("turn_messages", 1)
-        tree.add(session, answer, message)
-    if ending.usage or text_of(message):
-        spent = User.used_tokens + usage["total_tokens"]
+        session.add(Message(**answer_values(job, ending, end.columns["message"])))
+    if end.spent_tokens:
+        spent = User.used_tokens + end.spent_tokens
         session.execute(update(User).where(User.id == job.user_id).values(used_tokens=spent), execution_options=_QUIET)
-    return terminal
+    return end.terminal
 
 
 def _terminal(attempt: int, seq: int, ending: Ending, usage: JsonObject) -> Event:
@@ -179,7 +194,7 @@ def close_log(database: Database, redis: Redis, job_id: str, expiry_ms: int) -> 
         if _written(redis, write) is WriteVerdict.HOLE:
             _written(redis, write._replace(entries=log, rewrite=True))
     with database.write() as session:
-        exists = mark_closed(session, job_id)
+        exists = mark_closed(session, [job_id])
     if not exists:  # it was deleted meanwhile, and its log must not stay behind
         redis.execute_command(*stream.remove_command(job_id))
     return bool(log)
@@ -189,7 +204,7 @@ def _written(redis: Redis, write: Write) -> WriteVerdict:
     return stream.written(redis.execute_command(*write.command())).verdict
 
 
-def mark_closed(session: Session, job_id: str) -> bool:
-    """Record that the log in Redis has its terminal event; return whether the job still exists."""
-    closed = update(Job).where(Job.id == job_id).values(log_closed=True).returning(Job.id)
-    return session.scalar(closed, execution_options=_QUIET) is not None
+def mark_closed(session: Session, job_ids: Sequence[str]) -> set[str]:
+    """Record that the logs of these jobs in Redis have their terminal events; return the jobs that still exist."""
+    closed = update(Job).where(Job.id.in_(job_ids)).values(log_closed=True).returning(Job.id)
+    return set(session.scalars(closed, execution_options=_QUIET))

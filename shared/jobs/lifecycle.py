@@ -9,15 +9,19 @@ its way is void.
 """
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, and_, case, func, or_, select, tuple_, update
+from sqlalchemy import BigInteger, ColumnElement, Update, and_, bindparam, case, func, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from shared.database import now_ms
 from shared.jobs.claiming import lapsed
 from shared.json_types import JsonObject
 from shared.models import UNFINISHED, Job, Status
+
+ENDED_COLUMNS = ("finish_reason", "error", "usage", "message", "last_seq", "log_seq", "archive", "first_token_ms")
+"""What the end of a job writes, besides its status, its moment and the lease."""
 
 _QUIET = {"synchronize_session": False}
 
@@ -38,7 +42,7 @@ class Renewal(NamedTuple):
     is_cancelled: bool
 
 
-def _held_by(job_id: str, attempt: int) -> ColumnElement[bool]:
+def _held_by(job_id: Any, attempt: Any) -> ColumnElement[bool]:
     return and_(Job.id == job_id, Job.attempt == attempt, Job.status == Status.IN_PROGRESS)
 
 
@@ -159,6 +163,22 @@ def lock_unheld(session: Session, job: Job) -> Job | None:
         .with_for_update()
         .execution_options(populate_existing=True)
     )
+
+
+@cache
+def end_uncancelled() -> Update:
+    """Return the statement that ends a job of the caller's attempt for good, unless a cancel of it was requested.
+
+    Its parameters are `ended_job`, `ended_attempt`, `ended_status`, and `new_<column>` for each of ENDED_COLUMNS; a
+    `new_first_token_ms` of None leaves that column as it is.
+    """
+    is_ours = and_(_held_by(bindparam("ended_job"), bindparam("ended_attempt")), Job.cancel_requested_ms.is_(None))
+    values: dict[str, Any] = {
+        name: bindparam(f"new_{name}", type_=Job.__table__.c[name].type) for name in ENDED_COLUMNS if name != "first_token_ms"
+    }
+    values["first_token_ms"] = func.coalesce(bindparam("new_first_token_ms", type_=BigInteger), Job.first_token_ms)
+    over = {"finished_ms": now_ms(), "owner": None, "lease_until_ms": None}
+    return update(Job).where(is_ours).values(status=bindparam("ended_status", type_=Job.status.type), **values, **over)
 
 
 def end(job: Job, status: Status, values: dict[str, Any]) -> None:

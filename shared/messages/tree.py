@@ -5,8 +5,25 @@ message it answers, so a path leads on past it.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Any
 
-from sqlalchemy import Text, and_, case, cast, exists, literal, null, select, update
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    Integer,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    case,
+    cast,
+    exists,
+    literal,
+    null,
+    select,
+    update,
+)
 from sqlalchemy.orm import Session
 
 from shared.errors import NotFound
@@ -18,22 +35,13 @@ BATCH_MESSAGES = 32
 """How many messages a reader who may stop early reads at once; each may hold megabytes of images."""
 
 
-def path_ids(session: Session, conversation_id: str | None, message_id: str | None, *, limit: int | None = None) -> list[str]:
+def path_ids(session: Session, conversation_id: str | None, message_id: str | None) -> list[str]:
     """Return the ids from a message up to the root, nearest first, in one statement.
 
     An answer without a row is among them. Each id comes once, even where a damaged tree has a cycle.
     """
-    steps = select(cast(null(), Text).label("id"), cast(literal(message_id), Text).label("parent_id")).cte("steps", recursive=True)
-    answers = Job.conversation_id == conversation_id, Job.answer_id == steps.c.parent_id
-    answered = select(Job.user_message_id).where(*answers).limit(1).correlate(steps).scalar_subquery()
-    parent = case((Message.id.is_not(None), Message.parent_id), else_=answered)
-    steps = steps.union(  # which leaves out what is known, and so ends where a cycle begins again
-        select(steps.c.parent_id, cast(parent, Text))
-        .select_from(steps)
-        .outerjoin(Message, and_(Message.id == steps.c.parent_id, Message.conversation_id == conversation_id))
-        .where(steps.c.parent_id.is_not(None))
-    )
-    rows = session.execute(select(steps.c.id, steps.c.parent_id).where(steps.c.id.is_not(None)).limit(limit))
+    steps = _steps(cast(literal(conversation_id), Text), message_id)
+    rows = session.execute(select(steps.c.id, steps.c.parent_id).where(steps.c.id.is_not(None)))
     parents: dict[str, str | None] = {step.id: step.parent_id for step in rows}
     ids = []
     while message_id is not None and message_id in parents:
@@ -50,16 +58,50 @@ def path_up(
     batch: int = BATCH_MESSAGES,
     limit: int | None = None,
 ) -> Iterator[Message]:
-    """Read the messages from one of them up to the root, nearest first, `batch` at once and no more than the caller takes.
+    """Read the messages from one of them up to the root, nearest first: `batch` steps in one statement, and no more than are taken.
 
     Answers without a row are left out; no more than `limit` ids are followed.
     """
-    ids = path_ids(session, conversation_id, message_id, limit=limit)
-    for start in range(0, len(ids), batch):
-        some = ids[start : start + batch]
-        query = select(Message).where(Message.id.in_(some), Message.conversation_id == conversation_id)
-        rows = {row.id: row for row in session.scalars(query)}
-        yield from (rows[each] for each in some if each in rows)
+    seen: set[str] = set()
+    values = {"of_conversation": conversation_id, "steps": batch}
+    while message_id is not None:
+        rows = session.execute(_window(), {**values, "first_id": message_id}).all()
+        message_id = rows[-1].next_id if rows else None
+        for row in rows:
+            if row.step_id in seen or len(seen) == limit:
+                return
+            seen.add(row.step_id)
+            if row.Message is not None:
+                yield row.Message
+
+
+@cache
+def _window() -> Select[Any]:
+    """Return the query for some steps of a path, nearest first, each with its message where there is one."""
+    of_conversation = bindparam("of_conversation", type_=Text)
+    first = cast(bindparam("first_id", type_=Text), Text)
+    steps = select(literal(0).label("place"), cast(null(), Text).label("id"), first.label("parent_id")).cte("steps", recursive=True)
+    further = steps.c.parent_id.is_not(None), steps.c.place < bindparam("steps", type_=Integer)
+    steps = steps.union_all(_step(steps, of_conversation, steps.c.place + 1).where(*further))
+    found = and_(Message.id == steps.c.id, Message.conversation_id == of_conversation)
+    columns = steps.c.id.label("step_id"), steps.c.parent_id.label("next_id"), Message
+    return select(*columns).select_from(steps).outerjoin(Message, found).where(steps.c.place > 0).order_by(steps.c.place)
+
+
+def _steps(of_conversation: ColumnElement[str], message_id: str | None) -> CTE:
+    """Return all steps of a path. What is known is left out, so that it ends where a cycle begins again."""
+    first = cast(literal(message_id), Text)
+    steps = select(cast(null(), Text).label("id"), first.label("parent_id")).cte("steps", recursive=True)
+    return steps.union(_step(steps, of_conversation).where(steps.c.parent_id.is_not(None)))
+
+
+def _step(steps: CTE, of_conversation: ColumnElement[str], *before: ColumnElement[Any]) -> Select[Any]:
+    """Return the query for the parent of each step: its message's, or what the job of an answer without a row has answered."""
+    answers = Job.conversation_id == of_conversation, Job.answer_id == steps.c.parent_id
+    answered = select(Job.user_message_id).where(*answers).limit(1).correlate(steps).scalar_subquery()
+    parent = case((Message.id.is_not(None), Message.parent_id), else_=answered)
+    joined = and_(Message.id == steps.c.parent_id, Message.conversation_id == of_conversation)
+    return select(*before, steps.c.parent_id, cast(parent, Text)).select_from(steps).outerjoin(Message, joined)
 
 
 def append(session: Session, conversation_id: str, turn: Sequence[JsonObject], parent_id: str | None) -> str | None:

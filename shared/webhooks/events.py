@@ -17,13 +17,18 @@ def add_deliveries(session: Session, job: Job, status: Status) -> None:
 
     Only responses in the background have any: in the foreground the caller has been there all the time.
     """
-    if job.wire is not ObjectType.RESPONSE or not (job.wire_request or {}).get("background"):
+    if not may_be_due(job):
         return
     enabled = select(WebhookEndpoint).where(WebhookEndpoint.user_id == job.user_id, WebhookEndpoint.enabled)
     event_type = f"response.{status.value}"
     for endpoint in session.scalars(enabled):
         if event_type in endpoint.event_types:
             session.add(delivery(endpoint.id, ids.with_prefix(ids.RESPONSE, job.id), event_type))
+
+
+def may_be_due(job: Job) -> bool:
+    """Return whether the end of a job is told to its user's webhooks, if they have any."""
+    return job.wire is ObjectType.RESPONSE and bool((job.wire_request or {}).get("background"))
 
 
 def delivery(endpoint_id: str, response_id: str, event_type: str) -> WebhookDelivery:

@@ -19,6 +19,7 @@ from workers.providers.base import Chunk, CompletionRequest, ProviderError
 from workers.providers.moderation import Moderation
 from workers.providers.routing import Routing
 from workers.run.attempt import AttemptRunner
+from workers.run.closings import Closings
 from workers.run.job import JobRunner
 
 ENDLESS_SECONDS = 60.0
@@ -85,7 +86,11 @@ class WorkerParts:
         self.claimer = Claimer(self.config, self._database, self.loop, self.flusher, self.leases, self.renewer, "worker_1")
         routing = Routing(self.provider, cast("Moderation", None), self.provider, moderate=False)
         attempts = AttemptRunner(self.config, self._client, self.flusher, routing)
-        self.jobs = JobRunner(self.config, self._database, self.queue, self.loop, self.leases, self.claimer, attempts)
+        self._blocking = redis_clients.blocking(self.config.redis_url)
+        self.closings = Closings(self._database, self._blocking)
+        self.jobs = JobRunner(
+            self.config, self._database, self.queue, self.loop, self.leases, self.claimer, attempts, self.closings
+        )
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
@@ -102,6 +107,7 @@ class WorkerParts:
             renewing.join()
             self.loop.run(self.loop.cancel_all())  # or else a flusher might open one more connection behind the close
             self.loop.run(self._client.aclose())
+            self._blocking.close()
             self.loop.stop()
 
     @contextmanager
@@ -122,6 +128,7 @@ class WorkerParts:
         thread.join(seconds)
         assert not thread.is_alive(), "the job does not end"
         assert failures == []
+        self.closings.record()
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from itertools import tee
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from shared.agents.requests import AGENT_MODEL
@@ -10,7 +11,7 @@ from shared.config import Settings
 from shared.json_types import JsonObject
 from shared.messages import tree
 from shared.messages.text import text_of
-from shared.models import Job, Message, User
+from shared.models import Conversation, Job, Message, User
 from shared.vault import SealBroken, Vault
 from workers.prompt import messages
 from workers.providers.base import AgentPosition, CompletionRequest, ProviderError
@@ -26,10 +27,11 @@ def completion_request(session: Session, job: Job, config: Settings) -> Completi
     It has the user's own key where they have one and the job is not for an agent. Where that key cannot be used, it has a refusal.
     """
     path, same_path = tee(tree.path_up(session, job.conversation_id, job.user_message_id, limit=MAX_MESSAGES))
-    prompt = messages.prompt(session, job, path, config.context_tokens, config.vision_models)
+    sealed_key, conversations_prompt = _known(session, job)
+    prompt = messages.prompt(job, path, conversations_prompt, config.context_tokens, config.vision_models)
     key, refusal = None, None
     try:
-        key = _own_key(session, job, config)
+        key = _own_key(job, sealed_key, config)
     except SealBroken as error:
         refusal = ProviderError(KEY_UNREADABLE, code=error.reason, retryable=False)
     return CompletionRequest(
@@ -50,16 +52,22 @@ def _user_messages(job: Job, prompt: list[JsonObject]) -> list[JsonObject]:
     return [message for message in prompt[-count:] if message["role"] == "user"]
 
 
-def _own_key(session: Session, job: Job, config: Settings) -> str | None:
+def _known(session: Session, job: Job) -> tuple[str | None, str | None]:
+    """Return the user's sealed key, and the conversation's own system prompt."""
+    system = select(Conversation.system_prompt).where(Conversation.id == job.conversation_id).scalar_subquery()
+    found = session.execute(select(User.provider_key, system).where(User.id == job.user_id)).first()
+    return (found[0], found[1]) if found else (None, None)
+
+
+def _own_key(job: Job, sealed_key: str | None, config: Settings) -> str | None:
     """Return the user's own key, opened; None where they have none, or an agent answers.
 
     Raises:
         SealBroken: it cannot be read, or could not be sent in a header.
     """
-    user = session.get(User, job.user_id)
-    if user is None or not user.provider_key or job.model == AGENT_MODEL:
+    if not sealed_key or job.model == AGENT_MODEL:
         return None
-    key = Vault(config.secret_key).open(user.provider_key)
+    key = Vault(config.secret_key).open(sealed_key)
     if not (key.isascii() and key.isprintable()) or key != key.strip():
         raise SealBroken
     return key

@@ -4,11 +4,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from itertools import chain, islice, takewhile
 
-from sqlalchemy.orm import Session
-
 from shared.json_types import JsonObject
 from shared.messages.text import text_of
-from shared.models import Conversation, Job, Message
+from shared.models import Job, Message
 from workers.prompt import token_counter
 
 IMAGE = "[image]"
@@ -16,7 +14,7 @@ IMAGE = "[image]"
 
 
 def prompt(
-    session: Session, job: Job, path: Iterator[Message], budget_tokens: int, vision_models: Sequence[str]
+    job: Job, path: Iterator[Message], conversations_prompt: str | None, budget_tokens: int, vision_models: Sequence[str]
 ) -> list[JsonObject]:
     """Return the messages of a job's completion request.
 
@@ -24,16 +22,15 @@ def prompt(
     first until the budget is spent; the turn itself is always shown, whole.
 
     Args:
-        session: an open transaction.
         job: whose prompt it is.
         path: the messages from the job's own up to the root; read no further than they are needed.
+        conversations_prompt: the system prompt of the job's conversation, which the job's own beats.
         budget_tokens: how much may be shown.
         vision_models: patterns of the models that are shown earlier images.
     """
     if "messages" in job.request:
         return _with_system(job.request.get("system"), job.request["messages"])
-    conversation = session.get(Conversation, job.conversation_id)
-    system = job.request.get("system") or (conversation.system_prompt if conversation else None)
+    system = job.request.get("system") or conversations_prompt
     turn, path = _turn(job.request.get("turn_messages", 1), path)
     history: Iterable[JsonObject] = map(_message, _without_failures(path))
     if not any(fnmatchcase(job.model, pattern) for pattern in vision_models):

@@ -226,14 +226,6 @@ class AttemptRunner:
             is_whole = not lease.log.pending and not lease.log.is_lost
         return ReleasedLog(is_whole, self._flusher.epoch if is_whole else None)
 
-    async def remove(self, lease: Lease) -> None:
-        """Write the job's log no more, and remove it from Redis."""
-        await self.release(lease)
-        try:
-            await self._redis.execute_command(*stream.remove_command(lease.job_id))
-        except (redis.RedisError, OSError) as error:
-            log.warning("log_removal.redis_away", job=lease.job_id, error=str(error))  # its expiry takes it
-
 
 def _has_content(delta: JsonObject) -> bool:
     return any(value for name, value in delta.items() if name != "role")

@@ -16,11 +16,10 @@ from shared import events
 from shared.config import Settings
 from shared.database import Database
 from shared.errors import DatabaseUnavailable
-from shared.events import Event
-from shared.jobs import claiming, ending, lifecycle
+from shared.jobs import ending, held_ending, lifecycle
 from shared.jobs.ending import Ending
 from shared.json_types import JsonObject
-from shared.models import Job, OnInterrupt
+from shared.models import OnInterrupt
 from shared.models.error_codes import JobErrorCode
 from shared.queue import Queue
 from workers.lease.claimer import Claimer
@@ -28,9 +27,10 @@ from workers.lease.lease import Lease, Stop
 from workers.lease.leases import Leases
 from workers.loop import Loop
 from workers.prompt import builder
-from workers.providers.base import ProviderError
+from workers.providers.base import CompletionRequest, ProviderError
 from workers.run import retry
 from workers.run.attempt import AttemptRunner, Stopped
+from workers.run.closings import Closings
 
 RESULT_SECONDS = 600.0
 """How long a result is kept and written again while the database is away. After that the job is left to be taken over."""
@@ -54,6 +54,7 @@ class JobRunner:
         leases: Leases,
         claimer: Claimer,
         attempts: AttemptRunner,
+        closings: Closings,
     ) -> None:
         """Keep what jobs need; nothing runs yet."""
         self._config = config
@@ -63,6 +64,7 @@ class JobRunner:
         self._leases = leases
         self._claimer = claimer
         self._attempts = attempts
+        self._closings = closings
 
     def run_next(self) -> None:
         """Answer the doorbell: claim the job that is next, and run it to its end. No job: return quietly."""
@@ -82,9 +84,7 @@ class JobRunner:
                 self._leases.remove(lease)
 
     def _run(self, lease: Lease) -> None:
-        request = self._until_answered(
-            lease, lambda session: builder.completion_request(session, lease.job, self._config), reads=True
-        )
+        request = self._until_answered(lease, lambda: self._request(lease))
         if request is None:
             return None
         prompt = request.messages
@@ -98,6 +98,10 @@ class JobRunner:
             if not self._try_again(lease, result, prompt):
                 return None
             reason = events.PROVIDER_ERROR
+
+    def _request(self, lease: Lease) -> CompletionRequest:
+        with self._database.read() as session:
+            return builder.completion_request(session, lease.job, self._config)
 
     def _stop(self, lease: Lease, reason: Stop, prompt: Prompt) -> None:
         log.info("job.stopped", attempt=lease.attempt, reason=reason.value)
@@ -129,9 +133,7 @@ class JobRunner:
         """Raise the attempt in the database, then in the lease; return whether the job is still ours."""
         attempt, errors = lease.attempt, lease.provider_errors
         with lease.changing():
-            is_ours = self._until_answered(
-                lease, lambda session: lifecycle.retry(session, lease.job_id, attempt, errors, error.fields())
-            )
+            is_ours = self._written(lease, lambda session: lifecycle.retry(session, lease.job_id, attempt, errors, error.fields()))
             if is_ours:
                 lease.begin_next_attempt()
             else:
@@ -146,7 +148,7 @@ class JobRunner:
         released = self._loop.run(self._attempts.release(lease))
         reason = reason if released.is_whole else events.WORKER_LOST
         with lease.changing(for_good=True):
-            is_queued = self._until_answered(
+            is_queued = self._written(
                 lease,
                 lambda session: lifecycle.give_back(
                     session,
@@ -172,39 +174,32 @@ class JobRunner:
             return
         how = replace(how, first_token_ms=lease.first_token_ms)
         with lease.changing(for_good=True):
-            terminal = self._until_answered(
-                lease, lambda session: ending.end_held(session, lease.job_id, lease.attempt, lease.events, how, prompt)
+            end, most = held_ending.end, self._config.max_running_jobs
+            ended = self._until_answered(
+                lease, lambda: end(self._database, lease.job, lease.attempt, lease.events, how, prompt, most)
             )
-        if not terminal:
+        if ended is None:
             log.warning("job.taken_over", attempt=lease.attempt)
             return
-        log.info("job.ended", attempt=lease.attempt, status=terminal.type, events=terminal.seq)
-        try:
-            self._close(lease, terminal)
-            self._ring_next(lease.job)
-        except DatabaseUnavailable as error:
-            log.warning("job.left_to_a_sweep", error=str(error.__cause__))
+        log.info("job.ended", attempt=lease.attempt, status=ended.terminal.type, events=ended.terminal.seq)
+        if self._loop.run(self._attempts.close(lease, ended.terminal)):
+            self._closings.add(lease.job_id)
+        if ended.waiting_id:
+            self._queue.ring(ended.waiting_id)
 
-    def _close(self, lease: Lease, terminal: Event) -> None:
-        if self._loop.run(self._attempts.close(lease, terminal)):
+    def _written(self, lease: Lease, work: Callable[[Session], T]) -> T | None:
+        def write() -> T:
             with self._database.write() as session:
-                exists = ending.mark_closed(session, lease.job_id)
-            if not exists:  # it was deleted once it was over, and its last event has brought its log back
-                self._loop.run(self._attempts.remove(lease))
+                return work(session)
 
-    def _ring_next(self, job: Job) -> None:
-        with self._database.read() as session:
-            waiting = session.scalar(claiming.waiting_for(job))
-        if waiting:
-            self._queue.ring(waiting)
+        return self._until_answered(lease, write)
 
-    def _until_answered(self, lease: Lease, work: Callable[[Session], T], *, reads: bool = False) -> T | None:
-        """Write (or read), again and again while the database is away; return None when it stayed away for too long."""
+    def _until_answered(self, lease: Lease, work: Callable[[], T]) -> T | None:
+        """Call the database again and again while it is away; return None when it stayed away for too long."""
         until = time.monotonic() + RESULT_SECONDS
         while True:
             try:
-                with self._database.read() if reads else self._database.write() as session:
-                    return work(session)
+                return work()
             except DatabaseUnavailable as error:
                 log.warning("job.database_away", attempt=lease.attempt, error=str(error.__cause__))
                 if time.monotonic() > until:

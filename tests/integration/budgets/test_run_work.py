@@ -33,9 +33,12 @@ def work_of_a_job(jobs: Jobs, config: Settings, *script: Step, conversation: boo
     return work
 
 
-@pytest.mark.parametrize(("conversation", "statements"), [(False, 7), (True, 12)], ids=["alone", "in a conversation"])
-def test_a_job_of_one_token(jobs: Jobs, rarely: Settings, *, conversation: bool, statements: int) -> None:
-    assert work_of_a_job(jobs, rarely, "Hello", STOP, conversation=conversation).counts() == (statements, 5, 3, 3)
+@pytest.mark.parametrize("conversation", [False, True], ids=["alone", "in a conversation"])
+def test_a_job_of_one_token(jobs: Jobs, rarely: Settings, *, conversation: bool) -> None:
+    """Claim, prompt, end, and the record that its log is closed, which many jobs share; SQLite ends a job in several statements."""
+    statements = 4 + conversation + (2 + conversation if jobs.database.is_sqlite else 0)
+
+    assert work_of_a_job(jobs, rarely, "Hello", STOP, conversation=conversation).counts() == (statements, 4, 3, 3)
 
 
 def test_a_job_of_many_tokens_that_come_at_once_costs_no_more_statements(jobs: Jobs, rarely: Settings) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from dev.testing.stack import SECRET_KEY
 from shared.agents.requests import AGENT_MODEL
@@ -24,7 +24,8 @@ def prompt(jobs: Jobs, job_id: str, budget: int = ENDLESS, vision_models: Sequen
     job = jobs.row(job_id)
     with jobs.database.read() as session:
         path = tree.path_up(session, job.conversation_id, job.user_message_id)
-        return messages.prompt(session, job, path, budget, vision_models)
+        own = session.scalar(select(Conversation.system_prompt).where(Conversation.id == job.conversation_id))
+        return messages.prompt(job, path, own, budget, vision_models)
 
 
 def converse(jobs: Jobs, *texts: str, system: str | None = None) -> str:
@@ -362,7 +363,7 @@ def test_an_agents_position_is_looked_for_in_batches(jobs: Jobs, config: Setting
         assert request_of(jobs, job_id, config).position == AgentPosition(ORIGIN)
 
     assert len(reads.messages) == 103
-    assert len([statement for statement in reads.statements if "FROM messages" in statement]) == -(-103 // tree.BATCH_MESSAGES)
+    assert len([statement for statement in reads.statements if "messages" in statement]) == -(-103 // tree.BATCH_MESSAGES)
 
 
 def test_only_for_an_agent_is_its_position_looked_for(jobs: Jobs, config: Settings) -> None:

@@ -1,5 +1,6 @@
 """How jobs end: by the owner of the lease, by others when there is none, and what becomes of the log."""
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import redis
 from shared import events
 from shared.database import now_ms
 from shared.events import Event
-from shared.jobs import ending, lifecycle
+from shared.jobs import ending, held_ending, lifecycle
 from shared.jobs.ending import Ending
 from shared.jobs.lifecycle import LeaseState
 from shared.log import epoch
@@ -20,12 +21,22 @@ from tests.integration.entries import EXPIRY_MS, Listener, begun, completed, del
 from tests.integration.jobs import LEASE_MS, Jobs
 
 COMPLETED = Ending(Status.COMPLETED, "stop", usage={"total_tokens": 3, "estimated": False}, first_token_ms=77)
+IN_ONE_STATEMENT = True
 PROMPT = [{"role": "user", "content": "12345678"}]
 
 
 def end_held(jobs: Jobs, job: Job, log: Sequence[Event], how: Ending = COMPLETED, attempt: int | None = None) -> Event | None:
+    if IN_ONE_STATEMENT:
+        ended = held_ending.end(jobs.database, job, attempt or job.attempt, log, how, PROMPT)
+        return ended and ended.terminal
     with jobs.database.write() as session:
         return ending.end_held(session, job.id, attempt or job.attempt, log, how, PROMPT)
+
+
+@pytest.fixture(autouse=True, params=[True, False], ids=["in one statement", "behind the lock"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A holder ends its job in one of two ways, which differ in nothing that can be seen."""
+    monkeypatch.setattr(sys.modules[__name__], "IN_ONE_STATEMENT", request.param)
 
 
 def archive(jobs: Jobs, job_id: str) -> list[Event]:

@@ -26,7 +26,7 @@ COLUMNS = (
 REST = "'chat', 'demo', '{}', 'restart', '{}', 'job', true, 0, 0, 99999999999999, 0, 0"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def filled(postgresql: Database) -> Database:
     """A database of finished jobs, which the statistics know, and of waiting ones, which they do not: in turns of conversations."""
     users = "SELECT 'user_' || n, 'user' || n, '-', false, 0, 0 FROM generate_series(1, 200) AS n"
