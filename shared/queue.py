@@ -63,7 +63,6 @@ def make_celery(config: Settings) -> Celery:
         worker_concurrency=config.worker_concurrency,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_enable_prefetch_count_reduction=False,
-        worker_send_task_events=True,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
     )

@@ -70,11 +70,14 @@ class OpenAIProvider:
 
 
 def _arguments(request: CompletionRequest) -> JsonObject:
-    """Return the call's arguments. The API has checked the parameters; the SDK's types only know OpenAI's of its day."""
+    """Return the call's arguments. The API has checked messages and parameters; the SDK's types only know OpenAI's of its day.
+
+    Both go into the body as they are: of `messages` the SDK would look at every part's type, for nothing.
+    """
     return {
         "model": request.model,
-        "messages": request.messages,
+        "messages": (),
         "stream": True,
         "stream_options": {"include_usage": True},
-        "extra_body": request.parameters,
+        "extra_body": {**request.parameters, "messages": request.messages},
     }

@@ -37,7 +37,7 @@ def test_of_a_path_only_its_own_messages_are_read(jobs: Jobs, conversations: Con
 
     assert [message.body["content"] for message in path] == [*map(str, range(39)), "Hello"]
     assert sorted(reads.messages) == sorted(message.id for message in path)
-    assert len([statement for statement in reads.statements if "SELECT" in statement]) == 2
+    assert len([statement for statement in reads.statements if "SELECT" in statement]) == 1
 
 
 def test_a_whole_tree_is_read_once(jobs: Jobs, conversations: Conversations, conversation: Conversation) -> None:
