@@ -68,7 +68,7 @@ class Worker:
         agents = AgentProvider(redis, config, self.id)
         routing = Routing(self._provider, moderation, agents, moderate=config.moderate)
         attempts = AttemptRunner(config, redis, self._flusher, routing)
-        self._closings = Closings(self._database, redis_clients.blocking(config.redis_url))
+        self._closings = Closings(self._database, redis_clients.blocking(config.redis_url), self._queue)
         self._jobs = JobRunner(config, self._database, self._queue, self._loop, self._leases, claimer, attempts, self._closings)
         vault, client = Vault(config.secret_key), WebhookClient(private=config.webhook_private)
         self._webhooks = WebhookSender(self._database, vault, self._loop, client)

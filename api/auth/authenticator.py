@@ -90,7 +90,7 @@ class Authenticator:
         claims = self._verified.get(token)
         if claims is None:
             claims = _decoded(token, param)
-            self._verified.put(token, claims, claims["exp"] - time.time())
+            self._verified.put(token, claims, claims.get("exp", 0) - time.time())
         return claims
 
     def is_admin_key(self, key: str) -> bool:

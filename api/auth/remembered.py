@@ -26,12 +26,13 @@ class Remembered(Generic[T]):
         value, until = self._values.get(key, (None, 0.0))
         return value if time.monotonic() < until else None
 
-    def put(self, key: Hashable, value: T, seconds: float = LOOK_SECONDS) -> None:
-        """Remember a value for so many seconds."""
+    def put(self, key: Hashable, value: T, seconds: float | None = None) -> None:
+        """Remember a value for so many seconds; None: LOOK_SECONDS."""
+        until = time.monotonic() + (LOOK_SECONDS if seconds is None else seconds)
         with self._lock:
             if len(self._values) >= MOST:
                 self._values.clear()
-            self._values[key] = value, time.monotonic() + seconds
+            self._values[key] = value, until
 
     def forget(self, key: Hashable) -> None:
         """Forget a value, which is not true any more."""

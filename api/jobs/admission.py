@@ -45,15 +45,20 @@ class Admission:
         self._counts: dict[str | None, _Count] = {}
         self._lock = threading.Lock()
 
-    @property
-    def bounds(self) -> Bounds:
-        """How many jobs may wait for one more to be saved without a further look."""
+    def bounds(self, user_id: str) -> Bounds | None:
+        """Return how many jobs may wait for one more to be saved without a further look; None where the last look was enough."""
+        if self._is_far(self._remembered(user_id), self._remembered(None)):
+            return None
         return Bounds(min(self._max_of_user // 2, LOOK_JOBS), min(self._max_of_all // 2, LOOK_JOBS))
 
     def is_far_from_full(self, user_id: str) -> bool:
         """Return whether less than half of what may wait does."""
-        of_user = self._count(user_id, self._max_of_user // 2)
-        return of_user < self._max_of_user // 2 and self._count(None, self._max_of_all // 2) < self._max_of_all // 2
+        return self._is_far(self._count(user_id, self._max_of_user // 2), self._count(None, self._max_of_all // 2))
+
+    def _is_far(self, of_user: int | None, of_all: int | None) -> bool:
+        if of_user is None or of_all is None:
+            return False
+        return of_user < self._max_of_user // 2 and of_all < self._max_of_all // 2
 
     def note(self, user_id: str) -> None:
         """Add a job that was just saved to what is remembered."""
@@ -78,16 +83,21 @@ class Admission:
         if _queued(session, self._max_of_all, None) >= self._max_of_all:
             raise QueueFull
 
-    def _count(self, who: str | None, limit: int) -> int:
+    def _remembered(self, who: str | None) -> int | None:
         known = self._counts.get(who)
-        if known is None or known.until < time.monotonic():
-            with self._database.read() as session:
-                known = _Count(_queued(session, limit, who), time.monotonic() + REMEMBERED_SECONDS)
-            with self._lock:
-                if len(self._counts) >= REMEMBERED_USERS:
-                    self._counts.clear()
-                self._counts[who] = known
-        return known.jobs
+        return None if known is None or known.until < time.monotonic() else known.jobs
+
+    def _count(self, who: str | None, limit: int) -> int:
+        remembered = self._remembered(who)
+        if remembered is not None:
+            return remembered
+        with self._database.read() as session:
+            count = _queued(session, limit, who)
+        with self._lock:
+            if len(self._counts) >= REMEMBERED_USERS:
+                self._counts.clear()
+            self._counts[who] = _Count(count, time.monotonic() + REMEMBERED_SECONDS)
+        return count
 
 
 def _queued(session: Session, limit: int, user_id: str | None) -> int:

@@ -86,12 +86,6 @@ def replayed(session: Session, user_id: str, key: Key) -> Job | None:
     return session.get(Job, known.job_id)
 
 
-def remember(session: Session, user_id: str, key: Key, job_id: str) -> None:
-    """Let a key stand for a job, in the transaction that saves it."""
-    forget(session, user_id, key)
-    session.add(IdempotencyKey(user_id=user_id, key=key.name, body_hash=key.digest, job_id=job_id))
-
-
 def forget(session: Session, user_id: str, key: Key) -> None:
     """Let a key stand for nothing, where its time is over or the request begins anew."""
     former = delete(IdempotencyKey).where(IdempotencyKey.user_id == user_id, IdempotencyKey.key == key.name)

@@ -105,7 +105,7 @@ class Submitter:
 
     def _save(self, user_id: str, submission: Submission, key: Key | None) -> Job:
         """Save a job: without a count where few jobs wait, else behind the exact ones."""
-        bounds: Bounds | None = self._admission.bounds
+        bounds = self._admission.bounds(user_id)
         for _ in range(2):
             try:
                 return self._save_unlocked(user_id, submission, key, bounds)

@@ -5,6 +5,7 @@ may still have on its way.
 """
 
 import secrets
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -196,6 +197,11 @@ def _waiting_users(oldest: CTE) -> CTE:
 def _next_user(which: ColumnElement[bool], *correlated: CTE) -> ScalarSelect[str]:
     query = select(Job.user_id).where(is_waiting(), which).order_by(Job.user_id, Job.created_ms).limit(1)
     return query.correlate(*correlated).scalar_subquery() if correlated else query.scalar_subquery()
+
+
+def next_turns(conversation_ids: Sequence[str]) -> Select[str]:
+    """Return a query for the turns that may run now in these conversations."""
+    return select(Job.id).where(Job.conversation_id.in_(conversation_ids), is_waiting(), _is_due(Job), _may_run(Job))
 
 
 def waiting_for(job: Job) -> Select[str]:

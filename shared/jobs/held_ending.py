@@ -32,6 +32,9 @@ from shared.models import Conversation, Job, Message, User
 from shared.models.job import is_open, is_waiting
 from shared.webhooks import events as webhook_events
 
+LOOK_JOBS = 1_000
+"""How many waiting jobs of a user are counted at the most."""
+
 _ANSWER_COLUMNS = ("id", "conversation_id", "parent_id", "role", "body", "origin", "failed_turn")
 
 
@@ -83,7 +86,8 @@ def end(
 def _values(job: Job, attempt: int, how: Ending, end: Settled, max_running: int) -> dict[str, Any]:
     values: dict[str, Any] = {f"new_{name}": value for name, value in end.columns.items()}
     values |= {"ended_job": job.id, "ended_attempt": attempt, "ended_status": how.status, "spent_tokens": end.spent_tokens}
-    values |= {"of_user": job.user_id, "of_conversation": job.conversation_id, "own_position": job.position, "most": max_running}
+    values |= {"of_user": job.user_id, "of_conversation": job.conversation_id, "own_position": job.position}
+    values |= {"most": max_running, "look": min(max_running, LOOK_JOBS)}
     if job.conversation_id is not None:
         row = ending.answer_values(job, how, end.columns["message"])
         values |= {f"row_{name}": row[name] for name in _ANSWER_COLUMNS}
@@ -148,7 +152,8 @@ def _answer(ended: CTE | None) -> Insert:
 def _waiting() -> Select[str]:
     """Return a query for a job that waits for this end, asked before it.
 
-    It is the next turn of the conversation or, where the user has as many jobs running as may, one that waits.
+    It is the next turn of the conversation; or, where the user has as many jobs as may run at once, one that waits: its doorbell
+    may have been refused because of that.
     """
     of_user = bindparam("of_user", type_=String)
     turn = select(Job.id).where(
@@ -157,7 +162,8 @@ def _waiting() -> Select[str]:
         is_open(),
     )
     next_turn = turn.order_by(Job.conversation_id, Job.position).limit(1).scalar_subquery()
+    waiting = select(Job.id).where(Job.user_id == of_user, is_waiting()).order_by(Job.user_id, Job.created_ms)
     running = select(func.count()).where(Job.user_id == of_user, Job.status == literal_column("'in_progress'")).scalar_subquery()
-    waiting = select(Job.id).where(Job.user_id == of_user, is_waiting(), running >= bindparam("most", type_=Integer))
-    at_limit = waiting.order_by(Job.user_id, Job.created_ms).limit(1).scalar_subquery()
+    some = select(func.count()).select_from(waiting.limit(bindparam("look", type_=Integer)).subquery()).scalar_subquery()
+    at_limit = waiting.where(running + some >= bindparam("most", type_=Integer)).limit(1).scalar_subquery()
     return select(func.coalesce(next_turn, at_limit))

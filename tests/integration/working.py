@@ -87,7 +87,7 @@ class WorkerParts:
         routing = Routing(self.provider, cast("Moderation", None), self.provider, moderate=False)
         attempts = AttemptRunner(self.config, self._client, self.flusher, routing)
         self._blocking = redis_clients.blocking(self.config.redis_url)
-        self.closings = Closings(self._database, self._blocking)
+        self.closings = Closings(self._database, self._blocking, self.queue)
         self.jobs = JobRunner(
             self.config, self._database, self.queue, self.loop, self.leases, self.claimer, attempts, self.closings
         )

@@ -183,7 +183,7 @@ class JobRunner:
             return
         log.info("job.ended", attempt=lease.attempt, status=ended.terminal.type, events=ended.terminal.seq)
         if self._loop.run(self._attempts.close(lease, ended.terminal)):
-            self._closings.add(lease.job_id)
+            self._closings.add(lease.job, has_rung=ended.waiting_id is not None)
         if ended.waiting_id:
             self._queue.ring(ended.waiting_id)
 

@@ -35,10 +35,13 @@ def work_of_a_job(jobs: Jobs, config: Settings, *script: Step, conversation: boo
 
 @pytest.mark.parametrize("conversation", [False, True], ids=["alone", "in a conversation"])
 def test_a_job_of_one_token(jobs: Jobs, rarely: Settings, *, conversation: bool) -> None:
-    """Claim, prompt, end, and the record that its log is closed, which many jobs share; SQLite ends a job in several statements."""
-    statements = 4 + conversation + (2 + conversation if jobs.database.is_sqlite else 0)
+    """Claim, prompt, end, and, for many jobs at once, the record that their logs are closed and a look for the next turns.
 
-    assert work_of_a_job(jobs, rarely, "Hello", STOP, conversation=conversation).counts() == (statements, 4, 3, 3)
+    SQLite ends a job in several statements.
+    """
+    statements = 4 + 2 * conversation + (2 + conversation if jobs.database.is_sqlite else 0)
+
+    assert work_of_a_job(jobs, rarely, "Hello", STOP, conversation=conversation).counts() == (statements, 4 + conversation, 3, 3)
 
 
 def test_a_job_of_many_tokens_that_come_at_once_costs_no_more_statements(jobs: Jobs, rarely: Settings) -> None:
