@@ -6,15 +6,16 @@ The id is a job's, or a webhook delivery's; which one follows from the task's na
 import queue
 import threading
 import time
+from collections.abc import Sequence
 
 import structlog
 from celery import Celery
 from kombu.entity import Exchange
 from kombu.entity import Queue as BrokerQueue
-from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 from shared.config import Settings
-from shared.redis import keyspace
+from shared.redis import doorbell, keyspace, redis_clients
 
 RUN_TASK = "chatrelay.run"
 DELIVER_TASK = "chatrelay.deliver"
@@ -24,6 +25,7 @@ BROKER_ANSWER_SECONDS = 5
 BROKER_CONNECT_SECONDS = 5
 
 WAITING_RINGS = 10_000
+RINGS_AT_ONCE = 100
 FLUSH_POLL_SECONDS = 0.01
 
 log = structlog.get_logger(__name__)
@@ -58,7 +60,6 @@ def make_celery(config: Settings) -> Celery:
             "socket_connect_timeout": BROKER_CONNECT_SECONDS,
             "socket_keepalive": True,
         },
-        task_publish_retry_policy={"max_retries": 1, "interval_start": 0.05, "interval_step": 0.1, "interval_max": 0.5},
         worker_prefetch_multiplier=1,
         worker_concurrency=config.worker_concurrency,
         worker_cancel_long_running_tasks_on_connection_loss=False,
@@ -79,6 +80,7 @@ class Queue:
     def __init__(self, config: Settings) -> None:
         """Make the Celery app; nothing is connected yet."""
         self.celery = make_celery(config)
+        self._redis = redis_clients.blocking(config.redis_url)
         self._waiting: queue.Queue[str] = queue.Queue(WAITING_RINGS)
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -98,10 +100,14 @@ class Queue:
             item_id: the job, or for `DELIVER_TASK` the webhook delivery.
             task: which task is to run.
         """
+        return self._publish([item_id], task)
+
+    def _publish(self, item_ids: Sequence[str], task: str) -> bool:
         try:
-            self.celery.send_task(task, args=(item_id,), ignore_result=True)
-        except OperationalError as error:
-            log.warning("doorbell.lost", task=task, id=item_id, error=str(error))
+            self._redis.lpush(keyspace.DOORBELL_QUEUE, *(doorbell.message(task, item_id) for item_id in item_ids))
+        except RedisError as error:
+            for item_id in item_ids:
+                log.warning("doorbell.lost", task=task, id=item_id, error=str(error))
             return False
         return True
 
@@ -114,6 +120,7 @@ class Queue:
     def close(self) -> None:
         """Close the connections to the broker."""
         self.celery.close()
+        self._redis.close()
 
     def _start(self) -> None:
         with self._lock:
@@ -123,10 +130,21 @@ class Queue:
 
     def _run(self) -> None:
         while True:
-            job_id = self._waiting.get()
+            job_ids = self._gathered()
             try:
-                self.send(job_id)
+                self._publish(job_ids, RUN_TASK)
             except Exception:
-                log.exception("doorbell.broken", id=job_id)  # the thread's boundary: without it this process would never ring again
+                log.exception("doorbell.broken", id=job_ids[0])  # the thread's boundary: without it this process would ring no more
             finally:
-                self._waiting.task_done()
+                for _ in job_ids:
+                    self._waiting.task_done()
+
+    def _gathered(self) -> Sequence[str]:
+        """Return all jobs that wait to be rung for, at least one: they gather while the broker answers."""
+        job_ids = [self._waiting.get()]
+        while len(job_ids) < RINGS_AT_ONCE:
+            try:
+                job_ids.append(self._waiting.get_nowait())
+            except queue.Empty:
+                break
+        return job_ids

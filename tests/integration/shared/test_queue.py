@@ -1,6 +1,8 @@
 """The doorbell on a real broker: what is sent, and what happens when nobody takes it."""
 
+import base64
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 from dev.testing.stack import Redis
 from shared.config import Settings
 from shared.queue import RUN_TASK, Queue
-from shared.redis import keyspace
+from shared.redis import doorbell, keyspace
 
 
 @pytest.fixture
@@ -41,6 +43,31 @@ def test_a_message_is_a_job_id_and_nothing_else(broker: Redis, queue: Queue) -> 
     assert message["headers"]["task"] == RUN_TASK
     assert message["headers"]["argsrepr"] == "('job_1',)"
     assert broker.client.keys() == [keyspace.DOORBELL_QUEUE.encode()]
+
+
+def test_a_message_is_what_celery_would_send(broker: Redis, queue: Queue) -> None:
+    queue.celery.send_task(RUN_TASK, args=("job_1",), ignore_result=True)
+    queue.send("job_1")
+    ours, celerys = messages(broker)
+
+    for message in (ours, celerys):
+        assert message["headers"]["id"] == message["headers"]["root_id"] == message["properties"]["correlation_id"]
+        for part, names in {"headers": ("id", "root_id"), "properties": ("correlation_id", "reply_to", "delivery_tag")}.items():
+            for name in names:
+                assert uuid.UUID(message[part].pop(name))
+        message["body"] = orjson.loads(base64.b64decode(message["body"]))
+    assert ours == celerys
+
+
+def test_rings_that_gathered_go_out_together(broker: Redis, queue: Queue) -> None:
+    before = broker.client.info("commandstats")
+    for number in range(50):
+        queue.ring(f"job_{number}")
+    queue.flush(5)
+    after = broker.client.info("commandstats")
+
+    assert len(messages(broker)) == 50
+    assert after["cmdstat_lpush"]["calls"] - before.get("cmdstat_lpush", {"calls": 0})["calls"] < 50
 
 
 def test_a_broker_that_was_just_emptied_takes_messages(broker: Redis, queue: Queue) -> None:
@@ -94,11 +121,11 @@ def test_two_queues_of_one_process_ring_at_their_own_brokers(
 
 
 def test_a_surprise_does_not_end_the_ringing(broker: Redis, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
-    send = queue.celery.send_task
-    monkeypatch.setattr(queue.celery, "send_task", lambda *_, **__: 1 / 0)
+    message = doorbell.message
+    monkeypatch.setattr(doorbell, "message", lambda *_: 1 / 0)
     queue.ring("job_1")
     queue.flush(5)
-    monkeypatch.setattr(queue.celery, "send_task", send)
+    monkeypatch.setattr(doorbell, "message", message)
     queue.ring("job_2")
     queue.flush(5)
 
