@@ -109,8 +109,8 @@ class Registry:
     def _register(self, session: Session) -> None:
         """Let workers find an agent; an earlier connection under its id is closed, whichever process holds it."""
         with self._presence:
-            if self.find(session.connection) is None or session.quarantined_at is not None:
-                return  # it has just left, or was quarantined meanwhile
+            if self.find(session.connection) is None or session.quarantined_at is not None or session.is_registered:
+                return  # it has just left, was quarantined meanwhile, or came back from that: another may have its id since
             try:
                 reply = self._redis.execute_command(*presence.join_command(self._agent(session)))
             except RedisError as error:

@@ -157,6 +157,18 @@ def test_a_refresh_that_was_about_to_register_it_does_not_end_its_quarantine(pro
     assert process.registered() == []
 
 
+def test_a_refresh_that_was_about_to_register_it_displaces_nobody_after_its_quarantine(process: Process) -> None:
+    # Given the same refresh, delayed until after the quarantine, while another agent came under the same id
+    older = process.agent()
+    process.registry.quarantine(older)
+    newer = process.agent()
+    process.registry.end_quarantine(older)
+    process.registry._register(older)
+    wait_until(lambda: code(older) == 1000, "the older to be closed")
+    assert code(newer) is None
+    assert process.registered() == [newer.connection]
+
+
 def test_a_quarantine_ends_after_a_while(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
     session = process.agent()
     process.registry.quarantine(session)
