@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import orjson
 
@@ -15,7 +15,7 @@ from dev.testing.client import Client
 JOBS = 1_000
 AT_ONCE = 32
 USERS = 50
-SINGLE = 50
+SINGLE = 200
 MODEL = "stand-in?tokens=1"
 
 
@@ -38,7 +38,7 @@ async def _client(port: int, token: str, left: list[int], posts_ms: list[float],
 
 
 async def _run(port: int, tokens: Sequence[str], jobs: int, at_once: int, body: dict[str, object]) -> list[float]:
-    left, posts_ms = [0] * jobs, [0.0] * 0
+    left, posts_ms = [0] * jobs, list[float]()
     clients = [_client(port, tokens[number % len(tokens)], left, posts_ms, body) for number in range(at_once)]
     await asyncio.gather(*clients)
     return posts_ms
@@ -66,11 +66,10 @@ def main() -> None:
     with bench(stand_in=True) as running:
         clients = [Client(running.stack.url) for _ in range(USERS)]
         tokens = [client.token for client in clients]
-        one: Callable[..., None] = measure
-        one(running, "50 users, whole context", tokens, jobs, at_once, body)
-        one(running, "50 users, new conversations", tokens, jobs, at_once, turn)
-        one(running, "one user, whole context", tokens[:1], jobs, at_once, body)
-        one(running, "one at a time", tokens, SINGLE * 4, 1, body)
+        measure(running, "50 users, whole context", tokens, jobs, at_once, body)
+        measure(running, "50 users, new conversations", tokens, jobs, at_once, turn)
+        measure(running, "one user, whole context", tokens[:1], jobs, at_once, body)
+        measure(running, "one at a time", tokens, SINGLE, 1, body)
         for client in clients:
             client.close()
 

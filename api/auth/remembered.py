@@ -1,4 +1,4 @@
-"""What a look found, remembered for a moment: the next request of the same caller need not look again."""
+"""What a look at the database found, remembered for a moment: the next request of the same caller need not look again."""
 
 import threading
 import time

@@ -5,33 +5,28 @@ do, a count that is remembered for a second tells whether the bound is far. Only
 of the user's row, so that a user's submissions of the same moment cannot together pass the bound.
 """
 
-import threading
-import time
-from typing import NamedTuple
+from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, func, literal_column, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from api.auth.remembered import Remembered
 from api.jobs.saving import Bounds
 from shared.config import Settings
 from shared.database import Database
 from shared.errors import QueueFull, RateLimited, Unauthorized
-from shared.models import Job, User
-from shared.models.job import is_waiting
+from shared.jobs import claiming
+from shared.models import User
 
 RETRY_AFTER_SECONDS = 5
 """When a user whose queue is full may come back."""
 LOOK_JOBS = 64
 """So far the saving statement itself counts."""
-REMEMBERED_SECONDS = 1.0
-REMEMBERED_USERS = 10_000
-
-_QUEUED: ColumnElement[str] = literal_column("'queued'")
 
 
-class _Count(NamedTuple):
+@dataclass
+class _Count:
     jobs: int
-    until: float
 
 
 class Admission:
@@ -42,12 +37,11 @@ class Admission:
         self._database = database
         self._max_of_user = config.max_queued_jobs
         self._max_of_all = config.max_queue
-        self._counts: dict[str | None, _Count] = {}
-        self._lock = threading.Lock()
+        self._counts: Remembered[_Count] = Remembered()
 
     def bounds(self, user_id: str) -> Bounds | None:
         """Return how many jobs may wait for one more to be saved without a further look; None where the last look was enough."""
-        if self._is_far(self._remembered(user_id), self._remembered(None)):
+        if self._is_far(self._counts.get(user_id), self._counts.get(None)):
             return None
         return Bounds(min(self._max_of_user // 2, LOOK_JOBS), min(self._max_of_all // 2, LOOK_JOBS))
 
@@ -55,17 +49,11 @@ class Admission:
         """Return whether less than half of what may wait does."""
         return self._is_far(self._count(user_id, self._max_of_user // 2), self._count(None, self._max_of_all // 2))
 
-    def _is_far(self, of_user: int | None, of_all: int | None) -> bool:
-        if of_user is None or of_all is None:
-            return False
-        return of_user < self._max_of_user // 2 and of_all < self._max_of_all // 2
-
     def note(self, user_id: str) -> None:
         """Add a job that was just saved to what is remembered."""
-        with self._lock:
-            for who in (user_id, None):
-                if known := self._counts.get(who):
-                    self._counts[who] = known._replace(jobs=known.jobs + 1)
+        for who in (user_id, None):
+            if known := self._counts.get(who):
+                known.jobs += 1
 
     def check(self, session: Session, user_id: str) -> None:
         """Check the exact counts, and let no other job of this user in until the transaction ends.
@@ -80,29 +68,24 @@ class Admission:
         if _queued(session, self._max_of_user, user_id) >= self._max_of_user:
             message = f"{self._max_of_user} of your jobs are waiting already."
             raise RateLimited(message, retry_after_seconds=RETRY_AFTER_SECONDS, code="too_many_queued_jobs")
-        if _queued(session, self._max_of_all, None) >= self._max_of_all:
+        if _queued(session, self._max_of_all) >= self._max_of_all:
             raise QueueFull
 
-    def _remembered(self, who: str | None) -> int | None:
+    def _is_far(self, of_user: _Count | None, of_all: _Count | None) -> bool:
+        if of_user is None or of_all is None:
+            return False
+        return of_user.jobs < self._max_of_user // 2 and of_all.jobs < self._max_of_all // 2
+
+    def _count(self, who: str | None, limit: int) -> _Count:
         known = self._counts.get(who)
-        return None if known is None or known.until < time.monotonic() else known.jobs
-
-    def _count(self, who: str | None, limit: int) -> int:
-        remembered = self._remembered(who)
-        if remembered is not None:
-            return remembered
-        with self._database.read() as session:
-            count = _queued(session, limit, who)
-        with self._lock:
-            if len(self._counts) >= REMEMBERED_USERS:
-                self._counts.clear()
-            self._counts[who] = _Count(count, time.monotonic() + REMEMBERED_SECONDS)
-        return count
+        if known is None:
+            with self._database.read() as session:
+                known = _Count(_queued(session, limit, who))
+            self._counts.put(who, known)
+        return known
 
 
-def _queued(session: Session, limit: int, user_id: str | None) -> int:
+def _queued(session: Session, limit: int, user_id: str | None = None) -> int:
     """Return the number of queued jobs, of a user or of all, counted no further than the limit."""
-    of_all = select(Job.id).where(Job.status == _QUEUED).order_by(Job.created_ms)
-    of_user = select(Job.id).where(Job.user_id == user_id, is_waiting()).order_by(Job.user_id, Job.created_ms)
-    some = (of_all if user_id is None else of_user).limit(limit).subquery()
+    some = claiming.waiting_jobs(user_id).limit(limit).subquery()
     return session.scalar(select(func.count()).select_from(some)) or 0

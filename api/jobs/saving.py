@@ -10,7 +10,6 @@ from typing import Any
 
 from sqlalchemy import (
     CTE,
-    ColumnElement,
     Connection,
     Executable,
     Insert,
@@ -20,23 +19,27 @@ from sqlalchemy import (
     bindparam,
     func,
     insert,
-    literal_column,
+    literal,
     select,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
 from shared.database import now_ms
+from shared.jobs import claiming
 from shared.json_types import JsonObject
 from shared.models import Conversation, ConversationName, IdempotencyKey, Job, Message, Status, User
 from shared.models.base import Base
-from shared.models.job import is_waiting
+from shared.models.job import QUEUED
 
 SHAPES = 256
 """Statements that are kept built; a shape counts the messages of a turn, which a client chooses."""
 
-_QUEUED: ColumnElement[str] = literal_column("'queued'")  # no parameter: a plan that is kept must still know which index fits
 _BEGINNING = {"attempt": 0, "log_seq": 0, "provider_errors": 0, "lost_workers": 0, "log_closed": False}
+_GIVEN = (
+    *("id", "user_id", "conversation_id", "position", "user_message_id", "answer_id", "kind", "model", "request"),
+    *("on_interrupt", "labels", "wire", "wire_request", "stored"),
+)
 _RETURNED = (Job.id, Job.created_ms, Job.model)
 
 
@@ -107,10 +110,7 @@ def save(connection: Connection, new: NewJob, bounds: Bounds | None = None) -> J
 
 def _as_saved(new: NewJob, saved: Row[Any]) -> Job:
     moments = {"created_ms": saved.created_ms, "rung_ms": saved.created_ms, "deadline_ms": saved.created_ms + new.deadline_ms}
-    return Job(
-        status=Status.QUEUED,
-        **{**new.job, **_BEGINNING, **moments, "model": saved.model},
-    )
+    return Job(status=Status.QUEUED, **{**new.job, **_BEGINNING, **moments, "model": saved.model})
 
 
 def _values(new: NewJob, bounds: Bounds | None) -> dict[str, Any]:
@@ -154,27 +154,20 @@ def _in_order(shape: _Shape) -> tuple[Sequence[Insert | Update], Insert, Sequenc
 
 
 def _job(shape: _Shape) -> Insert:
-    given = [column.name for column in Job.__table__.columns if column.name in _JOB_COLUMNS]
-    values = {name: _parameter(Job, "job", name) for name in given}
+    values = {name: _parameter(Job, "job", name) for name in _GIVEN}
     values["model"] = func.coalesce(values["model"], User.model, bindparam("default_model", type_=Job.model.type))
-    values |= {name: literal_column(str(int(value))) for name, value in _BEGINNING.items() if name != "log_closed"}
-    values |= {"log_closed": literal_column("false"), "status": _QUEUED, "created_ms": now_ms(), "rung_ms": now_ms()}
+    values |= {name: literal(value) for name, value in _BEGINNING.items()}
+    values |= {"status": QUEUED, "created_ms": now_ms(), "rung_ms": now_ms()}
     values["deadline_ms"] = now_ms() + bindparam("deadline_in_ms", type_=Job.deadline_ms.type)
-    row = select(*values.values()).select_from(User).where(User.id == _parameter(Job, "job", "user_id"))
+    row = select(*values.values()).select_from(User).where(User.id == values["user_id"])
     if shape.is_bounded:
-        whose = Job.user_id == _parameter(Job, "job", "user_id")
-        row = row.where(_waiting("of_user", select(Job.id).where(whose, is_waiting()).order_by(Job.user_id, Job.created_ms)))
-        row = row.where(_waiting("of_all", select(Job.id).where(Job.status == _QUEUED).order_by(Job.created_ms)))
+        row = row.where(
+            _fewer_than("of_user", claiming.waiting_jobs(values["user_id"])), _fewer_than("of_all", claiming.waiting_jobs())
+        )
     return insert(Job).from_select(list(values), row, include_defaults=False).returning(*_RETURNED)
 
 
-_JOB_COLUMNS = {
-    "id", "user_id", "conversation_id", "position", "user_message_id", "answer_id", "kind", "model", "request",
-    "on_interrupt", "labels", "wire", "wire_request", "stored",
-}  # fmt: skip
-
-
-def _waiting(bound: str, jobs: Select[str]) -> Any:
+def _fewer_than(bound: str, jobs: Select[str]) -> Any:
     """Return the condition that fewer jobs than a bound wait."""
     most = bindparam(bound, type_=Job.attempt.type)
     return select(func.count()).select_from(jobs.limit(most).subquery()).scalar_subquery() < most

@@ -69,11 +69,8 @@ class Submitter:
         except IntegrityError:
             if key is not None and (earlier := self._replayed(user_id, key)):
                 return earlier  # which another request has saved since our look
-            job = self._save_anew(user_id, submission, key)
-        return self._accepted(job)
-
-    def _accepted(self, job: Job) -> Job:
-        user_id = job.user_id
+            # Its key's time was over, its conversation's name was just taken, or its user is gone.
+            job = self._save_locked(user_id, submission, key)
         self._admission.note(user_id)
         log.info("job.accepted", job=job.id, user=user_id, model=job.model)  # the request's id is bound to every line
         self._queue.ring(job.id)
@@ -113,9 +110,7 @@ class Submitter:
                 if not self._admission.is_far_from_full(user_id):
                     break
                 bounds = None
-        with self._database.write() as session:
-            self._admission.check(session, user_id)
-            return _saved(session.connection(), self._new_job(session, user_id, submission, key))
+        return self._save_locked(user_id, submission, key)
 
     def _save_unlocked(self, user_id: str, submission: Submission, key: Key | None, bounds: Bounds | None) -> Job:
         if self._database.is_sqlite or (submission.turn and submission.place.conversation_id is not None):
@@ -124,8 +119,8 @@ class Submitter:
         with self._database.statement() as connection:
             return _saved(connection, self._new_job(None, user_id, submission, key), bounds)
 
-    def _save_anew(self, user_id: str, submission: Submission, key: Key | None) -> Job:
-        """Save a job that broke a rule: its key's time was over, its conversation's name was just taken, or its user is gone."""
+    def _save_locked(self, user_id: str, submission: Submission, key: Key | None) -> Job:
+        """Save a job behind the exact counts, and in place of a key whose time is over."""
         with self._database.write() as session:
             self._admission.check(session, user_id)
             if key is not None:

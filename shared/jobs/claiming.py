@@ -21,7 +21,6 @@ from sqlalchemy import (
     case,
     func,
     literal,
-    literal_column,
     or_,
     select,
     union,
@@ -34,23 +33,19 @@ from shared import events
 from shared.database import now_ms
 from shared.ids import new_id
 from shared.models import Job, Status
-from shared.models.job import is_open, is_waiting
+from shared.models.job import IN_PROGRESS, QUEUED, is_open, is_waiting
 
 UNLIMITED = 2**31 - 1
 OLDEST_JOBS = 50
 SOME_USERS = 50
 """Among the oldest jobs of all, and the oldest job of each of so many users, the next one is chosen."""
 
-# No parameters: a plan that is kept must still know which index fits.
-_QUEUED: ColumnElement[Any] = literal_column("'queued'")
-_RUNNING: ColumnElement[Any] = literal_column("'in_progress'")
-
 _QUIET = {"synchronize_session": False}
 
 
 def lapsed() -> ColumnElement[bool]:
     """Return the condition of an orphan: a worker claimed it, and its lease has lapsed."""
-    return and_(Job.status == _RUNNING, Job.lease_until_ms < now_ms())
+    return and_(Job.status == IN_PROGRESS, Job.lease_until_ms < now_ms())
 
 
 def claimable(max_lost_workers: int, *, orphans: bool = True) -> ColumnElement[bool]:
@@ -60,7 +55,7 @@ def claimable(max_lost_workers: int, *, orphans: bool = True) -> ColumnElement[b
         max_lost_workers: how many workers a job may lose.
         orphans: whether jobs whose lease has lapsed are among them; only a steady worker may take over.
     """
-    queued = and_(Job.status == _QUEUED, _is_due(Job))
+    queued = and_(Job.status == QUEUED, _is_due(Job))
     orphaned = and_(lapsed(), Job.lost_workers < max_lost_workers)
     return and_(or_(queued, orphaned) if orphans else queued, _may_run(Job))
 
@@ -135,7 +130,7 @@ def _claiming(max_lost_workers: int, max_running: int, orphans: bool) -> Returni
 
 def next_job(max_lost_workers: int, max_running: int, *, orphans: bool) -> Select[str]:
     """Return the query for the job that is next, which locks it; `from_user` is a parameter: where to begin among the users."""
-    running = select(Job.user_id, func.count().label("jobs")).where(Job.status == _RUNNING).group_by(Job.user_id).subquery()
+    running = select(Job.user_id, func.count().label("jobs")).where(Job.status == IN_PROGRESS).group_by(Job.user_id).subquery()
     running_jobs = func.coalesce(running.c.jobs, 0)
     candidates = _candidates(max_lost_workers, orphans)
     status = Job.status.concat("")  # asked of the row itself, as it is behind the lock; worded so that no index is looked for
@@ -161,7 +156,7 @@ def _candidates(max_lost_workers: int, orphans: bool) -> CTE:
     """
     oldest = (
         select(Job.id, Job.created_ms)
-        .where(Job.status == _QUEUED, _is_due(Job), _may_run(Job))
+        .where(Job.status == QUEUED, _is_due(Job), _may_run(Job))
         .order_by(Job.created_ms)
         .limit(OLDEST_JOBS)
         .cte("oldest")
@@ -204,10 +199,17 @@ def next_turns(conversation_ids: Sequence[str]) -> Select[str]:
     return select(Job.id).where(Job.conversation_id.in_(conversation_ids), is_waiting(), _is_due(Job), _may_run(Job))
 
 
+def waiting_jobs(user_id: Any = None) -> Select[str]:
+    """Return a query for the ids of queued jobs, oldest first: of a user, whose id may be a parameter, or of all."""
+    if user_id is None:
+        return select(Job.id).where(Job.status == QUEUED).order_by(Job.created_ms)
+    return select(Job.id).where(Job.user_id == user_id, is_waiting()).order_by(Job.user_id, Job.created_ms)
+
+
 def waiting_for(job: Job) -> Select[str]:
-    """Return a query for a job that may have been refused a claim because this one ran.
+    """Return a query for a job that may have been refused a claim because this one ran, asked after its end.
 
     It is the next in the conversation, or one over its user's limit: either way one of the same user. Whether the user was at the
     limit is not known any more, so that any queued job of theirs is taken: a ring too many costs one look.
     """
-    return select(Job.id).where(Job.user_id == job.user_id, is_waiting()).order_by(Job.created_ms, Job.id).limit(1)
+    return waiting_jobs(job.user_id).limit(1)

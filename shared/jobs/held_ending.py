@@ -18,7 +18,6 @@ from sqlalchemy import (
     bindparam,
     func,
     insert,
-    literal_column,
     select,
     update,
 )
@@ -29,7 +28,7 @@ from shared.jobs import claiming, ending, lifecycle
 from shared.jobs.ending import Ending, Settled
 from shared.json_types import JsonObject
 from shared.models import Conversation, Job, Message, User
-from shared.models.job import is_open, is_waiting
+from shared.models.job import IN_PROGRESS, is_open
 from shared.webhooks import events as webhook_events
 
 LOOK_JOBS = 1_000
@@ -71,25 +70,26 @@ def end(
     Raises:
         DatabaseUnavailable: it is not known whether the job was ended; call again.
     """
+    settled = ending.settled(attempt, log, how, prompt)
+    values = _values(job, attempt, how, settled, max_running)
     if not webhook_events.may_be_due(job):
-        end = ending.settled(attempt, log, how, prompt)
-        values = _values(job, attempt, how, end, max_running)
         has_answer = job.conversation_id is not None
         row = _in_order(database, values, has_answer) if database.is_sqlite else _at_once(database, values, has_answer)
         if row is not None:
-            return Ended(end.terminal, row.waiting_id)
+            return Ended(settled.terminal, row.waiting_id)
     with database.write() as session:
+        waiting_id = session.connection().scalar(_asked(), values)
         terminal = ending.end_held(session, job.id, attempt, log, how, prompt)
-        return Ended(terminal, session.scalar(claiming.waiting_for(job))) if terminal else None
+        return Ended(terminal, waiting_id) if terminal else None
 
 
-def _values(job: Job, attempt: int, how: Ending, end: Settled, max_running: int) -> dict[str, Any]:
-    values: dict[str, Any] = {f"new_{name}": value for name, value in end.columns.items()}
-    values |= {"ended_job": job.id, "ended_attempt": attempt, "ended_status": how.status, "spent_tokens": end.spent_tokens}
+def _values(job: Job, attempt: int, how: Ending, settled: Settled, max_running: int) -> dict[str, Any]:
+    values: dict[str, Any] = {f"new_{name}": value for name, value in settled.columns.items()}
+    values |= {"ended_job": job.id, "ended_attempt": attempt, "ended_status": how.status, "spent_tokens": settled.spent_tokens}
     values |= {"of_user": job.user_id, "of_conversation": job.conversation_id, "own_position": job.position}
     values |= {"most": max_running, "look": min(max_running, LOOK_JOBS)}
     if job.conversation_id is not None:
-        row = ending.answer_values(job, how, end.columns["message"])
+        row = ending.answer_values(job, how, settled.columns["message"])
         values |= {f"row_{name}": row[name] for name in _ANSWER_COLUMNS}
     return values
 
@@ -162,8 +162,8 @@ def _waiting() -> Select[str]:
         is_open(),
     )
     next_turn = turn.order_by(Job.conversation_id, Job.position).limit(1).scalar_subquery()
-    waiting = select(Job.id).where(Job.user_id == of_user, is_waiting()).order_by(Job.user_id, Job.created_ms)
-    running = select(func.count()).where(Job.user_id == of_user, Job.status == literal_column("'in_progress'")).scalar_subquery()
+    waiting = claiming.waiting_jobs(of_user)
+    running = select(func.count()).where(Job.user_id == of_user, Job.status == IN_PROGRESS).scalar_subquery()
     some = select(func.count()).select_from(waiting.limit(bindparam("look", type_=Integer)).subquery()).scalar_subquery()
     at_limit = waiting.where(running + some >= bindparam("most", type_=Integer)).limit(1).scalar_subquery()
     return select(func.coalesce(next_turn, at_limit))

@@ -123,14 +123,6 @@ def values(message: JsonObject, conversation_id: str, parent_id: str | None) -> 
     return {"id": new_id("msg"), "conversation_id": conversation_id, "parent_id": parent_id, "role": message["role"], "body": body}
 
 
-def add(session: Session, row: Message, message: JsonObject) -> str:
-    """Add a row that holds a message as OpenAI's chat completions write it, and return its id."""
-    row.role = message["role"]
-    row.body = {name: value for name, value in message.items() if name != "role"}
-    session.add(row)
-    return row.id
-
-
 def resolve_parent(session: Session, conversation: Conversation, message_id: str) -> str | None:
     """Return the parent for a message that follows another one: the other one, which may be an answer that is still to come.
 

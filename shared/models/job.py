@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, ForeignKey, Index, LargeBinary, String, UniqueConstraint, and_, text, true
+from sqlalchemy import ColumnElement, ForeignKey, Index, LargeBinary, String, UniqueConstraint, and_, literal_column, text, true
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.models.base import MODEL_CHARS, WORD_CHARS, Base, CreatedMs, Id, Milliseconds, PrimaryId, word
@@ -173,6 +173,11 @@ class Job(Base):
         ),
         Index("ix_jobs_user_id_created_ms", "user_id", "created_ms", "id"),
     )
+
+
+QUEUED: ColumnElement[Any] = literal_column("'queued'")
+IN_PROGRESS: ColumnElement[Any] = literal_column("'in_progress'")
+"""Statuses for hot statements: no parameters, since a plan that is kept must still know which index fits."""
 
 
 def is_open(job: type[Job] = Job) -> ColumnElement[bool]:

@@ -13,7 +13,6 @@ from flask.testing import FlaskClient
 from api.app import create_app
 from api.auth import remembered
 from api.context import EXTENSION, Context
-from api.jobs import admission
 from api.jobs.admission import LOOK_JOBS
 from dev.testing.stack import Redis
 from shared.config import Settings
@@ -35,7 +34,6 @@ Request = Callable[[FlaskClient], object]
 def long_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let nothing be forgotten in the middle of a test on a slow machine."""
     monkeypatch.setattr(remembered, "LOOK_SECONDS", MEMORY_SECONDS)
-    monkeypatch.setattr(admission, "REMEMBERED_SECONDS", MEMORY_SECONDS)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from sqlalchemy import select
 
+from shared.database import now_ms
 from shared.jobs import claiming, held_ending
 from shared.jobs.ending import Ending
 from shared.jobs.held_ending import Ended
@@ -31,6 +32,18 @@ def test_the_next_turn_is_rung_for(jobs: Jobs) -> None:
     jobs.queue(conversation=conversation)
 
     assert end(jobs, first).waiting_id == second
+
+
+def test_the_next_turn_is_rung_for_after_a_cancel_too(jobs: Jobs) -> None:
+    conversation = jobs.conversation()
+    jobs.queue(conversation=conversation)
+    first = jobs.claim()
+    assert first is not None
+    jobs.set(first.id, cancel_requested_ms=now_ms())
+    second = jobs.queue(conversation=conversation)
+
+    ended = end(jobs, first)
+    assert (ended.terminal.type, ended.waiting_id) == ("cancelled", second)
 
 
 def test_nobody_is_rung_for_who_did_not_wait_for_this_end(jobs: Jobs) -> None:
