@@ -63,7 +63,9 @@ class Event(NamedTuple):
 
 def make(attempt: int, seq: int, kind: str, fields: JsonObject) -> Event:
     """Make an event; `fields` are what its type has besides `seq` and `type`."""
-    return Event(attempt, seq, kind, orjson.dumps({"seq": seq, "type": kind, **fields}))
+    data = orjson.dumps({"seq": seq, "type": kind, **fields})
+    # A copy: what orjson returns keeps the kilobytes that it was written into, for as long as a worker keeps the event.
+    return Event(attempt, seq, kind, bytes(memoryview(data)))
 
 
 def parse_line(line: bytes) -> Event:

@@ -1,5 +1,8 @@
 """The vocabulary of a log: what is written is what is read, byte for byte."""
 
+import subprocess
+import sys
+
 import orjson
 import pytest
 from hypothesis import given
@@ -54,3 +57,20 @@ def test_these_are_the_end(kind: str) -> None:
 )
 def test_only_a_restart_after_a_lost_log_may_jump(kind: str, fields: dict[str, object], legal: bool) -> None:
     assert events.make(2, 10_001, kind, fields).is_legal_jump is legal
+
+
+PAGES_KEPT = """
+from pathlib import Path
+from shared import events
+def pages(): return int(Path("/proc/self/statm").read_text().split()[1])
+before = pages()
+kept = [events.make(1, seq, events.DELTA, {"delta": {"content": "a"}}) for seq in range(20_000)]
+print(pages() - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads its own memory from /proc")
+def test_an_event_that_is_kept_takes_no_kilobytes() -> None:
+    pages = int(subprocess.check_output([sys.executable, "-c", PAGES_KEPT], text=True, timeout=60))
+
+    assert pages < 5_000  # 20,000 events of a page each would be four times as much
