@@ -27,6 +27,7 @@ class Loop:
         """Start the loop's thread."""
         self._loop = uvloop.new_event_loop()
         self.ticked = time.monotonic()
+        self._started: set[concurrent.futures.Future[Any]] = set()  # an event loop itself keeps no reference to what waits
         self._thread = threading.Thread(target=self._run, name="event-loop", daemon=True)
         self._thread.start()
 
@@ -48,7 +49,9 @@ class Loop:
     def start(self, work: Coroutine[Any, Any, Any]) -> None:
         """Run a coroutine on the loop without waiting. One that fails ends the process: half a worker is worse than none."""
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        self._started.add(future)
         future.add_done_callback(_must_not_fail)
+        future.add_done_callback(self._started.discard)
 
     def call(self, callback: Any, *args: Any) -> None:
         """Call a function on the loop, soon; from any thread."""

@@ -1,6 +1,7 @@
 """The event loop in a thread of its own."""
 
 import asyncio
+import gc
 import threading
 import time
 
@@ -37,6 +38,27 @@ def test_a_function_is_called_on_the_loop(loop: Loop) -> None:
     loop.call(called.set)
 
     assert called.wait(5)
+    loop.stop()
+
+
+def test_what_was_started_is_kept_although_nothing_else_refers_to_it(loop: Loop) -> None:
+    woken = threading.Event()
+
+    async def wait_alone() -> None:
+        # Given a future that only the coroutine's own frame refers to, so that both are garbage unless the loop keeps the task
+        try:
+            future = asyncio.Future[None]()
+            waiting.set()
+            await future
+        finally:
+            woken.set()
+
+    waiting = threading.Event()
+    loop.start(wait_alone())
+    assert waiting.wait(5)
+    loop.run(asyncio.sleep(0))
+    gc.collect()
+    assert not woken.is_set()
     loop.stop()
 
 
