@@ -9,12 +9,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import structlog
 from redis import Redis
 from redis.exceptions import RedisError
-from sqlalchemy import Select, or_, select, update
+from sqlalchemy import ColumnElement, Select, SQLColumnExpression, or_, select, update
 
 from shared.config import Settings
 from shared.database import Database, now_ms
@@ -44,6 +44,18 @@ _QUIET = {"synchronize_session": False}
 log = structlog.get_logger(__name__)
 
 
+class _Due(NamedTuple):
+    """Which steps of a sweep have work."""
+
+    ring: bool
+    deliver: bool
+    end: bool
+    close: bool
+
+
+ALL_STEPS = _Due(ring=True, deliver=True, end=True, close=True)
+
+
 class Sweep:
     """One worker's sweep."""
 
@@ -62,12 +74,18 @@ class Sweep:
                 self.once()
 
     def once(self) -> None:
-        """Sweep once. What goes wrong with one job, or in one step, is left to the next sweep and keeps no other waiting."""
-        self._guarded(self._ring_all)
-        self._guarded(self._ring_deliveries)
-        for job in self._guarded(self._jobs_to_end) or ():
+        """Sweep once. What goes wrong with one job, or in one step, is left to the next sweep and keeps no other waiting.
+
+        One look finds which steps have work: most sweeps of most workers have none. Where the look fails, each step looks itself.
+        """
+        due = self._guarded(self._look) or ALL_STEPS
+        if due.ring:
+            self._guarded(self._ring_all)
+        if due.deliver:
+            self._guarded(self._ring_deliveries)
+        for job in (self._guarded(self._jobs_to_end) if due.end else None) or ():
             self._guarded(partial(self._end, job))
-        for job_id in self._guarded(self._jobs_to_close) or ():
+        for job_id in (self._guarded(self._jobs_to_close) if due.close else None) or ():
             self._guarded(partial(self._close, job_id))
         if time.monotonic() >= self._prune_at:
             self._prune_at = time.monotonic() + PRUNE_SECONDS
@@ -82,20 +100,19 @@ class Sweep:
             log.exception("sweep.broken")
         return None
 
+    def _look(self) -> _Due:
+        """Find which steps have work, in one statement."""
+        steps = (self._unrung_jobs(), _unrung_deliveries(), self._overdue(), _unclosed())
+        with self._database.read() as session:
+            return _Due._make(session.execute(select(*(step.exists() for step in steps))).one())
+
     def _ring_all(self) -> None:
         for job_id in self._jobs_to_ring():
             self._queue.ring(job_id)
 
     def _ring_deliveries(self) -> None:
         """Ring for webhooks that are due and were not rung for lately."""
-        long_ago = now_ms() - int(RING_AGAIN_SECONDS * 1000)
-        candidates = (
-            select(WebhookDelivery.id)
-            .where(WebhookDelivery.due_ms <= now_ms(), or_(WebhookDelivery.rung_ms.is_(None), WebhookDelivery.rung_ms < long_ago))
-            .order_by(WebhookDelivery.due_ms)
-            .limit(BATCH)
-            .with_for_update(skip_locked=True)
-        )
+        candidates = _unrung_deliveries().order_by(WebhookDelivery.due_ms).limit(BATCH).with_for_update(skip_locked=True)
         with self._database.write() as session:
             due = session.scalars(candidates).all()
             if due:
@@ -114,23 +131,19 @@ class Sweep:
         missing = RING_CAP - int(self._redis.llen(keyspace.DOORBELL_QUEUE))
         if missing <= 0:
             return []
-        long_ago = now_ms() - int(RING_AGAIN_SECONDS * 1000)
-        candidates = (
-            select(Job.id)
-            .where(claiming.claimable(self._config.max_lost_workers), or_(Job.rung_ms.is_(None), Job.rung_ms < long_ago))
-            .order_by(Job.created_ms)
-            .limit(missing)
-            .with_for_update(skip_locked=True)
-        )
+        candidates = self._unrung_jobs().order_by(Job.created_ms).limit(missing).with_for_update(skip_locked=True)
         with self._database.write() as session:
             # Two statements: PostgreSQL may run a sub-select with a limit more than once, and then it limits nothing.
             due = session.scalars(candidates).all()
             session.execute(update(Job).where(Job.id.in_(due)).values(rung_ms=now_ms()), execution_options=_QUIET)
         return due
 
+    def _unrung_jobs(self) -> Select[str]:
+        return select(Job.id).where(claiming.claimable(self._config.max_lost_workers), _not_lately(Job.rung_ms))
+
     def _jobs_to_end(self) -> Sequence[Job]:
         with self._database.read() as session:
-            return session.scalars(self._overdue()).all()
+            return session.scalars(self._overdue().order_by(Job.created_ms).limit(BATCH)).all()
 
     def _overdue(self) -> Select[Job]:
         is_unheld = or_(Job.status == Status.QUEUED, claiming.lapsed())
@@ -138,7 +151,7 @@ class Sweep:
         must_end = or_(
             Job.cancel_requested_ms.is_not(None), Job.deadline_ms <= now_ms(), (Job.status == Status.IN_PROGRESS) & too_often
         )
-        return select(Job).where(Job.status.in_(UNFINISHED), is_unheld, must_end).order_by(Job.created_ms).limit(BATCH)
+        return select(Job).where(Job.status.in_(UNFINISHED), is_unheld, must_end)
 
     def _end(self, job: Job) -> None:
         how = self._ending(job)
@@ -155,7 +168,17 @@ class Sweep:
         return ending.failed(JobErrorCode.DEADLINE_EXCEEDED, "The job was not over by its deadline.")
 
     def _jobs_to_close(self) -> Sequence[str]:
-        long_ago = now_ms() - int(CLOSE_AFTER_SECONDS * 1000)
-        statement = select(Job.id).where(~Job.log_closed, Job.finished_ms < long_ago).limit(BATCH)
         with self._database.read() as session:
-            return session.scalars(statement).all()
+            return session.scalars(_unclosed().limit(BATCH)).all()
+
+
+def _not_lately(rung_ms: SQLColumnExpression[int | None]) -> ColumnElement[bool]:
+    return or_(rung_ms.is_(None), rung_ms < now_ms() - int(RING_AGAIN_SECONDS * 1000))
+
+
+def _unrung_deliveries() -> Select[str]:
+    return select(WebhookDelivery.id).where(WebhookDelivery.due_ms <= now_ms(), _not_lately(WebhookDelivery.rung_ms))
+
+
+def _unclosed() -> Select[str]:
+    return select(Job.id).where(~Job.log_closed, Job.finished_ms < now_ms() - int(CLOSE_AFTER_SECONDS * 1000))
