@@ -1,6 +1,7 @@
 """Brings the pending events of all jobs to Redis: one coroutine, one pipeline, one round trip at a time.
 
-While a round trip is under way events gather, so that batches grow with the load and a lone token is sent at once.
+While a round trip is under way events gather, and for some milliseconds after it began: so batches grow with the load,
+jobs share the cost of a round trip, and a lone token is sent at once.
 """
 
 import asyncio
@@ -17,6 +18,8 @@ from shared.redis import keyspace
 from workers import clock
 from workers.log.job_log import JobLog, LogLost
 
+ROUND_SECONDS = 0.005
+"""From the beginning of one round trip to that of the next, at least."""
 BACKOFF_FIRST_SECONDS = 0.05
 BACKOFF_MAX_SECONDS = 1.0
 ALIVE_RENEWALS = 3
@@ -76,9 +79,12 @@ class Flusher:
 
     async def run(self) -> None:
         """Flush for ever."""
-        backoff = BACKOFF_FIRST_SECONDS
+        backoff, begun = BACKOFF_FIRST_SECONDS, 0.0
         while True:
             await self._wake.wait()
+            if (early := begun + ROUND_SECONDS - clock.seconds()) > 0:
+                await asyncio.sleep(early)
+            begun = clock.seconds()
             self._wake.clear()
             batch, self._dirty = self._dirty, {}
             try:

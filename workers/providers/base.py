@@ -61,9 +61,9 @@ class Chunk(NamedTuple):
 
         Some providers send a reason with every chunk, or an empty one; `was_last` is what this returned for the chunk before.
         """
-        if any(value for name, value in (self.delta or {}).items() if name != "role") and not self.finish_reason:
-            return False
-        return bool(self.finish_reason) or was_last
+        if self.finish_reason:
+            return True
+        return was_last and not any(value for name, value in (self.delta or {}).items() if name != "role")
 
 
 def wait_until(patience: asyncio.Timeout, moment: float | None) -> None:

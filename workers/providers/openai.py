@@ -51,7 +51,8 @@ class OpenAIProvider:
                     chunk = openai_stream.read_chunk(data, client.api_key)
                     finished = finished or chunk.finish_reason is not None
                     complete = chunk.is_last(complete)
-                    wait_until(patience, None)  # the time-out is for the provider, not for the consumer of the chunks
+                    if patience.when() is not None:
+                        wait_until(patience, None)  # the time-out is for the provider, not for the consumer of the chunks
                     yield chunk
                     if complete:
                         wait_until(patience, asyncio.get_running_loop().time() + USAGE_SECONDS)

@@ -4,7 +4,41 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 from shared.models.error_codes import JobErrorCode
-from workers.providers.base import Chunk, ProviderError, wait_until
+from workers.providers.base import Chunk, ProviderError
+
+
+class _Watch:
+    """Ends a time-out once a wait is too long.
+
+    One timer looks now and then, instead of one that each chunk moves: a chunk only notes when the wait for the next began.
+    """
+
+    def __init__(self, silence: asyncio.Timeout, seconds: float) -> None:
+        self._silence = silence
+        self._seconds = seconds
+        self._loop = asyncio.get_running_loop()
+        self.waits()
+        self._look()
+
+    def waits(self) -> None:
+        """Note that a wait begins."""
+        self._since: float | None = self._loop.time()
+
+    def rests(self) -> None:
+        """Note that nobody waits: what keeps the caller busy is no silence of the provider."""
+        self._since = None
+
+    def end(self) -> None:
+        """Look no more."""
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        now = self._loop.time()
+        until = (now if self._since is None else self._since) + self._seconds
+        if until > now:
+            self._timer = self._loop.call_at(until, self._look)
+        else:
+            self._silence.reschedule(now)
 
 
 async def unless_silent(answer: AsyncGenerator[Chunk, None], seconds: float) -> AsyncGenerator[Chunk, None]:
@@ -14,16 +48,20 @@ async def unless_silent(answer: AsyncGenerator[Chunk, None], seconds: float) -> 
     Raises:
         ProviderError: the provider was silent, and its answer was not whole.
     """
-    loop, is_whole = asyncio.get_running_loop(), False
+    is_whole = False
     try:
-        async with asyncio.timeout(seconds) as silence:
-            async for chunk in answer:
-                if silence.expired():
-                    raise TimeoutError  # its cancel was swallowed (`Lease.check`)
-                is_whole = chunk.is_last(is_whole)
-                wait_until(silence, None)  # what keeps us from writing is no silence of the provider
-                yield chunk
-                wait_until(silence, loop.time() + seconds)
+        async with asyncio.timeout(None) as silence:
+            watch = _Watch(silence, seconds)
+            try:
+                async for chunk in answer:
+                    if silence.expired():
+                        raise TimeoutError  # its cancel was swallowed (`Lease.check`)
+                    is_whole = chunk.is_last(is_whole)
+                    watch.rests()
+                    yield chunk
+                    watch.waits()
+            finally:
+                watch.end()
     except TimeoutError:
         if not silence.expired():
             raise

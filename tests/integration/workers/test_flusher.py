@@ -14,6 +14,7 @@ from shared.redis import keyspace, redis_clients
 from tests.integration.entries import JOB, Listener, begun, completed, logged, restarted, started, write
 from tests.integration.flushing import TICK_SECONDS, flushing, lease_of, on_a_loop, opened, say, until
 from workers import clock
+from workers.log import flusher as flusher_module
 from workers.log.flusher import Flusher
 from workers.log.job_log import BATCH_ENTRIES, LogLost, LogMoved
 
@@ -69,6 +70,22 @@ async def test_what_comes_at_once_is_written_at_once(empty_redis: Redis) -> None
 
         assert calls(empty_redis) == len(logs)
         assert [len(logged(empty_redis.client, log.lease.job_id)) for log in logs] == [101] * len(logs)
+
+
+@on_a_loop
+async def test_what_comes_within_a_round_is_written_at_once_too(empty_redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with flushing(empty_redis, ticks=False) as flusher:
+        log = opened(flusher)
+        await log.flushed()
+        monkeypatch.setattr(flusher_module, "ROUND_SECONDS", 2.0)
+        empty_redis.client.config_resetstat()
+        for _ in range(20):
+            say(flusher, log)
+            await asyncio.sleep(0.01)
+        await log.flushed()
+
+        assert calls(empty_redis) == 1
+        assert logged(empty_redis.client) == log.entries
 
 
 @on_a_loop
