@@ -10,6 +10,8 @@ from dev.testing.client import Client
 
 JOBS = 200
 FIRST_MS = 50
+AWAY_MS = 2
+"""What a round trip to Redis or to PostgreSQL takes longer."""
 MODEL = f"demo?tokens=3&first_ms={FIRST_MS}&gap_ms=5&clock=1"
 
 
@@ -35,16 +37,16 @@ def once(client: Client) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure on PostgreSQL and on SQLite."""
-    for postgres in (True, False):
-        with bench(postgres=postgres) as running:
+    """Measure on PostgreSQL, on SQLite, and with Redis and PostgreSQL at a distance."""
+    for name, postgres, away_ms in (("PostgreSQL", True, 0), ("SQLite", False, 0), (f"{AWAY_MS} ms away", True, AWAY_MS)):
+        with bench(postgres=postgres, away_ms=away_ms) as running:
             client = Client(running.stack.url)
             once(client)
             results = [once(client) for _ in range(JOBS)]
             client.close()
-        print("PostgreSQL" if postgres else "SQLite")
-        for name in results[0]:
-            print(f"  {name}: {summary([result[name] for result in results], 'ms')}")
+        print(name)
+        for part in results[0]:
+            print(f"  {part}: {summary([result[part] for result in results], 'ms')}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""What does a job cost, and how many end in a second? One-token jobs on PostgreSQL: `python -m bench.jobs [jobs] [at once]`."""
+"""What does a job cost, and how many end in a second? One-token jobs: `python -m bench.jobs [jobs] [at once] [ms away]`.
+
+On PostgreSQL; with `ms away` a round trip to it or to Redis takes so much longer.
+"""
 
 import asyncio
 import os
@@ -63,7 +66,8 @@ def main() -> None:
     at_once = int(sys.argv[2]) if len(sys.argv) > 2 else AT_ONCE
     body: dict[str, object] = {"model": MODEL, "messages": [{"role": "user", "content": "Hello"}]}
     turn: dict[str, object] = {"model": MODEL, "message": "Hello"}
-    with bench(stand_in=True) as running:
+    away_ms = float(sys.argv[3]) if len(sys.argv) > 3 else 0
+    with bench(stand_in=True, away_ms=away_ms) as running:
         clients = [Client(running.stack.url) for _ in range(USERS)]
         tokens = [client.token for client in clients]
         measure(running, "50 users, whole context", tokens, jobs, at_once, body)

@@ -1,11 +1,13 @@
 """What the benchmarks share: a stack of real processes, their CPU time and memory, and percentiles."""
 
 import os
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from dev.servers.postgres_server import PostgresServer
 from dev.testing.stack import Process, Redis, Stack, free_port, is_up, running, wait_until
@@ -31,14 +33,27 @@ class Bench:
 
 
 @contextmanager
-def bench(*, webs: int = 1, workers: int = 1, postgres: bool = True, stand_in: bool = False, **settings: str) -> Iterator[Bench]:
-    """Start a stack on PostgreSQL (or SQLite) with limits that are out of the way, and with `stand_in` on a cheap model."""
+def bench(
+    *, webs: int = 1, workers: int = 1, postgres: bool = True, stand_in: bool = False, away_ms: float = 0, **settings: str
+) -> Iterator[Bench]:
+    """Start a stack on PostgreSQL (or SQLite) with limits that are out of the way.
+
+    Args:
+        webs: how many API processes.
+        workers: how many workers.
+        postgres: whether the database is PostgreSQL.
+        stand_in: whether the model is the cheap one.
+        away_ms: how far Redis and the database are away: what a round trip takes longer, milliseconds.
+        settings: settings of all processes.
+    """
     with tempfile.TemporaryDirectory() as name, _database(name, postgres) as database_url:
         folder = Path(name)
         redis = Redis(folder)
         try:
             stack = Stack(folder, redis.url, database_url, **{**GENEROUS, **settings})
             model = _stand_in(stack) if stand_in else stack.model
+            for server in ("REDIS_URL", "DATABASE_URL") if away_ms else ():
+                stack.environment[server] = _moved_away(stack, stack.environment[server], away_ms)
             with running(stack, webs=webs, workers=workers):
                 yield Bench(stack, redis, model)
         finally:
@@ -52,6 +67,23 @@ def _stand_in(stack: Stack) -> Process:
     model = stack.start("stand-in", [sys.executable, "-m", "bench.stand_in", "--port", str(port)])
     wait_until(lambda: is_up(f"http://127.0.0.1:{port}/v1/models"), "the stand-in model")
     return model
+
+
+def _moved_away(stack: Stack, url: str, away_ms: float) -> str:
+    """Start a proxy before a server, and return the URL by which the server is that far away."""
+    near, far = urlsplit(url).port, free_port()
+    command = [sys.executable, "-m", "bench.delay", "--listen", str(far), "--to", str(near), "--ms", str(away_ms / 2)]
+    stack.start(f"delay-{far}", command)
+    wait_until(lambda: _accepts(far), "the delaying proxy")
+    return url.replace(f":{near}", f":{far}")
+
+
+def _accepts(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager

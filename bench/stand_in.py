@@ -3,12 +3,14 @@
     python -m bench.stand_in --port 8091
 
 The model's name says what it answers: `stand-in?tokens=3&gap_ms=5&first_ms=50`. Each token carries the moment at which it is sent
-(`clock`: nanoseconds of the machine's monotonic clock). Any API key is good.
+(`clock`: nanoseconds of the machine's monotonic clock); with `text=clock` that is its text, for gateways that pass on nothing
+else. Any API key is good.
 """
 
 import argparse
 import asyncio
 import time
+from collections.abc import Callable
 from typing import cast
 from urllib.parse import parse_qsl
 
@@ -21,6 +23,7 @@ STOP = b'{"id":"c","object":"chat.completion.chunk","choices":[{"index":0,"delta
 USAGE = (
     b'{"id":"c","object":"chat.completion.chunk","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":%d,"total_tokens":%d}}'
 )
+CLOCK_TOKEN = b'{"id":"c","object":"chat.completion.chunk","created":1,"choices":[{"index":0,"delta":{"content":"%d "}}]}'
 TOKEN = b'{"id":"c","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"%d ","clock":%d}}]}'
 
 
@@ -32,6 +35,7 @@ class Connection(asyncio.Protocol):
         self._received = b""
         self._transport: asyncio.WriteTransport | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._token: Callable[[int], bytes] = _token
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the way back."""
@@ -64,6 +68,7 @@ class Connection(asyncio.Protocol):
 
     def _answer(self, request: dict[str, object]) -> None:
         options = dict(parse_qsl(str(request["model"]).partition("?")[2]))
+        self._token = _clock_token if options.get("text") == "clock" else _token
         tokens, gap_s = int(options.get("tokens", 1)), float(options.get("gap_ms", 0)) / 1000
         first_s = float(options.get("first_ms", 0)) / 1000
         if not request.get("stream"):
@@ -75,11 +80,11 @@ class Connection(asyncio.Protocol):
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(first_s, self._tick, 1, tokens, loop.time() + first_s, gap_s)
         else:
-            self._end(b"".join(_event(_token(number)) for number in range(1, tokens + 1)), tokens, is_first=True)
+            self._end(b"".join(_event(self._token(number)) for number in range(1, tokens + 1)), tokens, is_first=True)
 
     def _tick(self, number: int, tokens: int, due: float, gap_s: float) -> None:
         assert self._transport
-        event = _event(_token(number))
+        event = _event(self._token(number))
         if number == tokens:
             self._end(event, tokens, is_first=number == 1)
             return
@@ -95,6 +100,10 @@ class Connection(asyncio.Protocol):
 
 def _token(number: int) -> bytes:
     return TOKEN % (number, time.monotonic_ns())
+
+
+def _clock_token(_number: int) -> bytes:
+    return CLOCK_TOKEN % time.monotonic_ns()
 
 
 def _event(data: bytes) -> bytes:
