@@ -64,7 +64,7 @@ def _stand_in(stack: Stack) -> Process:
     """Start a cheap model, and let the processes that are started from now on ask it."""
     port = free_port()
     stack.environment["OPENAI_BASE_URL"] = f"http://127.0.0.1:{port}/v1"
-    model = stack.start("stand-in", [sys.executable, "-m", "bench.stand_in", "--port", str(port)])
+    model = stack.start("stand-in", [sys.executable, "-m", "bench.servers.stand_in", "--port", str(port)])
     wait_until(lambda: is_up(f"http://127.0.0.1:{port}/v1/models"), "the stand-in model")
     return model
 
@@ -72,7 +72,7 @@ def _stand_in(stack: Stack) -> Process:
 def _moved_away(stack: Stack, url: str, away_ms: float) -> str:
     """Start a proxy before a server, and return the URL by which the server is that far away."""
     near, far = urlsplit(url).port, free_port()
-    command = [sys.executable, "-m", "bench.delay", "--listen", str(far), "--to", str(near), "--ms", str(away_ms / 2)]
+    command = [sys.executable, "-m", "bench.servers.delay", "--listen", str(far), "--to", str(near), "--ms", str(away_ms / 2)]
     stack.start(f"delay-{far}", command)
     wait_until(lambda: _accepts(far), "the delaying proxy")
     return url.replace(f":{near}", f":{far}")

@@ -15,10 +15,10 @@ from typing import NamedTuple
 
 import orjson
 
-from bench import doors
-from bench.doors import Door, Model, Skipped
 from bench.load import Connection
 from bench.measuring import cpu_seconds, percentile
+from bench.side_by_side import gateways
+from bench.side_by_side.gateways import Endpoint, Model, Skipped
 from dev.testing.stack import Process, free_port, is_up, wait_until
 
 STREAMS = 100
@@ -32,7 +32,7 @@ ANSWER_SECONDS = 120.0
 
 
 class Figures(NamedTuple):
-    """What was measured of one door: first token (ms), CPU per token (us), lag (ms), tokens a second."""
+    """What was measured of one endpoint: first token (ms), CPU per token (us), lag (ms), tokens a second."""
 
     name: str
     first_ms: list[float]
@@ -41,14 +41,14 @@ class Figures(NamedTuple):
     per_second: float
 
 
-async def _contents(connection: Connection, door: Door, model: str) -> AsyncIterator[bytes]:
+async def _contents(connection: Connection, endpoint: Endpoint, model: str) -> AsyncIterator[bytes]:
     """Ask for an answer and yield the lines that carry a token."""
     body: dict[str, object] = {"model": model, "messages": [{"role": "user", "content": "Hello"}]}
-    if door.own:
+    if endpoint.own:
         job = orjson.loads(await connection.post("/jobs", body))
         lines = connection.lines(f"/jobs/{job['id']}/events")
     else:
-        lines = connection.post_lines(door.path, {**body, "stream": True}, door.headers)
+        lines = connection.post_lines(endpoint.path, {**body, "stream": True}, endpoint.headers)
     async for line in lines:
         if line.startswith(b"data: {") and b'"content":"' in line.replace(b'": "', b'":"'):
             yield line
@@ -61,32 +61,32 @@ def _clock(line: bytes) -> int:
     return int(delta.get("content") or 0)
 
 
-async def _first_token(connection: Connection, door: Door) -> float:
+async def _first_token(connection: Connection, endpoint: Endpoint) -> float:
     begun, first = time.monotonic(), 0.0
-    async for _ in _contents(connection, door, "stand-in?tokens=1&text=clock"):
+    async for _ in _contents(connection, endpoint, "stand-in?tokens=1&text=clock"):
         first = first or time.monotonic()
     return (first - begun) * 1000
 
 
-async def _stream(door: Door, model: str, lags_ms: list[float]) -> None:
-    connection = await Connection.open(door.port, door.token)
-    async for line in _contents(connection, door, model):
+async def _stream(endpoint: Endpoint, model: str, lags_ms: list[float]) -> None:
+    connection = await Connection.open(endpoint.port, endpoint.token)
+    async for line in _contents(connection, endpoint, model):
         if sent := _clock(line):
             lags_ms.append((time.monotonic_ns() - sent) / 1e6)
     connection.close()
 
 
-async def _measured(door: Door, streams: int, rate: int) -> Figures:
-    connection = await Connection.open(door.port, door.token)
-    first_ms = [await _first_token(connection, door) for _ in range(WARM + SINGLE)][WARM:]
+async def _measured(endpoint: Endpoint, streams: int, rate: int) -> Figures:
+    connection = await Connection.open(endpoint.port, endpoint.token)
+    first_ms = [await _first_token(connection, endpoint) for _ in range(WARM + SINGLE)][WARM:]
     connection.close()
     lags_ms: list[float] = []
     model = f"stand-in?tokens={SECONDS * rate}&gap_ms={1000 / rate}&first_ms={GATHER_MS}&text=clock"
-    before, begun = _cpu(door.processes), time.monotonic()
+    before, begun = _cpu(endpoint.processes), time.monotonic()
     async with asyncio.timeout(ANSWER_SECONDS):
-        await asyncio.gather(*(_stream(door, model, lags_ms) for _ in range(streams)))
+        await asyncio.gather(*(_stream(endpoint, model, lags_ms) for _ in range(streams)))
     took = time.monotonic() - begun - GATHER_MS / 1000
-    return Figures(door.name, first_ms, (_cpu(door.processes) - before) / len(lags_ms) * 1e6, lags_ms, len(lags_ms) / took)
+    return Figures(endpoint.name, first_ms, (_cpu(endpoint.processes) - before) / len(lags_ms) * 1e6, lags_ms, len(lags_ms) / took)
 
 
 def _cpu(processes: tuple[Process, ...]) -> float:
@@ -114,13 +114,13 @@ def main() -> None:
     results: list[Figures] = []
     with tempfile.TemporaryDirectory() as name:
         folder, port = Path(name), free_port()
-        model = Process("stand-in", [sys.executable, "-m", "bench.stand_in", "--port", str(port)], {}, folder)
+        model = Process("stand-in", [sys.executable, "-m", "bench.servers.stand_in", "--port", str(port)], {}, folder)
         wait_until(lambda: is_up(f"http://127.0.0.1:{port}/v1/models"), "the stand-in model")
-        for opening in doors.ALL:
+        for opening in gateways.ALL:
             try:
                 with opening(Model(model, port, folder)) as opened:
-                    results += [asyncio.run(_measured(door, streams, rate)) for door in opened]
-                    print(f"measured: {', '.join(door.name for door in opened)}", flush=True)
+                    results += [asyncio.run(_measured(endpoint, streams, rate)) for endpoint in opened]
+                    print(f"measured: {', '.join(endpoint.name for endpoint in opened)}", flush=True)
             except (Skipped, RuntimeError, OSError) as error:  # a gateway that answers with an error does not keep the others away
                 print(f"skipped: {opening.__name__}: {str(error).splitlines()[0]}", flush=True)
         model.kill()

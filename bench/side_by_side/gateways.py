@@ -29,7 +29,7 @@ class Skipped(Exception):
 
 
 @dataclass(frozen=True)
-class Door:
+class Endpoint:
     """A way to the model.
 
     `path` takes chat completions; with `own`, jobs are submitted to `/jobs` and read from their streams instead. The CPU that
@@ -47,7 +47,7 @@ class Door:
 
 @dataclass(frozen=True)
 class Model:
-    """The model behind all doors, and a folder for a gateway's files."""
+    """The model behind all endpoints, and a folder for a gateway's files."""
 
     process: Process
     port: int
@@ -59,32 +59,32 @@ class Model:
         return f"http://127.0.0.1:{self.port}/v1"
 
 
-Opening = Callable[[Model], AbstractContextManager[list[Door]]]
+Opening = Callable[[Model], AbstractContextManager[list[Endpoint]]]
 """Starts a gateway before the model, yields the ways through it, and stops it. May raise `Skipped`."""
 
 
 @contextmanager
-def direct(model: Model) -> Iterator[list[Door]]:
+def direct(model: Model) -> Iterator[list[Endpoint]]:
     """The model itself: what all others add to."""
-    yield [Door("the model itself", model.port, (model.process,))]
+    yield [Endpoint("the model itself", model.port, (model.process,))]
 
 
 @contextmanager
-def chatrelay(model: Model) -> Iterator[list[Door]]:
+def chatrelay(model: Model) -> Iterator[list[Endpoint]]:
     """This project: one API process, one worker, PostgreSQL; through its own API and through OpenAI's."""
     with bench(OPENAI_BASE_URL=model.url, WORKER_CONCURRENCY="500") as running:
         client = Client(running.stack.url)
         port = int(running.stack.url.rpartition(":")[2])
         processes = (*running.stack.webs, *running.stack.workers, running.redis.process)
         yield [
-            Door("Chatrelay, /jobs", port, processes, client.token, own=True),
-            Door("Chatrelay, /v1/chat/completions", port, processes, client.token),
+            Endpoint("Chatrelay, /jobs", port, processes, client.token, own=True),
+            Endpoint("Chatrelay, /v1/chat/completions", port, processes, client.token),
         ]
         client.close()
 
 
 @contextmanager
-def litellm(model: Model) -> Iterator[list[Door]]:
+def litellm(model: Model) -> Iterator[list[Endpoint]]:
     """LiteLLM's proxy, one worker, no database."""
     home = FOLDER / "litellm"
     if not (home / "bin" / "litellm").exists():
@@ -108,11 +108,11 @@ def litellm(model: Model) -> Iterator[list[Door]]:
     ]
     with _started("litellm", command, model.folder, LITELLM_MASTER_KEY=KEY, LITELLM_LOCAL_MODEL_COST_MAP="True") as process:
         wait_until(lambda: is_up(f"http://127.0.0.1:{port}/health/liveliness"), "LiteLLM", START_SECONDS)
-        yield [Door(f"LiteLLM {version}", port, (process,))]
+        yield [Endpoint(f"LiteLLM {version}", port, (process,))]
 
 
 @contextmanager
-def portkey(model: Model) -> Iterator[list[Door]]:
+def portkey(model: Model) -> Iterator[list[Endpoint]]:
     """Portkey's gateway."""
     home = FOLDER / "portkey"
     package = home / "node_modules" / "@portkey-ai" / "gateway"
@@ -128,7 +128,7 @@ def portkey(model: Model) -> Iterator[list[Door]]:
     command = [node, str(package / "build" / "start-server.js"), f"--port={port}", "--headless"]
     with _started("portkey", command, model.folder, TRUSTED_CUSTOM_HOSTS="127.0.0.1,localhost") as process:
         wait_until(lambda: is_up(f"http://127.0.0.1:{port}/"), "Portkey", START_SECONDS)
-        yield [Door(f"Portkey {version}", port, (process,), headers=headers)]
+        yield [Endpoint(f"Portkey {version}", port, (process,), headers=headers)]
 
 
 NGINX = """
@@ -147,7 +147,7 @@ http {{
 
 
 @contextmanager
-def nginx(model: Model) -> Iterator[list[Door]]:
+def nginx(model: Model) -> Iterator[list[Endpoint]]:
     """nginx as a reverse proxy that buffers nothing: about what passing bytes on costs."""
     program = shutil.which("nginx")
     if program is None:
@@ -159,7 +159,7 @@ def nginx(model: Model) -> Iterator[list[Door]]:
     config.write_text(NGINX.format(folder=model.folder, model_port=model.port, port=port))
     with _started("nginx", [program, "-c", str(config)], model.folder) as process:
         wait_until(lambda: is_up(f"http://127.0.0.1:{port}/v1/models"), "nginx")
-        yield [Door(f"nginx {version}", port, (process,))]
+        yield [Endpoint(f"nginx {version}", port, (process,))]
 
 
 ALL: tuple[Opening, ...] = (direct, nginx, litellm, portkey, chatrelay)

@@ -1,6 +1,6 @@
 """A model that costs almost nothing: a raw asyncio server with streamed chat completions, for benchmarks of what stands before it.
 
-    python -m bench.stand_in --port 8091
+    python -m bench.servers.stand_in --port 8091
 
 The model's name says what it answers: `stand-in?tokens=3&gap_ms=5&first_ms=50`. Each token carries the moment at which it is sent
 (`clock`: nanoseconds of the machine's monotonic clock); with `text=clock` that is its text, for gateways that pass on nothing

@@ -1,6 +1,6 @@
 """A TCP proxy that delays what passes, each way, as a distance would.
 
-    python -m bench.delay --listen 7000 --to 6379 --ms 1
+    python -m bench.servers.delay --listen 7000 --to 6379 --ms 1
 
 Bytes stay in order; how many pass at once is not bounded.
 """

@@ -1,0 +1,1 @@
+"""Servers that benchmarks put around what they measure."""
