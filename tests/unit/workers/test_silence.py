@@ -9,7 +9,7 @@ from shared.models.error_codes import JobErrorCode
 from workers.providers.base import Chunk, ProviderError
 from workers.run.silence import unless_silent
 
-SILENT_SECONDS = 0.2
+SILENT_SECONDS = 0.6
 STOP = Chunk(finish_reason="stop")
 
 Step = Chunk | float
@@ -49,8 +49,8 @@ def test_silence_is_given_up(steps: tuple[Step, ...]) -> None:
 
 
 def test_many_short_waits_are_no_silence() -> None:
-    steps: list[Step] = [text("a"), 0.05]
-    assert len(read(*steps * 10, STOP)) == 11
+    steps: list[Step] = [text("a"), 0.2]
+    assert len(read(*steps * 4, STOP)) == 5
 
 
 def test_the_callers_own_time_is_no_silence() -> None:
