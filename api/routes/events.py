@@ -9,9 +9,11 @@ from flask_openapi import APIBlueprint, Tag
 from api.context import context
 from api.guards import principal, require_reader
 from api.http import sse
+from api.http.direct import direct_writer
 from api.http.params import MAX_SEQ_DIGITS
 from api.schemas.answers import ErrorAnswer
 from api.schemas.jobs import EventsQuery, JobPath
+from api.streaming.batch import DirectReader
 from api.streaming.follower import HEARTBEAT
 from shared.digits import digits
 from shared.errors import InvalidRequest
@@ -35,7 +37,9 @@ def stream(path: JobPath, query: EventsQuery) -> Response:
     job = context().jobs.find(principal().user_id, path.job_id)
     if job.last_seq is not None and cursor >= job.last_seq:
         return Response(status=HTTPStatus.NO_CONTENT)
-    return sse.respond(_frames(context().job_logs.follow(job, cursor)))
+    writer = direct_writer(request.environ)
+    direct = DirectReader(writer, _frame) if writer else None
+    return sse.respond(_frames(context().job_logs.follow(job, cursor, direct)))
 
 
 def _cursor(query: EventsQuery) -> int:
@@ -52,4 +56,8 @@ def _cursor(query: EventsQuery) -> int:
 def _frames(events: Iterator[Event | None]) -> Iterator[bytes]:
     yield sse.OPENING
     for event in events:
-        yield sse.HEARTBEAT_COMMENT if event is HEARTBEAT else sse.frame(event.seq, event.type, event.data)
+        yield sse.HEARTBEAT_COMMENT if event is HEARTBEAT else _frame(event)
+
+
+def _frame(event: Event) -> bytes:
+    return sse.frame(event.seq, event.type, event.data)

@@ -65,7 +65,15 @@ class Follower:
                 yield HEARTBEAT
                 quiet_since = time.monotonic()
                 continue
-            self._subscription.wait(min(beat_at, self._read_at or beat_at) - time.monotonic())
+            self._wait(min(beat_at, self._read_at or beat_at))
+            quiet_since = max(quiet_since, self._subscription.written_at)
+
+    def _wait(self, until: float) -> None:
+        """Wait for something to do; meanwhile the hub may write to the reader."""
+        cursor = self._subscription.wait(until - time.monotonic(), self._cursor)
+        if cursor != self._cursor:
+            self._cursor = cursor
+            self._again_seconds = AGAIN_FIRST_SECONDS
 
     def _next(self) -> Iterator[Event]:
         """Yield what is there now: from the log where that must be read, else what the hub has received."""

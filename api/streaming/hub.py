@@ -14,6 +14,7 @@ from contextlib import contextmanager
 
 from redis import Redis
 
+from api.streaming.batch import Batch, DirectReader
 from api.streaming.subscription import Subscription
 from shared import events
 from shared.ids import new_id
@@ -46,9 +47,14 @@ class Hub:
         )
 
     @contextmanager
-    def subscription(self, job_id: str) -> Iterator[Subscription]:
-        """Subscribe to a job's events for as long as the block runs."""
-        subscription = Subscription()
+    def subscription(self, job_id: str, direct: DirectReader | None = None) -> Iterator[Subscription]:
+        """Subscribe to a job's events for as long as the block runs.
+
+        Args:
+            job_id: the job.
+            direct: how to write to the reader while it waits; None: it writes all by itself.
+        """
+        subscription = Subscription(direct)
         channel = keyspace.live_channel(job_id)
         self._add(channel, subscription)
         try:
@@ -106,10 +112,10 @@ class Hub:
                 subscription.end(closing=True)
 
     def _receive(self, channel: str, message: bytes) -> None:
-        received = events.unpack(message)
+        batch = Batch(events.unpack(message))
         with self._lock:
             for subscription in self._subscriptions.get(channel, ()):
-                subscription.receive(received)
+                subscription.receive(batch)
 
     def _confirm(self, channel: str) -> None:
         with self._lock:

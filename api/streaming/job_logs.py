@@ -7,6 +7,7 @@ import structlog
 from redis import Redis
 from sqlalchemy import select
 
+from api.streaming.batch import DirectReader
 from api.streaming.endings import Endings
 from api.streaming.follower import Follower, archived_after
 from api.streaming.hub import Hub
@@ -36,8 +37,10 @@ class JobLogs:
         """Whether this process is stopping, and hangs up on its readers."""
         return self._hub.is_closing
 
-    def follow(self, job: Job, cursor: int) -> Iterator[Event | None]:
+    def follow(self, job: Job, cursor: int, direct: DirectReader | None = None) -> Iterator[Event | None]:
         """Yield a job's events after a cursor, to the terminal one; `HEARTBEAT` whenever it has been quiet for a while.
+
+        With `direct`, deltas that come while the reader waits are written to it and not yielded.
 
         Ends without a terminal event when this process stops, when Redis is away for long, or when the database is away as the
         archived log is wanted; a reader then comes back with its cursor.
@@ -47,7 +50,7 @@ class JobLogs:
                 yield from archived_after(self._database, job.id, cursor)
                 return
             self._endings.start()
-            with self._hub.subscription(job.id) as subscription:
+            with self._hub.subscription(job.id, direct) as subscription:
                 yield from Follower(self._database, self._redis, subscription, job.id, cursor, self._heartbeat_seconds).run()
         except DatabaseUnavailable as error:
             log.warning("reader.database_away", job=job.id, error=str(error.__cause__))

@@ -5,6 +5,7 @@ Counted is the request's own thread: the doorbell is sent in another.
 
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
+from itertools import islice
 
 import pytest
 from flask import Flask
@@ -18,10 +19,11 @@ from dev.testing.stack import Redis
 from shared.config import Settings
 from shared.jobs import ending
 from shared.jobs.ending import Ending
+from shared.log.stream import WriteVerdict
 from shared.models import Status
 from tests.api.tokens import access_token
 from tests.integration.budgets.work import counted
-from tests.integration.entries import begun
+from tests.integration.entries import begun, write
 from tests.integration.jobs import Jobs
 
 FLUSH_SECONDS = 5.0
@@ -43,6 +45,7 @@ def app(config: Settings, jobs: Jobs, empty_redis: Redis) -> Iterator[Flask]:
     app = create_app(config.model_copy(update={"database_url": url, "redis_url": empty_redis.url}))
     context: Context = app.extensions[EXTENSION]
     yield app
+    context.hub.close()
     context.queue.flush(FLUSH_SECONDS)
     context.queue.close()
     context.redis.close()
@@ -126,6 +129,23 @@ def test_a_stream_of_a_job_that_is_over(app: Flask, client: FlaskClient, jobs: J
         ending.end_held(session, job_id, 1, begun(3), Ending(Status.COMPLETED, "stop"), [])
 
     assert work_of(app, client, lambda client: client.get(f"/jobs/{job_id}/events").data) == (2, 2, 0, 0)
+
+
+def test_opening_a_stream_of_a_running_job(app: Flask, client: FlaskClient, jobs: Jobs, empty_redis: Redis) -> None:
+    """One statement finds the job, one round trip subscribes, one reads the log; then nothing until something is published."""
+    job_id = accepted(client)
+    assert jobs.claim()
+    assert write(empty_redis.client, begun(2), job_id=job_id).verdict is WriteVerdict.OK
+
+    def opening(client: FlaskClient) -> None:
+        answer = client.get(f"/jobs/{job_id}/events")
+        shown = b"".join(islice(answer.iter_encoded(), 3))
+        answer.close()
+        assert shown.count(b"id: ") == 2
+
+    context: Context = app.extensions[EXTENSION]
+    with context.hub.subscription("another"):  # the hub's connection stands, as it does while anybody reads
+        assert work_of(app, client, opening) == (1, 1, 3, 0)  # the third one unsubscribes
 
 
 def test_a_cancel_of_a_queued_job(app: Flask, client: FlaskClient) -> None:

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from structlog.testing import capture_logs
 
+from api.streaming.batch import Batch
 from api.streaming.follower import Follower
 from api.streaming.subscription import Subscription
 from dev.testing.stack import Redis
@@ -194,7 +195,7 @@ class LogMachine(RuleBasedStateMachine):
         for message in self.listener.received():
             for reader in self.readers:
                 for _ in range(data.draw(TIMES_DELIVERED)):
-                    reader.subscription.receive(events.unpack(message))
+                    reader.subscription.receive(Batch(events.unpack(message)))
 
     @rule(data=st.data())
     def reconnected(self, data: st.DataObject) -> None:
