@@ -30,8 +30,9 @@ CONNECT_SECONDS = 5
 STATEMENT_MS = 5_000
 IDLE_IN_TRANSACTION_MS = 3_000
 SILENCE_MS = 10_000
-POOL_SIZE = 10
-POOL_OVERFLOW = 20
+POOL_CONNECTIONS = 30
+"""At the most, opened when they are needed and then kept: to open one takes longer than a job's statements together."""
+
 POOL_WAIT_SECONDS = 10
 POOL_RECYCLE_SECONDS = 1_800
 UNASKED_SECONDS = 1.0
@@ -69,7 +70,7 @@ class Database:
         DatabaseUnavailable: from `read` and `write`, when the database is away or too busy to answer.
     """
 
-    def __init__(self, url: str, connections: int = POOL_SIZE + POOL_OVERFLOW) -> None:
+    def __init__(self, url: str, connections: int = POOL_CONNECTIONS) -> None:
         """Keep an SQLAlchemy URL and the largest number of connections; nothing is opened yet."""
         self.engine = _engine(url, connections)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
@@ -133,11 +134,11 @@ def _json(value: Any) -> str:
 
 
 def _engine(url: str, connections: int) -> Engine:
-    kept = min(connections, POOL_SIZE)
     options: dict[str, Any] = {
         "json_serializer": _json,
-        "pool_size": kept,
-        "max_overflow": connections - kept,
+        "pool_size": connections,
+        "max_overflow": 0,
+        "pool_use_lifo": True,  # the one that was used last need not be asked whether it is alive
         "pool_timeout": POOL_WAIT_SECONDS,
         "pool_recycle": POOL_RECYCLE_SECONDS,
         "hide_parameters": True,  # an error ends in a log, and a statement's parameters are what users say
