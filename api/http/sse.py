@@ -10,8 +10,9 @@ from flask import Response
 RETRY_MS = 500
 """How long an EventSource waits before it connects again."""
 
-HEARTBEAT_COMMENT = b": heartbeat\n\n"
-OPENING = b"retry: %d\n\n" % RETRY_MS
+HEARTBEAT_COMMENT = b": heartbeat\n"
+OPENING = b"retry: %d\n" % RETRY_MS
+"""Lines with no empty line behind them: some clients (fetch-event-source, httpx-sse) take that for an event without data."""
 
 HEADERS = {
     "Cache-Control": "no-cache, no-transform",

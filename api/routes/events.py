@@ -43,9 +43,11 @@ def stream(path: JobPath, query: EventsQuery) -> Response:
 
 
 def _cursor(query: EventsQuery) -> int:
-    """Read where to go on: the header, which an EventSource sends by itself, beats the query."""
+    """Read where to go on. What a client sends by itself as it reconnects beats what its address said from the beginning."""
     name, given = "Last-Event-ID", request.headers.get("Last-Event-ID")
-    if given is None:
+    if given is None and query.last_event_id:
+        name, given = "lastEventId", query.last_event_id
+    elif given is None:
         name, given = "after", query.after
     cursor = digits(given or "0", MAX_SEQ_DIGITS)
     if cursor is None:

@@ -131,9 +131,10 @@ class JobPath(BaseModel):
 
 
 class EventsQuery(Query):
-    """From where to read: exclusive, so that the last `id:` seen is what to send. A `Last-Event-ID` header beats `after`."""
+    """From where to read: exclusive, so that the last `id:` seen is what to send. A `Last-Event-ID` header beats all here."""
 
     after: str = Field("", description="A sequence number; empty is 0.")
+    last_event_id: str = Field("", alias="lastEventId", description="The same, as event-source-polyfill says it; beats `after`.")
     ticket: str | None = Field(None, description="A stream ticket, instead of the Authorization header.")
 
 

@@ -14,18 +14,26 @@ HEARTBEAT = b": heartbeat"
 
 @contextmanager
 def open_stream(url: str, **request: Any) -> Iterator[Iterator[bytes]]:
-    """Open a stream of events, and yield its blocks, one at a time, as they come."""
+    """Open a stream of events, and yield its blocks, one at a time, as they come: events, and lines that belong to none."""
     with httpx2.stream("GET", url, timeout=30, verify=False, **request) as response:
         assert response.status_code == 200, response.read()
         yield _blocks(response)
 
 
 def _blocks(response: httpx2.Response) -> Iterator[bytes]:
-    rest = b""
+    rest, block = b"", list[bytes]()
     for chunk in response.iter_bytes():
-        *blocks, rest = (rest + chunk).split(b"\n\n")
-        yield from blocks
-    assert rest == b"", "the stream was cut in the middle of a block"
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            if line.startswith((b":", b"retry: ")):
+                yield line
+            elif line:
+                block.append(line)
+            else:
+                assert block, "an empty line ends no event: some clients take it for one without data"
+                yield b"\n".join(block)
+                block = []
+    assert (rest, block) == (b"", []), "the stream was cut in the middle of a block"
 
 
 def event(block: bytes) -> dict[str, Any]:

@@ -82,7 +82,8 @@ def _can_open(user_id: str, name: str) -> bool:
 
 
 def _last_event_id() -> int:
-    last_id = digits(request.headers.get("Last-Event-ID") or "0", MAX_SEQ_DIGITS)
+    given = request.headers.get("Last-Event-ID") or request.args.get("lastEventId")  # the second is event-source-polyfill's
+    last_id = digits(given or "0", MAX_SEQ_DIGITS)
     if last_id is None:
         raise Invalid("Last-Event-ID must be a number")
     return last_id

@@ -28,10 +28,9 @@ def _read_stream(client: Client, request_id: str, **headers: str) -> list[tuple[
     assert response.status_code == 200
     assert response.content.startswith(b"\nid: ")
     events = []
-    for block in response.content[1:].removesuffix(b"\n\n").split(b"\n\n"):
-        if block != b": heartbeat":
-            number, data = block.split(b"\n")
-            events.append((int(number.removeprefix(b"id: ")), orjson.loads(data.removeprefix(b"data: "))))
+    for block in response.content[1:].replace(b": heartbeat\n", b"").removesuffix(b"\n\n").split(b"\n\n"):
+        number, data = block.split(b"\n")
+        events.append((int(number.removeprefix(b"id: ")), orjson.loads(data.removeprefix(b"data: "))))
     return events
 
 
@@ -63,6 +62,7 @@ def test_a_stream_is_read_late_twice_and_from_the_middle(client: Client) -> None
     assert {data["id"] for data in deltas} == {last["id"]}
     assert _read_stream(client, asked["request_id"]) == events
     assert _read_stream(client, asked["request_id"], **{"Last-Event-ID": "3"}) == events[3:]
+    assert _read_stream(client, f"{asked['request_id']}?lastEventId=3") == events[3:]
     over = client.http.get(f"/chat/process/{asked['request_id']}", headers={"Last-Event-ID": str(len(events))})
     assert over.status_code == 204
     bad = client.http.get(f"/chat/process/{asked['request_id']}", headers={"Last-Event-ID": "x"})

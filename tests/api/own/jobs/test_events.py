@@ -117,6 +117,14 @@ def test_the_header_beats_the_query(shared_client: Client, over: dict[str, Any])
     assert shared_client.http.get(_path(over), params={"after": "2"}, headers={"Last-Event-ID": str(LAST)}).status_code == 204
 
 
+def test_a_polyfill_says_in_the_query_where_it_was(shared_client: Client, over: dict[str, Any]) -> None:
+    url = over["stream_url"] + "&after=2&lastEventId="
+    assert [each["seq"] for each in events(url + "4")] == [5, 6, 7]
+    assert [each["seq"] for each in events(url)] == [3, 4, 5, 6, 7]
+    assert [each["seq"] for each in events(url + "4", headers={"Last-Event-ID": "5"})] == [6, 7]
+    assert_refused(shared_client.http.get(_path(over), params={"lastEventId": "abc"}), 400, param="lastEventId")
+
+
 def test_an_empty_cursor_is_the_beginning(shared_client: Client, over: dict[str, Any]) -> None:
     whole = events(over["stream_url"])
     assert events(over["stream_url"] + "&after=") == whole
