@@ -67,11 +67,25 @@ class Jobs:
             NotFound: it was deleted meanwhile.
             Unavailable: this process stops, or the job does not end long after its deadline.
         """
-        until = time.monotonic() + self._max_wait_seconds
-        while not job.status.is_terminal:
-            if self._job_logs.is_closing or time.monotonic() > until:
-                raise Unavailable(f"The answer is not there yet; look again at /jobs/{job.id}.")
-            self._job_logs.wait_for_change(job, LOOK_SECONDS)
+        job = self.wait(job, self._max_wait_seconds)
+        if not job.status.is_terminal:
+            raise Unavailable(f"The answer is not there yet; look again at /jobs/{job.id}.")
+        return job
+
+    def wait(self, job: Job, seconds: float, *, for_change: bool = False) -> Job:
+        """Wait until a job is over, or with `for_change` until its status is another one, but not longer than this.
+
+        Returns:
+            the job as it then is; at once when this process stops.
+
+        Raises:
+            NotFound: it was deleted meanwhile.
+        """
+        until, before = time.monotonic() + seconds, job.status
+        while not (job.status.is_terminal or (for_change and job.status is not before) or self._job_logs.is_closing):
+            if (left := until - time.monotonic()) <= 0:
+                break
+            self._job_logs.wait_for_change(job, min(left, LOOK_SECONDS))
             job = self.find(job.user_id, job.id)
         return job
 

@@ -16,7 +16,7 @@ from api.jobs import idempotency
 from api.jobs.submission import Place, Submission
 from api.routes import views
 from api.schemas.answers import ErrorAnswer
-from api.schemas.jobs import JobList, JobPath, JobRequest, JobsQuery, JobView, Submitted
+from api.schemas.jobs import JobList, JobPath, JobRequest, JobsQuery, JobView, ShowQuery, Submitted
 from shared.models import Job
 
 MAX_WAIT_SECONDS = 60
@@ -45,7 +45,7 @@ class SubmitHeaders(Described):
 class ShowHeaders(Described):
     """What a look at a job may say."""
 
-    prefer: str | None = Field(None, alias="Prefer", description="wait=N: answer when the status changes, within N seconds (≤ 60).")
+    prefer: str | None = Field(None, alias="Prefer", description="wait=N: answer when the job is over, within N seconds (≤ 60).")
 
 
 @blueprint.post("", responses={202: Submitted, 409: ErrorAnswer, 413: ErrorAnswer, 429: ErrorAnswer})
@@ -96,14 +96,11 @@ def index(query: JobsQuery) -> Response:
 
 
 @blueprint.get("/<job_id>", responses={200: JobView})
-def show(path: JobPath, header: ShowHeaders) -> Response:
-    """Look at a job, or wait for its status to change (`Prefer: wait=30`)."""
-    user_id = principal().user_id
-    job = context().jobs.find(user_id, path.job_id)
+def show(path: JobPath, query: ShowQuery, header: ShowHeaders) -> Response:
+    """Look at a job, or wait for its end (`Prefer: wait=30`), or for its next status (`?wait_for=change`)."""
     seconds = _wait_seconds(header.prefer)
-    if seconds and not job.status.is_terminal:
-        context().job_logs.wait_for_change(job, seconds)
-        job = context().jobs.find(user_id, path.job_id)
+    job = context().jobs.find(principal().user_id, path.job_id)
+    job = context().jobs.wait(job, seconds, for_change=query.wait_for == "change")
     response = _job(views.detailed(job))
     if seconds:
         response.headers["Preference-Applied"] = f"wait={seconds}"

@@ -130,6 +130,12 @@ class JobPath(BaseModel):
     job_id: str
 
 
+class ShowQuery(Query):
+    """What `Prefer: wait=N` waits for."""
+
+    wait_for: Literal["end", "change"] = Field("end", description="The job's end, or its next status.")
+
+
 class EventsQuery(Query):
     """From where to read: exclusive, so that the last `id:` seen is what to send. A `Last-Event-ID` header beats all here."""
 

@@ -10,6 +10,7 @@ import pytest
 from dev.testing.client import Client, counted
 from dev.testing.stack import wait_until
 from tests.api.deployment import Deployment
+from tests.api.refusals import assert_refused
 
 FIELDS = [
     "id",
@@ -95,14 +96,28 @@ def test_a_running_job_tells_its_text_so_far(client: Client) -> None:
     client.http.post(f"/jobs/{job_id}/cancel")
 
 
-def test_waiting_ends_when_the_status_changes(client: Client) -> None:
+def test_waiting_ends_with_the_job(client: Client) -> None:
+    # Given a job that is queued at first, then runs: neither is what is waited for
     job_id = client.submit(model="demo?tokens=1&first_ms=3000")["id"]
-    _running(client, job_id)
     began = time.monotonic()
     answer = client.http.get(f"/jobs/{job_id}", headers={"Prefer": "wait=20"})
     assert 0.1 < time.monotonic() - began < 15
     assert answer.json()["status"] == "completed"
     assert answer.headers["preference-applied"] == "wait=20"
+
+
+def test_waiting_for_a_change_ends_as_the_job_begins(client: Client) -> None:
+    # Given a turn that waits for the one before, and then takes a minute
+    first = client.submit(model="demo?tokens=1&first_ms=1500")
+    job_id = client.submit(model="demo?tokens=1&first_ms=60000", conversation_id=first["conversation_id"])["id"]
+    answer = client.http.get(f"/jobs/{job_id}", params={"wait_for": "change"}, headers={"Prefer": "wait=20"})
+    assert answer.json()["status"] == "in_progress"
+    client.http.post(f"/jobs/{job_id}/cancel")
+
+
+def test_waiting_for_something_else_is_refused(idle_client: Client) -> None:
+    job_id = idle_client.submit()["id"]
+    assert_refused(idle_client.http.get(f"/jobs/{job_id}", params={"wait_for": "rain"}), 400, param="wait_for")
 
 
 def test_waiting_ends_with_its_time(idle_client: Client) -> None:
