@@ -19,6 +19,9 @@ MAX_VALUES = 50_000
 MIN_INTEGER, MAX_INTEGER = -(2**63), 2**64 - 1
 """Most readers of JSON take no integers beyond these."""
 
+WRONG_TYPE = ("_type", "none_required")
+"""How pydantic's errors end that say no more than that a value is of another type."""
+
 NULL_IS_ABSENT = {"null": "absent"}
 """The context of a validation (pydantic's `context`) that reads a null as if the field were not there, known or unknown."""
 
@@ -86,13 +89,14 @@ def refuse(error: ValidationError) -> NoReturn:
     """Raise our error for what validation found, naming the field.
 
     Where a field may have several types, pydantic reports what is wrong by each of them; the report that names the deepest
-    place is used.
+    place is used, and of these rather one that found the right type and something wrong with the value.
 
     Raises:
         InvalidRequest: always, unless the body was too large.
         RequestEntityTooLarge: the body was cut off at the limit.
     """
-    wrong = max(error.errors(include_url=False, include_input=False, include_context=False), key=lambda each: len(each["loc"]))
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    wrong = max(found, key=lambda each: (len(each["loc"]), not each["type"].endswith(WRONG_TYPE)))
     if not wrong["loc"]:
         _refuse_body()
     param = _dotted(_requested(wrong["loc"], is_missing=wrong["type"] == "missing"))

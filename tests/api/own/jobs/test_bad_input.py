@@ -186,6 +186,11 @@ def test_a_wrong_field_is_named(careless: Client, body: bytes, param: str) -> No
     assert_refused(careless.http.post("/jobs", content=body, headers=_headers()), 400, param=param)
 
 
+def test_a_list_that_is_too_long_is_told_as_that_where_a_text_would_do(careless: Client) -> None:
+    answer = careless.http.post("/jobs", content=_with(stop=list("abcde")), headers=_headers())
+    assert "at most 4 items" in assert_refused(answer, 400, param="stop")["message"]
+
+
 @pytest.mark.parametrize("field", ["mood", "n", "stream"])
 def test_what_cannot_be_honoured_is_refused_by_name(careless: Client, field: str) -> None:
     answer = careless.http.post("/jobs", content=_with(**{field: 2}), headers=_headers())
