@@ -5,6 +5,7 @@ typed chunks cost several times what all else costs on a token's way.
 """
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator
 
 import httpx2
@@ -28,6 +29,7 @@ class OpenAIProvider:
 
     def __init__(self, api_key: str, base_url: str) -> None:
         """Make the client; it connects at the first call. It has no read time-out: the caller judges silence."""
+        _forget_empty_variables()
         timeout = httpx2.Timeout(connect=CONNECT_SECONDS, read=None, write=WRITE_SECONDS, pool=None)
         limits = httpx2.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=KEEPALIVE_CONNECTIONS)
         self.client = AsyncOpenAI(
@@ -68,6 +70,12 @@ class OpenAIProvider:
     async def close(self) -> None:
         """Close all connections."""
         await self.client.close()
+
+
+def _forget_empty_variables() -> None:
+    """Take the SDK's variables that are empty out of the environment: it takes an empty address for one, at every call anew."""
+    for name in [name for name, value in os.environ.items() if name.startswith("OPENAI_") and not value.strip()]:
+        del os.environ[name]
 
 
 def _arguments(request: CompletionRequest) -> JsonObject:

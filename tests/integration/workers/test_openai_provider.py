@@ -77,6 +77,20 @@ def ask(url: str) -> list[Chunk]:
     return asyncio.run(asyncio.wait_for(collect(), 20))
 
 
+def test_empty_variables_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OPENAI_BASE_URL", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_ADMIN_KEY"):
+        monkeypatch.setenv(name, "")
+
+    async def urls() -> list[str]:
+        provider = OpenAIProvider("sk-0123456789", "")
+        await provider.close()
+        return [str(provider.client.base_url), str(provider.client.with_options(api_key="sk-of-a-user").base_url)]
+
+    assert asyncio.run(urls()) == ["https://api.openai.com/v1/"] * 2
+    with answering(HEAD + event("stop", content="a")) as server:
+        assert ask(server.url)
+
+
 @pytest.mark.parametrize(
     "answer",
     [
@@ -112,8 +126,7 @@ def test_a_reason_with_every_chunk_ends_nothing(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_what_is_odd_behind_a_whole_answer_takes_nothing_away() -> None:
-    usage = chunked(b'data: {"choices": [], "usage": {"prompt_tokens": 1.5}}\n\n')
-    for odd in (usage, chunked(b"data: {\n\n"), chunked(b'data: {"error": "too late"}\n\n')):
+    for odd in (chunked(b'data: {"choices": "x"}\n\n'), chunked(b"data: {\n\n"), chunked(b'data: {"error": "too late"}\n\n')):
         with answering(HEAD + event(content="a") + event("stop") + odd + b"0\r\n\r\n") as server:
             assert ask(server.url) == [Chunk({"content": "a"}), Chunk({}, "stop")]
 
