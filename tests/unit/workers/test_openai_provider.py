@@ -35,12 +35,43 @@ def cut(*chunks: bytes) -> list[bytes]:
     return asyncio.run(collect())
 
 
-@pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
 def test_events_are_cut_wherever_a_body_is_split(line_end: bytes) -> None:
     body = BODY.replace(b"\n", line_end)
 
     assert cut(*(body[at : at + 1] for at in range(len(body)))) == DATA
     assert [cut(body[:at], body[at:]) for at in range(len(body))] == [DATA] * len(body)
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'\xef\xbb\xbfdata: {"a": 1}\n\n', [{"a": 1}]),
+        (b'data:\n\ndata: \n\ndata: {"a": 1}\n\n', [{"a": 1}]),
+        (b'data: {"a":\ndata: 1}\n\ndata: {"b": 2}\n\n', [{"a": 1}, {"b": 2}]),
+        (b'data: {\ndata:   "a": {"b": 1},\ndata:   "c": 2\ndata: }\n\ndata: [DONE]\n\n', [{"a": {"b": 1}, "c": 2}]),
+        (b'data: {"a": 1}\ndata: {"b": 2}\n', [{"a": 1}, {"b": 2}]),
+        (b'data: {"a": "{"}\ndata: {"b": "}"}\ndata: {"c": 3}\n', [{"a": "{"}, {"b": "}"}, {"c": 3}]),
+        (b'data: {"a": "{"}', [{"a": "{"}]),
+        (b'data: {"a": 1}\n\ndata: {"b":\ndata: 2', [{"a": 1}]),
+    ],
+    ids=["a byte order mark", "no data", "two lines", "many lines", "no empty lines", "odd braces", "no end", "cut off"],
+)
+def test_events_are_understood_as_the_standard_has_them_and_as_they_are(
+    body: bytes, expected: list[object], line_end: bytes
+) -> None:
+    body = body.replace(b"\n", line_end)
+
+    assert [orjson.loads(data) for data in cut(body)] == expected
+    assert [orjson.loads(data) for data in cut(*(body[at : at + 1] for at in range(len(body))))] == expected
+
+
+def test_an_event_without_an_end_is_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openai_stream, "MAX_LINE_BYTES", 1000)
+    with pytest.raises(ProviderError) as caught:
+        cut(*[b"data: {" + b"x" * 90 + b"\n"] * 12)
+    assert (caught.value.reason, caught.value.retryable) == ("provider_malformed", True)
 
 
 def test_what_ends_without_a_line_end_is_an_event_if_it_was_not_cut_off() -> None:
@@ -70,7 +101,7 @@ def chunk(**choice: Any) -> bytes:
         (chunk(delta={"content": None, "x_vendor": [1]}), Chunk({"content": None, "x_vendor": [1]})),
         (chunk(delta={"tool_calls": [{"index": 0, "function": {"arguments": "{"}}]}), None),
         (chunk(delta={"tool_calls": [{"function": None}]}), None),
-        (b'{"choices": [], "usage": {"prompt_tokens": 1}}', Chunk(None, None, {"prompt_tokens": 1})),
+        (b'{"choices": [], "usage": {"prompt_tokens": 1}}', Chunk(None, None, {"prompt_tokens": 1, "total_tokens": 1})),
         (b'{"choices": null, "usage": null}', Chunk()),
         (b'{"error": null}', Chunk()),
         (b"{}", Chunk()),
@@ -92,19 +123,15 @@ def test_a_chunk_is_read_as_it_came(data: bytes, expected: Chunk | None) -> None
         b'{"choices": {"a": 1}}',
         b'{"choices": ["x"]}',
         b'{"choices": [null]}',
-        b'{"choices": [], "usage": "x"}',
-        b'{"choices": [], "usage": {"prompt_tokens": "many"}}',
         chunk(delta="text"),
         chunk(delta=["text"]),
         chunk(delta={"content": 5}),
-        chunk(delta={"content": [{"type": "text", "text": "a"}]}),
         chunk(delta={"refusal": {}, "content": {"a": 1}}),
         chunk(delta={"tool_calls": "x"}),
         chunk(delta={"tool_calls": 1}),
         chunk(delta={"tool_calls": ["x"]}),
         chunk(delta={"tool_calls": [{"index": "a"}]}),
         chunk(delta={"tool_calls": [{"function": "x"}]}),
-        chunk(delta={"tool_calls": [{"function": {"arguments": {"a": 1}}}]}),
         chunk(delta={"tool_calls": [{"id": 7}]}),
         chunk(delta={}, finish_reason=7),
         b'{"choices": [{"delta": {"content": "\\ud800"}}]}',
@@ -115,6 +142,83 @@ def test_a_chunk_without_sense_is_an_error_that_may_pass(data: bytes) -> None:
         openai_stream.read_chunk(data)
 
     assert (caught.value.reason, caught.value.retryable) == ("provider_malformed", True)
+
+
+@pytest.mark.parametrize(
+    ("usage", "expected"),
+    [
+        ({"prompt_tokens": 3.0, "completion_tokens": None, "x": 1}, {"x": 1, "prompt_tokens": 3, "total_tokens": 3}),
+        ({"prompt_tokens": 3, "completion_tokens": 4}, {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}),
+        ({"prompt_tokens": 3, "total_tokens": 9}, {"prompt_tokens": 3, "total_tokens": 9}),
+        ({"prompt_tokens": "many"}, None),
+        ({"prompt_tokens": 1.5}, None),
+        ({"prompt_tokens": True}, None),
+        ({"prompt_tokens": -1}, None),
+        ({"prompt_tokens": 2**40}, None),
+        ("x", None),
+        ([1], None),
+        ({}, None),
+    ],
+)
+def test_an_odd_usage_costs_no_answer(usage: object, expected: object) -> None:
+    read = openai_stream.read_chunk(orjson.dumps({"choices": [{"delta": {"content": "a"}}], "usage": usage}))
+
+    assert read == Chunk({"content": "a"}, None, expected)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("delta", "expected"),
+    [
+        ({"content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}, {"content": "ab"}),
+        (
+            {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "a"}]},
+            {"content": "a", "reasoning_content": "hm"},
+        ),
+        ({"content": []}, {"content": ""}),
+        (
+            {"tool_calls": [{"index": "1", "function": {"arguments": {"a": 1}}}]},
+            {"tool_calls": [{"index": 1, "function": {"arguments": '{"a":1}'}}]},
+        ),
+    ],
+    ids=["parts", "thinking", "no parts", "a call"],
+)
+def test_an_odd_delta_is_put_into_openais_words(delta: object, expected: object) -> None:
+    assert openai_stream.read_chunk(chunk(delta=delta)).delta == expected
+
+
+def test_numbers_that_json_does_not_have_cost_no_answer() -> None:
+    data = b'{"choices": [{"delta": {"content": "a"}, "logprobs": {"x": NaN, "y": -Infinity}}]}'
+
+    assert openai_stream.read_chunk(data).delta == {"content": "a"}
+
+
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [
+        ("stop", "stop"),
+        ("STOP", "stop"),
+        ("end_turn", "stop"),
+        ("max_tokens", "length"),
+        ("MAX_TOKENS", "length"),
+        ("model_length", "length"),
+        ("SAFETY", "content_filter"),
+        ("sensitive", "content_filter"),
+        ("tool_use", "tool_calls"),
+        ("function_call", "function_call"),
+        ("Something new", "Something new"),
+        ("", ""),
+        (None, None),
+    ],
+)
+def test_a_finish_reason_is_put_into_openais_words(said: str | None, read: str | None) -> None:
+    assert openai_stream.read_chunk(chunk(delta={}, finish_reason=said)).finish_reason == read
+
+
+@pytest.mark.parametrize("said", ["error", "network_error", "insufficient_system_resource", "MALFORMED_FUNCTION_CALL"])
+def test_a_finish_reason_that_means_failure_is_one(said: str) -> None:
+    with pytest.raises(ProviderError, match=said) as caught:
+        openai_stream.read_chunk(chunk(delta={"content": "a"}, finish_reason=said))
+    assert (caught.value.reason, caught.value.retryable) == ("provider_broke_off", True)
 
 
 def test_a_finish_reason_fits_into_its_column() -> None:
