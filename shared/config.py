@@ -1,5 +1,6 @@
 """Every setting: typed, read once from the environment, checked before anything starts. Nothing else reads the environment."""
 
+import os
 import sys
 from functools import cache
 from pathlib import Path
@@ -198,6 +199,12 @@ def load() -> Settings:
     except ValidationError as error:
         problems = (f"{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors(include_url=False, include_input=False))
         raise ConfigurationError("; ".join(problems)) from None
+
+
+def forget_empty_variables(prefix: str) -> None:
+    """Take the variables that begin so and are empty out of the environment, for a library that reads them itself."""
+    for name in [name for name, value in os.environ.items() if name.startswith(prefix) and not value.strip()]:
+        del os.environ[name]
 
 
 @cache

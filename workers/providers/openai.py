@@ -5,12 +5,12 @@ typed chunks cost several times what all else costs on a token's way.
 """
 
 import asyncio
-import os
 from collections.abc import AsyncGenerator
 
 import httpx2
 from openai import AsyncOpenAI, DefaultAioHttpClient
 
+from shared.config import forget_empty_variables
 from shared.json_types import JsonObject
 from workers.providers import openai_stream
 from workers.providers.base import Chunk, CompletionRequest, ProviderError, wait_until
@@ -29,7 +29,7 @@ class OpenAIProvider:
 
     def __init__(self, api_key: str, base_url: str) -> None:
         """Make the client; it connects at the first call. It has no read time-out: the caller judges silence."""
-        _forget_empty_variables()
+        forget_empty_variables("OPENAI_")  # the SDK would take an empty address for one
         timeout = httpx2.Timeout(connect=CONNECT_SECONDS, read=None, write=WRITE_SECONDS, pool=None)
         limits = httpx2.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=KEEPALIVE_CONNECTIONS)
         self.client = AsyncOpenAI(
@@ -70,12 +70,6 @@ class OpenAIProvider:
     async def close(self) -> None:
         """Close all connections."""
         await self.client.close()
-
-
-def _forget_empty_variables() -> None:
-    """Take the SDK's variables that are empty out of the environment: it takes an empty address for one, at every call anew."""
-    for name in [name for name, value in os.environ.items() if name.startswith("OPENAI_") and not value.strip()]:
-        del os.environ[name]
 
 
 def _arguments(request: CompletionRequest) -> JsonObject:

@@ -193,7 +193,7 @@ def test_numbers_that_json_does_not_have_cost_no_answer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "read"),
+    ("given", "read"),
     [
         ("stop", "stop"),
         ("STOP", "stop"),
@@ -210,14 +210,14 @@ def test_numbers_that_json_does_not_have_cost_no_answer() -> None:
         (None, None),
     ],
 )
-def test_a_finish_reason_is_put_into_openais_words(said: str | None, read: str | None) -> None:
-    assert openai_stream.read_chunk(chunk(delta={}, finish_reason=said)).finish_reason == read
+def test_a_finish_reason_is_put_into_openais_words(given: str | None, read: str | None) -> None:
+    assert openai_stream.read_chunk(chunk(delta={}, finish_reason=given)).finish_reason == read
 
 
-@pytest.mark.parametrize("said", ["error", "network_error", "insufficient_system_resource", "MALFORMED_FUNCTION_CALL"])
-def test_a_finish_reason_that_means_failure_is_one(said: str) -> None:
-    with pytest.raises(ProviderError, match=said) as caught:
-        openai_stream.read_chunk(chunk(delta={"content": "a"}, finish_reason=said))
+@pytest.mark.parametrize("given", ["error", "network_error", "insufficient_system_resource", "MALFORMED_FUNCTION_CALL"])
+def test_a_finish_reason_that_means_failure_is_one(given: str) -> None:
+    with pytest.raises(ProviderError, match=given) as caught:
+        openai_stream.read_chunk(chunk(delta={"content": "a"}, finish_reason=given))
     assert (caught.value.reason, caught.value.retryable) == ("provider_broke_off", True)
 
 
