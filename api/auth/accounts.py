@@ -165,7 +165,9 @@ class Accounts:
 def _revoke_family(session: Session, jti: str) -> None:
     """End a family of tokens, with what a refresh that is under way adds: its lock is waited for before they are looked for."""
     family = select(RefreshToken.family).where(RefreshToken.id == jti).scalar_subquery()
-    session.execute(select(RefreshToken.id).where(RefreshToken.family == family).order_by(RefreshToken.id).with_for_update())
+    # Oldest first: who waits for an older one holds no newer one, which the first in line may still find with its UPDATE.
+    oldest_first = RefreshToken.expires_ms, RefreshToken.id
+    session.execute(select(RefreshToken.id).where(RefreshToken.family == family).order_by(*oldest_first).with_for_update())
     session.execute(
         update(RefreshToken).where(RefreshToken.family == family, RefreshToken.revoked_ms.is_(None)).values(revoked_ms=now_ms())
     )
