@@ -66,7 +66,7 @@ def main() -> None:
     """Measure as the burdens come one on top of the other."""
     jobs = int(sys.argv[1]) if len(sys.argv) > 1 else JOBS
     whole: dict[str, object] = {"model": MODEL, "messages": [{"role": "user", "content": "Hello"}]}
-    with bench(stand_in=True, CONTEXT_TOKENS=str(CONTEXT_TOKENS)) as running:
+    with bench(stand_in=True, CONTEXT_TOKENS=str(CONTEXT_TOKENS), MAX_QUEUE=str(10 * WAITING)) as running:
         engine = create_engine(running.stack.environment["DATABASE_URL"])
         clients = [Client(running.stack.url) for _ in range(USERS)]
         tokens = [client.token for client in clients]
