@@ -34,7 +34,7 @@ async def events(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         line = whole_line.removeprefix(_BYTE_ORDER_MARK)
         if line.startswith(_DATA):
             data = line[len(_DATA) :].strip()
-            if begun and data.startswith(b"{") and _is_complete(begun):
+            if begun and (data.startswith(b"{") or data == _DONE) and _is_complete(begun):
                 yield begun
                 begun = b""
             begun = b"%b\n%b" % (begun, data) if begun else data
@@ -110,7 +110,7 @@ def read_chunk(data: bytes, key: str = "") -> Chunk:
         _check(delta or {}, reason)
         if reason:
             reason = _reason(reason)
-    except (ValueError, AttributeError, KeyError, TypeError) as error:
+    except (ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
         raise malformed("The provider sent a malformed chunk.") from error
     return Chunk(delta, reason, usage)
 

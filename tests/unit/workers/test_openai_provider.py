@@ -54,9 +54,20 @@ def test_events_are_cut_wherever_a_body_is_split(line_end: bytes) -> None:
         (b'data: {"a": 1}\ndata: {"b": 2}\n', [{"a": 1}, {"b": 2}]),
         (b'data: {"a": "{"}\ndata: {"b": "}"}\ndata: {"c": 3}\n', [{"a": "{"}, {"b": "}"}, {"c": 3}]),
         (b'data: {"a": "{"}', [{"a": "{"}]),
+        (b'data: {"a": "{"}\ndata: [DONE]\n', [{"a": "{"}]),
         (b'data: {"a": 1}\n\ndata: {"b":\ndata: 2', [{"a": 1}]),
     ],
-    ids=["a byte order mark", "no data", "two lines", "many lines", "no empty lines", "odd braces", "no end", "cut off"],
+    ids=[
+        "a byte order mark",
+        "no data",
+        "two lines",
+        "many lines",
+        "no empty lines",
+        "odd braces",
+        "no end",
+        "odd braces before the end",
+        "cut off",
+    ],
 )
 def test_events_are_understood_as_the_standard_has_them_and_as_they_are(
     body: bytes, expected: list[object], line_end: bytes
@@ -120,6 +131,7 @@ def test_a_chunk_is_read_as_it_came(data: bytes, expected: Chunk | None) -> None
         b'"text"',
         b"[1]",
         b'{"choices": "x"}',
+        b'{"choices": ' + b"[" * 100_000,
         b'{"choices": {"a": 1}}',
         b'{"choices": ["x"]}',
         b'{"choices": [null]}',
