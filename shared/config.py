@@ -169,6 +169,12 @@ class Settings(BaseSettings):
     max_tries: int = Field(4, ge=1, description="Provider calls per job before it fails.")
     max_lost_workers: int = Field(5, ge=0, description="Workers a job may lose before it fails.")
     job_deadline_seconds: float = Field(900, gt=0, le=YEAR, description="A job that is not over after this long fails.")
+    provider_down_seconds: float = Field(
+        60, ge=0, le=YEAR, description="How long a provider that refuses connections, or answers 503, is tried."
+    )
+    first_token_seconds: float = Field(
+        180, gt=0, le=YEAR, description="As STALL_SECONDS, which it is at least, until an answer begins."
+    )
     stall_seconds: float = Field(60, gt=0, le=YEAR, description="A provider that is silent for this long is called again.")
     log_ttl_seconds: float = Field(3600, gt=0, le=YEAR, description="How long a finished job's log stays in Redis.")
     retention_days: int = Field(90, ge=0, description="Finished jobs, and conversations, older than this are deleted; 0: never.")

@@ -23,7 +23,7 @@ from workers.prompt import token_counter
 from workers.providers.agent.provider import AgentProvider
 from workers.providers.model_list import ModelListUpdater
 from workers.providers.moderation import Moderation
-from workers.providers.openai import OpenAIProvider
+from workers.providers.openai.provider import OpenAIProvider
 from workers.providers.routing import Routing
 from workers.run.attempt import AttemptRunner
 from workers.run.closings import Closings

@@ -18,4 +18,5 @@ def origin(database: Database, job: Job) -> JsonObject:
     """Return what the agent sent with a job's answer besides the text; empty where no agent answered."""
     with database.read() as session:
         message = session.get(Message, job.answer_id) if job.answer_id else None
-    return (message.origin if message else None) or {}
+    origin = (message.origin if message else None) or {}
+    return origin if "agent" in origin else {}

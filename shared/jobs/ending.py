@@ -22,7 +22,7 @@ from shared.log import epoch, stream
 from shared.log.opening import opening
 from shared.log.stream import Write, WriteVerdict
 from shared.messages import tree
-from shared.messages.answer import assemble
+from shared.messages.answer import assemble, needs_its_model
 from shared.messages.text import text_of
 from shared.messages.usage import estimated_usage
 from shared.models import Conversation, Job, Message, Status, User
@@ -149,7 +149,8 @@ def answer_values(job: Job, ending: Ending, message: JsonObject) -> JsonObject:
     """Return the values of the row, by column, that holds a job's answer in its conversation."""
     failed_turn = job.request.get("turn_messages", 1) if ending.status is Status.FAILED and not text_of(message) else None
     row = tree.values(message, job.conversation_id or "", job.user_message_id)
-    return {**row, "id": job.answer_id, "origin": ending.origin, "failed_turn": failed_turn}
+    origin = ending.origin or ({"model": job.model} if needs_its_model(message) else None)
+    return {**row, "id": job.answer_id, "origin": origin, "failed_turn": failed_turn}
 
 
 def _settle(session: Session, job: Job, log: Sequence[Event], ending: Ending, prompt: Sequence[JsonObject]) -> Event:

@@ -40,7 +40,8 @@ class ConversationName(Base):
 class Message(Base):
     """One message. `body` is the message as OpenAI writes it, without its role; `parent_id` makes the tree.
 
-    `origin` is what an agent said about its answer besides the text, by which it can be asked to go on from there. The empty answer
+    `origin` is what an agent said about its answer besides the text, by which it can be asked to go on from there; of a model's
+    answer that has more than text and calls, the `model`, since another may not understand it. The empty answer
     of a turn that failed has in `failed_turn` how many messages that turn had: later turns are not shown them.
     """
 

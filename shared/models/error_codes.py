@@ -9,6 +9,7 @@ class JobErrorCode(StrEnum):
     PROVIDER_ERROR = "provider_error"  # The provider refused, and gave no code of its own.
     PROVIDER_BROKE_OFF = "provider_broke_off"  # The connection failed, or the answer ended without a finish reason.
     PROVIDER_MALFORMED = "provider_malformed"  # The provider sent something that is not a chunk.
+    PROVIDER_EMPTY = "provider_empty"  # The provider said that the answer was over, and had said nothing.
     PROVIDER_STALLED = "provider_stalled"  # The provider was silent for too long.
     PROVIDER_KEY_UNREADABLE = "provider_key_unreadable"  # The user's own key cannot be decrypted, or not be sent in a header.
     CONTENT_FLAGGED = "content_flagged"  # The provider's moderation flagged the message; the model was not asked.

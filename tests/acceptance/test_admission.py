@@ -84,9 +84,9 @@ def test_one_users_many_jobs_do_not_keep_another_waiting(stack: Stack, users: li
     stack.start_worker()
     starts = sorted((moment((ann if job != single else bob).finished(job)["started_at"]), job) for job in [*many, single])
 
-    # Then the single job is among the first to be claimed, and two of the other user's ran at once, never more (PostgreSQL lets claims
-    # of the very same moment pass the limit together, which only SQLite's one writer makes impossible: there the single job may come
-    # with the second job of each thread)
+    # Then the single job is among the first to be claimed, and two of the other user's ran at once, never more (PostgreSQL lets
+    # claims of the very same moment pass the limit together, which only SQLite's one writer makes impossible: there the single job
+    # may come with the second job of each thread)
     first = THREADS if "sqlite" in stack.environment["DATABASE_URL"] else 2 * THREADS
     assert next(index for index, (_, job_id) in enumerate(starts) if job_id == single) < first
     spans = [(moment(job["started_at"]), moment(job["finished_at"])) for job in (ann.job(job_id) for job_id in many)]

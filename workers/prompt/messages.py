@@ -5,6 +5,7 @@ from fnmatch import fnmatchcase
 from itertools import chain, islice, takewhile
 
 from shared.json_types import JsonObject
+from shared.messages import answer
 from shared.messages.text import text_of
 from shared.models import Job, Message
 from workers.prompt import token_counter
@@ -31,8 +32,8 @@ def prompt(
     if "messages" in job.request:
         return _with_system(job.request.get("system"), job.request["messages"])
     system = job.request.get("system") or conversations_prompt
-    turn, path = _turn(job.request.get("turn_messages", 1), path)
-    history: Iterable[JsonObject] = map(_message, _without_failures(path))
+    turn, path = _turn(job.request.get("turn_messages", 1), path, job.model)
+    history: Iterable[JsonObject] = (_message(row, job.model) for row in _without_failures(path))
     if not any(fnmatchcase(job.model, pattern) for pattern in vision_models):
         history = map(_without_images, history)
     left = (
@@ -43,7 +44,7 @@ def prompt(
     return _with_system(system, [*_complete(_fitting(history, left, job.model)), *turn])
 
 
-def _turn(count: int, path: Iterator[Message]) -> tuple[list[JsonObject], Iterator[Message]]:
+def _turn(count: int, path: Iterator[Message], model: str) -> tuple[list[JsonObject], Iterator[Message]]:
     """Split a path into the turn (its newest `count` messages, and if tool results begin it, their calls as well) and the rest."""
     rows = list(islice(path, count))
     for row in path:
@@ -51,15 +52,18 @@ def _turn(count: int, path: Iterator[Message]) -> tuple[list[JsonObject], Iterat
             path = chain([row], path)
             break
         rows.append(row)
-    return [_message(row) for row in reversed(rows)], path
+    return [_message(row, model) for row in reversed(rows)], path
 
 
 def _with_system(system: str | None, messages: list[JsonObject]) -> list[JsonObject]:
     return [{"role": "system", "content": system}, *messages] if system else messages
 
 
-def _message(row: Message) -> JsonObject:
-    return {"role": row.role, **row.body}
+def _message(row: Message, model: str) -> JsonObject:
+    """Return a message as it was said; what only its own model understands goes to no other."""
+    message = {"role": row.role, **row.body}
+    is_of_another = row.role == "assistant" and row.origin is not None and row.origin.get("model", model) != model
+    return answer.for_any_model(message) if is_of_another else message
 
 
 def _without_failures(path: Iterable[Message]) -> Iterator[Message]:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import NamedTuple, Protocol
 
 from shared.errors import ChatrelayError
@@ -11,6 +12,9 @@ from shared.models import Kind
 
 COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
 """The counts of a usage that are kept."""
+
+CUT_SHORT = frozenset({"length", "content_filter"})
+"""Finish reasons that mean that the answer was not over."""
 
 
 @dataclass(frozen=True)
@@ -88,18 +92,27 @@ class ProviderError(ChatrelayError):
         http_status: int | None = None,
         retry_after_seconds: float | None = None,
         details: JsonObject | None = None,
+        is_down: bool = False,
     ) -> None:
-        """Keep what the provider sent."""
+        """Keep what the provider sent; `is_down`: it is not there, or says that it serves nobody, and was asked at no price."""
         super().__init__(message, code=code)
         self.retryable = retryable
         self.http_status = http_status
         self.retry_after_seconds = retry_after_seconds
         self.details = details or {}
+        self.is_down = is_down
 
     def fields(self) -> JsonObject:
-        """Return the job's error: code, message, details, and the provider's own status where there was one."""
+        """Return the job's error: code, message, details, and the provider's own status where there was one.
+
+        Who called too often is also told how long the provider wants its callers to wait.
+        """
         error = {"code": self.reason, "message": self.message, **self.details}
-        return error if self.http_status is None else {**error, "provider_status": self.http_status}
+        if self.http_status is None:
+            return error
+        waits = self.http_status == HTTPStatus.TOO_MANY_REQUESTS and (self.retry_after_seconds or 0) > 0
+        wait: JsonObject = {"retry_after_seconds": self.retry_after_seconds} if waits else {}
+        return {**error, "provider_status": self.http_status, **wait}
 
 
 class Provider(Protocol):

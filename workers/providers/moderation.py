@@ -10,7 +10,7 @@ from shared.json_types import JsonObject
 from shared.messages.text import text_of
 from shared.models.error_codes import JobErrorCode
 from workers.providers.base import COUNTS, Chunk, CompletionRequest, ProviderError
-from workers.providers.openai_errors import CALL_ERRORS, malformed, provider_error
+from workers.providers.openai.errors import CALL_ERRORS, malformed, provider_error
 
 IMAGE_MODELS = "omni"
 """Part of the name of every moderation model that judges images. Such a model takes one image a call."""

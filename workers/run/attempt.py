@@ -21,7 +21,7 @@ from shared.models.error_codes import JobErrorCode
 from workers.lease.lease import Lease, Stop
 from workers.log.flusher import Flusher
 from workers.log.job_log import JobLog, LogLost, LogMoved
-from workers.providers.base import COUNTS, CompletionRequest, Provider, ProviderError
+from workers.providers.base import COUNTS, CUT_SHORT, CompletionRequest, Provider, ProviderError
 from workers.run.silence import unless_silent
 
 ACKNOWLEDGE_SECONDS = 5.0
@@ -29,9 +29,6 @@ ACKNOWLEDGE_SECONDS = 5.0
 AWAY_SECONDS = 0.5
 MAX_AHEAD_EVENTS = events.LOG_LOST_JUMP // 2
 AHEAD_POLL_SECONDS = 0.05
-
-CUT_SHORT = frozenset({"length", "content_filter"})
-"""Finish reasons that mean that the answer was not over."""
 
 log = structlog.get_logger(__name__)
 
@@ -162,8 +159,8 @@ class AttemptRunner:
         """Append each delta as it comes, until the provider has ended."""
         assert lease.log is not None
         reason, usage, origin = None, None, None
-        stall_seconds = self._config.stall_seconds
-        async with aclosing(self._provider.answer(request)) as answer, aclosing(unless_silent(answer, stall_seconds)) as chunks:
+        patience = self._config.stall_seconds, self._config.first_token_seconds
+        async with aclosing(self._provider.answer(request)) as answer, aclosing(unless_silent(answer, *patience)) as chunks:
             async for chunk in chunks:
                 if chunk.delta and _has_content(chunk.delta):
                     await self._wait_for_renewal(lease, lease.log)

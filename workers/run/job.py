@@ -117,7 +117,11 @@ class JobRunner:
         """Begin the next attempt in place; return whether there is one. Otherwise the job is ended, or given back."""
         log.warning("provider.error", attempt=lease.attempt, code=error.reason, status=error.http_status, error=error.message)
         wait_seconds = retry.wait_seconds(
-            error, lease.provider_errors, max_tries=self._config.max_tries, seconds_left=lease.seconds_left
+            error,
+            lease.provider_errors,
+            max_tries=self._config.max_tries,
+            down_seconds=self._config.provider_down_seconds,
+            seconds_left=lease.seconds_left,
         )
         if wait_seconds is None or (lease.job.on_interrupt is OnInterrupt.FAIL and lease.has_shown_text):
             self._end(lease, ending.refused(error.fields()), prompt)

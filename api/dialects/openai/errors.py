@@ -1,5 +1,6 @@
 """Errors in OpenAI's envelope, so that the SDK raises what its users expect; and the failure of a provider as an error."""
 
+import math
 from http import HTTPStatus
 
 from flask import Response, jsonify
@@ -16,7 +17,17 @@ STATUSES: dict[str, HTTPStatus] = {
     JobErrorCode.AGENT_NONE: HTTPStatus.SERVICE_UNAVAILABLE,
     Status.CANCELLED: HTTPStatus.CONFLICT,
 }
-"""HTTP statuses for jobs that ended without an answer, by their error's code; all others are 502."""
+"""HTTP statuses for jobs that ended without an answer, by their error's code."""
+PASSED_ON = frozenset(
+    {
+        HTTPStatus.BAD_REQUEST,
+        HTTPStatus.NOT_FOUND,
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        HTTPStatus.TOO_MANY_REQUESTS,
+    }
+)
+"""Statuses of a provider that are about what the client sent, or how often: the client's own. All others are 502."""
 
 
 class ProviderFailed(ChatrelayError):
@@ -29,7 +40,13 @@ class ProviderFailed(ChatrelayError):
         error = job_error(job)
         super().__init__(error["message"], code=error["code"])
         self.job_id = job.id
-        self.status = STATUSES.get(error["code"], HTTPStatus.BAD_GATEWAY)
+        self.retry_after_seconds: float | None = error.get("retry_after_seconds")
+        self.status = STATUSES.get(error["code"]) or _passed_on(error)
+
+
+def _passed_on(error: JsonObject) -> int:
+    status: int | None = error.get("provider_status")
+    return status if status in PASSED_ON else HTTPStatus.BAD_GATEWAY
 
 
 def job_error(job: Job) -> JsonObject:
@@ -46,4 +63,6 @@ def refusal(error: ChatrelayError) -> Response:
         response.headers["x-should-retry"] = "false"  # it was tried, as often as that makes sense
     if isinstance(error, ProviderFailed):
         response.headers[JOB_HEADER] = error.job_id
+        if error.retry_after_seconds is not None:
+            response.headers["Retry-After"] = str(math.ceil(error.retry_after_seconds))
     return response

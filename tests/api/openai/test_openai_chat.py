@@ -138,12 +138,14 @@ def test_nothing_is_served_with_a_wrong_key(deployment: Deployment) -> None:
 @ON_SQLITE
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
-    ("fault", "code"), [("fail=400", None), ("fail=401", "invalid_api_key"), ("fail=429&retry_after=3600", None)]
+    ("fault", "status", "code"),
+    [("fail=400", 400, None), ("fail=401", 502, "invalid_api_key"), ("fail=429&retry_after=3600", 429, None)],
 )
-def test_a_failing_provider_is_502_with_its_cause(api: OpenAI, fault: str, code: str | None, *, stream: bool) -> None:
-    with pytest.raises(openai.InternalServerError) as refused:
+def test_a_failing_provider_keeps_its_cause(api: OpenAI, fault: str, status: int, code: str | None, *, stream: bool) -> None:
+    with pytest.raises(openai.APIStatusError) as refused:
         api.chat.completions.create(model=f"demo?{fault}&fail_times=9", messages=new(), stream=stream)
-    assert refused.value.status_code == 502
+    assert refused.value.status_code == status
+    assert refused.value.response.headers.get("retry-after") == ("3600" if status == 429 else None)
     assert "ordered to fail" in refused.value.message
     assert code is None or refused.value.code == code
     assert refused.value.response.headers["x-should-retry"] == "false"

@@ -11,10 +11,11 @@ import pytest
 
 from dev.testing.stack import Redis
 from shared.redis import redis_clients
-from workers.providers import model_list, openai
+from workers.providers import model_list
 from workers.providers.base import Chunk, CompletionRequest, ProviderError
 from workers.providers.model_list import ModelListUpdater
-from workers.providers.openai import OpenAIProvider
+from workers.providers.openai import provider as openai_provider
+from workers.providers.openai.provider import OpenAIProvider
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 REQUEST = CompletionRequest("m", [{"role": "user", "content": "Hello"}])
@@ -110,14 +111,14 @@ def test_what_breaks_off_may_go_well_another_time(answer: bytes) -> None:
 
 @pytest.mark.parametrize("hangs_up", [True, False])
 def test_an_answer_that_is_whole_needs_no_end(monkeypatch: pytest.MonkeyPatch, *, hangs_up: bool) -> None:
-    monkeypatch.setattr(openai, "USAGE_SECONDS", 0.2)
+    monkeypatch.setattr(openai_provider, "USAGE_SECONDS", 0.2)
     with answering(HEAD + event(content="a") + event("stop"), hangs_up=hangs_up) as server:
         assert ask(server.url) == [Chunk({"content": "a"}), Chunk({}, "stop")]
 
 
 @pytest.mark.parametrize("reason", ["", "stop"])
 def test_a_reason_with_every_chunk_ends_nothing(monkeypatch: pytest.MonkeyPatch, reason: str) -> None:
-    monkeypatch.setattr(openai, "USAGE_SECONDS", 0.2)
+    monkeypatch.setattr(openai_provider, "USAGE_SECONDS", 0.2)
     with answering(HEAD + event(reason, content="a") + event("", content="b")) as server, pytest.raises(ProviderError) as caught:
         ask(server.url)
     assert caught.value.reason == "provider_broke_off"

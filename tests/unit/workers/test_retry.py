@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.models.error_codes import JobErrorCode
 from workers.providers.base import ProviderError
 from workers.run import retry
 
@@ -15,7 +16,7 @@ def error(*, retryable: bool = True, retry_after: float | None = None) -> Provid
 
 
 def wait(failure: ProviderError, before: int = 0, *, max_tries: int = 4, seconds_left: float = ENDLESS) -> float | None:
-    return retry.wait_seconds(failure, before, max_tries=max_tries, seconds_left=seconds_left)
+    return retry.wait_seconds(failure, before, max_tries=max_tries, down_seconds=60, seconds_left=seconds_left)
 
 
 def test_what_cannot_pass_is_not_tried_again() -> None:
@@ -29,6 +30,22 @@ def test_the_tries_are_counted(before: int, again: bool) -> None:
 
 def test_a_single_try_is_never_repeated() -> None:
     assert wait(error(), max_tries=1) is None
+
+
+def test_an_empty_answer_is_tried_once_more() -> None:
+    empty = ProviderError("no", code=JobErrorCode.PROVIDER_EMPTY, retryable=True)
+    assert wait(empty) is not None
+    assert wait(empty, 1) is None
+    assert wait(empty, max_tries=1) is None
+
+
+def test_a_provider_that_is_away_is_tried_for_about_so_long() -> None:
+    away = ProviderError("no", code="no", retryable=True, is_down=True)
+    waits = [wait(away, before, max_tries=1) for before in range(100)]
+    tries = waits.index(None)
+
+    assert 60 / 1.5 <= sum(filter(None, waits[:tries])) <= 60 * 1.5
+    assert not any(waits[tries:])
 
 
 @given(st.integers(0, 50))

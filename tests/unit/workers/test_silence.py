@@ -24,12 +24,12 @@ async def answer(*steps: Step) -> AsyncGenerator[Chunk, None]:
             await asyncio.sleep(step)
 
 
-def read(*steps: Step, busy_seconds: float = 0) -> list[str]:
+def read(*steps: Step, busy_seconds: float = 0, first_seconds: float = 0) -> list[str]:
     """Return the texts that get through to a caller who takes so long with each chunk."""
 
     async def reading() -> list[str]:
         texts = []
-        async for chunk in unless_silent(answer(*steps), SILENT_SECONDS):
+        async for chunk in unless_silent(answer(*steps), SILENT_SECONDS, first_seconds):
             texts.append(str((chunk.delta or {}).get("content")))
             await asyncio.sleep(busy_seconds)
         return texts
@@ -46,6 +46,19 @@ def test_silence_is_given_up(steps: tuple[Step, ...]) -> None:
     with pytest.raises(ProviderError) as raised:
         read(*steps)
     assert (raised.value.reason, raised.value.retryable) == (JobErrorCode.PROVIDER_STALLED, True)
+
+
+def test_silence_before_the_answer_may_last_longer() -> None:
+    assert read(Chunk(), 1.0, text("a"), STOP, first_seconds=3.0) == ["None", "a", "None"]
+    with pytest.raises(ProviderError, match=f"{SILENT_SECONDS:g} s"):
+        read(1.0, text("a"), 1.0, STOP, first_seconds=3.0)
+    with pytest.raises(ProviderError, match=r"0\.9 s"):
+        read(60.0, first_seconds=0.9)
+
+
+def test_an_empty_chunk_is_a_sign_of_life() -> None:
+    signs: list[Step] = [0.4, Chunk()]
+    assert len(read(*signs * 3, text("a"), *signs * 3, STOP)) == 8
 
 
 def test_many_short_waits_are_no_silence() -> None:

@@ -21,7 +21,7 @@ BROKEN_OFF = {"message": "The answer broke off, and began anew.", "type": "serve
 
 def completion(job: Job) -> JsonObject:
     """Write a chat completion whole."""
-    message = {"content": None, "refusal": None, **(job.message or {"role": "assistant"}), "annotations": []}
+    message = {"content": None, "refusal": None, "annotations": [], **(job.message or {"role": "assistant"})}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": job.finish_reason or "stop"}
     whole = {**_common(job), "object": "chat.completion", "choices": [choice], "usage": _usage(job)}
     return {**whole, "metadata": job.labels} if job.stored else whole

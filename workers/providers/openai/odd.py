@@ -10,6 +10,9 @@ from workers.providers.base import COUNTS
 MAX_COUNT = 2**31 - 1
 """Of tokens, or of a tool call's index: sums of more would fit no column."""
 
+TEXTS = ("content", "refusal")
+"""What of a delta must be text."""
+
 _REASONS = {
     "stop": ("end_turn", "eos", "eos_token", "stop_sequence", "complete", "finished"),
     "length": ("max_tokens", "max_output_tokens", "model_length", "token_limit"),
@@ -56,6 +59,34 @@ def usage_of(usage: Any) -> JsonObject | None:
 def _count(value: Any) -> int | None:
     is_count = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MAX_COUNT
     return int(value) if is_count and int(value) == value else None
+
+
+def error_of(fields: Any) -> Any:
+    """Return the error that a provider sent in place of a chunk; None where it sent a chunk.
+
+    Google's come in a list; others have no `error`, but are one: `{"object": "error", …}`, `{"detail": …}`, `{"message": …}`.
+    """
+    if isinstance(fields, list):
+        return next((error for part in fields if isinstance(part, dict) and (error := error_of(part)) is not None), None)
+    if not isinstance(fields, dict) or fields.get("choices"):
+        return (fields.get("error") or None) if isinstance(fields, dict) else None
+    is_error = fields.get("object") == "error" or any(fields.get(name) for name in ("detail", "message"))
+    return fields.get("error") or (fields if is_error else None)
+
+
+def delta_of(choice: JsonObject) -> Any:
+    """Return a choice's delta; of some providers it is called `message`, or is just a `text`."""
+    if choice.get("delta") is not None:
+        return choice["delta"]
+    if choice.get("message") is not None:
+        return choice["message"]
+    return {"content": choice["text"]} if choice.get("text") else None
+
+
+def beside(fields: JsonObject) -> JsonObject:
+    """Return what stands beside the choices but is part of the answer: the pages that it cites."""
+    citations = fields.get("citations")
+    return {"citations": citations} if isinstance(citations, list) and citations else {}
 
 
 def plain_delta(delta: Any) -> Any:

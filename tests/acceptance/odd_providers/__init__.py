@@ -1,0 +1,1 @@
+"""Providers that speak almost OpenAI's wire, through the whole of Chatrelay."""

@@ -1,0 +1,145 @@
+"""Each shape of `shapes.py`, by each way of reading it: whole, streamed, as a response, and as a job's stored message."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx2
+import pytest
+from openai import APIStatusError, OpenAI
+
+from dev.testing.client import Client
+from dev.testing.stack import Redis, Stack, running
+from tests.acceptance.odd_providers.server import ScriptedProvider
+from tests.acceptance.odd_providers.shapes import SHAPES, Answer, Failure
+from tests.openai_reader import sdk
+
+LIMITS = {"MAX_TRIES": "3", "PROVIDER_DOWN_SECONDS": "4", "STALL_SECONDS": "5"}
+ANSWERS = [name for name, (_, expected) in SHAPES.items() if isinstance(expected, Answer)]
+FAILURES = [name for name, (_, expected) in SHAPES.items() if isinstance(expected, Failure)]
+OTHER = "comments, job"
+USER: Any = [{"role": "user", "content": "Hello"}]
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[ScriptedProvider]:
+    scripts = {name: sent for name, (sent, _) in SHAPES.items()}
+    with_ways = {f"{name}, {way}": sent for name, sent in scripts.items() for way in ("whole", "streamed", "response", "job")}
+    made = ScriptedProvider(with_ways)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory, redis_server: Redis, provider: ScriptedProvider) -> Iterator[Stack]:
+    redis_server.client.flushall()
+    folder = tmp_path_factory.mktemp("odd_providers")
+    database_url = f"sqlite:///{folder / 'chatrelay.db'}"
+    with running(Stack(folder, redis_server.url, database_url, OPENAI_BASE_URL=provider.url, **LIMITS)) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def api(stack: Stack) -> Iterator[OpenAI]:
+    client = Client(stack.url)
+    with sdk(stack.url, client.token) as made:
+        yield made
+    client.close()
+
+
+def expected_answer(name: str) -> Answer:
+    expected = SHAPES[name][1]
+    assert isinstance(expected, Answer)
+    return expected
+
+
+def calls_of(message: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    calls = message.get("tool_calls") or []
+    assert all(call["id"] for call in calls)
+    return tuple((call["function"]["name"], call["function"]["arguments"]) for call in calls)
+
+
+def check(message: dict[str, Any], expected: Answer) -> None:
+    assert (message.get("content") or None, calls_of(message)) == (expected.content, expected.calls)
+    assert {name: message.get(name) for name in expected.more} == expected.more
+    for call in message.get("tool_calls") or []:
+        assert {name: call.get(name) for name in expected.beside_call} == expected.beside_call
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_an_answer_as_a_whole(api: OpenAI, provider: ScriptedProvider, name: str) -> None:
+    expected, model = expected_answer(name), f"{name}, whole"
+
+    answer = api.chat.completions.create(model=model, messages=USER)
+
+    assert answer.choices[0].finish_reason == expected.finish_reason
+    check(answer.choices[0].message.model_dump(), expected)
+    assert provider.calls[model] == expected.tries
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in ANSWERS if not (SHAPES[name][0][0].count(b"content") and expected_answer(name).tries > 1)]
+)
+def test_an_answer_as_a_stream(api: OpenAI, name: str) -> None:
+    expected, model = expected_answer(name), f"{name}, streamed"
+
+    with api.chat.completions.stream(model=model, messages=USER) as stream:
+        answer = stream.get_final_completion() if expected.finish_reason in {"stop", "tool_calls"} else None
+
+    if answer is not None:
+        message = answer.choices[0].message.model_dump()
+        check(message, Answer(expected.content, calls=expected.calls))
+        assert {
+            name: message.get(name) for name in expected.more if isinstance(message.get(name), str)
+        }.items() <= expected.more.items()
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_an_answer_as_a_response_and_its_calls_in_the_next_turn(api: OpenAI, provider: ScriptedProvider, name: str) -> None:
+    expected, model = expected_answer(name), f"{name}, response"
+
+    answer = api.responses.create(model=model, input="Hello")
+
+    calls = [item for item in answer.output if item.type == "function_call"]
+    assert (answer.output_text or None, tuple((call.name, call.arguments) for call in calls)) == (expected.content, expected.calls)
+    if calls:
+        outputs: Any = [{"type": "function_call_output", "call_id": call.call_id, "output": "ok"} for call in calls]
+        api.responses.create(model=model, input=outputs, previous_response_id=answer.id)
+        _, sent_back, *results = provider.asked[model][-1]["messages"]
+        assert [call["id"] for call in sent_back["tool_calls"]] == [result["tool_call_id"] for result in results]
+        check(sent_back, expected)
+
+
+@pytest.mark.parametrize("name", [name for name in ANSWERS if expected_answer(name).more])
+def test_what_is_said_beside_the_text_goes_back_to_its_model_only(stack: Stack, provider: ScriptedProvider, name: str) -> None:
+    expected, model = expected_answer(name), f"{name}, job"
+    client = Client(stack.url)
+    first = client.submit("Hello", model=model)
+    client.finished(first["id"])
+
+    check(client.job(first["id"])["message"], expected)
+    for second in (model, OTHER):
+        client.finished(client.submit("And?", model=second, conversation_id=first["conversation_id"])["id"])
+
+    check(provider.asked[model][-1]["messages"][1], expected)
+    assert not set(expected.more) & set(provider.asked[OTHER][-1]["messages"][1])
+    client.close()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("name", FAILURES)
+def test_a_failure_keeps_its_words_and_its_status(api: OpenAI, provider: ScriptedProvider, name: str, *, stream: bool) -> None:
+    expected, model = SHAPES[name][1], f"{name}, {'streamed' if stream else 'whole'}"
+    assert isinstance(expected, Failure)
+
+    if stream and b"Hel" in SHAPES[name][0][0]:
+        pytest.skip("what was shown is no HTTP status any more")
+    with pytest.raises(APIStatusError) as caught:
+        api.chat.completions.create(model=model, messages=USER, stream=stream)
+
+    assert (caught.value.status_code, caught.value.code) == (expected.status, expected.code)
+    assert expected.words in caught.value.message
+    assert "<" not in caught.value.message.replace("<!", "")
+    assert provider.calls[model] == expected.tries
+    response: httpx2.Response = caught.value.response
+    if expected.status == 429 and "insufficient" not in expected.code:
+        assert response.headers["retry-after"] == "1"
