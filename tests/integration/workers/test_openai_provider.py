@@ -92,6 +92,15 @@ def test_empty_variables_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
         assert ask(server.url)
 
 
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+def test_a_provider_on_this_machine_is_asked_directly(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    with answering(HEAD + event("stop", content="a")) as server, answering(HEAD) as proxy:
+        monkeypatch.setenv(name, proxy.url.removesuffix("/v1"))
+        assert ask(server.url)
+        assert ask(server.url.replace("127.0.0.1", "localhost"))
+    assert proxy.calls == 0
+
+
 @pytest.mark.parametrize(
     "answer",
     [

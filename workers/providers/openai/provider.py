@@ -5,6 +5,7 @@ because typed chunks cost several times what all else costs on a token's way.
 """
 
 import asyncio
+import ipaddress
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -42,7 +43,7 @@ class OpenAIProvider:
             base_url=base_url or None,
             max_retries=0,
             timeout=timeout,
-            http_client=DefaultAioHttpClient(timeout=timeout, limits=limits),
+            http_client=DefaultAioHttpClient(timeout=timeout, limits=limits, trust_env=not _is_here(base_url)),
         )
         self._without_usage: set[str] = set()
 
@@ -97,6 +98,15 @@ class OpenAIProvider:
     async def close(self) -> None:
         """Close all connections."""
         await self.client.close()
+
+
+def _is_here(base_url: str) -> bool:
+    """Return whether a provider is on this machine, as the built-in model is: no proxy of the environment leads there."""
+    host = httpx2.URL(base_url).host
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _chunk(reader: AnswerReader, data: bytes, *, is_finished: bool) -> Chunk:
