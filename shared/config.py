@@ -117,6 +117,9 @@ class Settings(BaseSettings):
         "gpt-4o-mini", description="The model of jobs that name none; empty: gpt-4o-mini, or the built-in one."
     )
     image_model: str = Field("", description="The model that answers about images in the proxy dialect; empty: DEFAULT_MODEL.")
+    unknown_parameters: Literal["forward", "ignore", "refuse"] = Field(
+        "forward", description="What of a request for a chat completion we do not know: forward, ignore (and name it) or refuse."
+    )
     vision_models: Annotated[list[str], NoDecode, BeforeValidator(_split)] = Field(
         ["gpt-4o*", "gpt-4.1*", "gpt-5*", "chatgpt-4o*", "o1*", "o3*", "o4*", "demo*"],
         description="Models that are shown the images of earlier turns, by commas, * for any text; others read [image].",

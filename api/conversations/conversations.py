@@ -42,6 +42,16 @@ class Conversations:
             raise NotFound("There is no such conversation.", param=param)
         return conversation
 
+    def own_messages(self, user_id: str, message_ids: Sequence[str]) -> Sequence[Message]:
+        """Return those of the user's messages that have one of these ids; the database is not asked for none."""
+        if not message_ids:
+            return []
+        owned = (
+            select(Message).join(Conversation, Conversation.id == Message.conversation_id).where(Conversation.user_id == user_id)
+        )
+        with self._database.read() as session:
+            return session.scalars(owned.where(Message.id.in_(message_ids))).all()
+
     def create(self, user_id: str, messages: Sequence[JsonObject], labels: JsonObject) -> Conversation:
         """Create a conversation that begins with these messages."""
         with self._database.write() as session:

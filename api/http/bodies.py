@@ -22,6 +22,9 @@ MIN_INTEGER, MAX_INTEGER = -(2**63), 2**64 - 1
 WRONG_TYPE = ("_type", "none_required")
 """How pydantic's errors end that say no more than that a value is of another type."""
 
+_PLAIN = {"none_required": "cannot be used here"}
+"""What we say in place of pydantic's own words, by its kind of error."""
+
 NULL_IS_ABSENT = {"null": "absent"}
 """The context of a validation (pydantic's `context`) that reads a null as if the field were not there, known or unknown."""
 
@@ -95,14 +98,16 @@ def refuse(error: ValidationError) -> NoReturn:
         InvalidRequest: always, unless the body was too large.
         RequestEntityTooLarge: the body was cut off at the limit.
     """
-    found = error.errors(include_url=False, include_input=False, include_context=False)
+    found = error.errors(include_url=False, include_input=False)
     wrong = max(found, key=lambda each: (len(each["loc"]), not each["type"].endswith(WRONG_TYPE)))
     if not wrong["loc"]:
         _refuse_body()
     param = _dotted(_requested(wrong["loc"], is_missing=wrong["type"] == "missing"))
     if wrong["type"] == "extra_forbidden":
         raise InvalidRequest(f"Unknown parameter: {param}.", param=param, code="unknown_parameter")
-    raise InvalidRequest(f"{param}: {wrong['msg'].removeprefix('Value error, ')}.", param=param)
+    if wrong["type"] == "union_tag_invalid":
+        raise InvalidRequest(f"{param}.type: {wrong['ctx']['tag']} cannot be used here.", param=f"{param}.type")
+    raise InvalidRequest(f"{param}: {_PLAIN.get(wrong['type']) or wrong['msg'].removeprefix('Value error, ')}.", param=param)
 
 
 def _refuse_body() -> NoReturn:
@@ -117,11 +122,21 @@ def _requested(path: Path, *, is_missing: bool) -> Path:
     if not isinstance(value, dict):
         return path
     kept: list[int | str] = []
-    for part in path:
+    for part, following in zip(path, [*path[1:], None], strict=True):
+        if isinstance(value, dict) and _is_kind(value, part, following):
+            continue
         if part in value if isinstance(value, dict) else isinstance(value, list) and isinstance(part, int):
             kept.append(part)
             value = value[part]
     return (*kept, path[-1]) if is_missing else tuple(kept)
+
+
+def _is_kind(value: dict[str, Any], part: int | str, following: int | str | None) -> bool:
+    """Return whether a part of a path is the kind that was tried, which may also be the name of a field, and no field."""
+    if following is None or part != value.get("type"):
+        return False
+    field = value.get(str(part))
+    return following == part or (following in value and not (isinstance(field, dict) and following in field))
 
 
 def _dotted(path: Sequence[int | str]) -> str:

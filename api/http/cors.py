@@ -14,7 +14,7 @@ SDK_PREFIXES = ("x-stainless-", "openai-", "x-client-request-id")
 """Prefixes of the headers that OpenAI's SDKs send besides: there are many, and more with each version."""
 EXPOSED_HEADERS = (
     "x-request-id, Retry-After, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, "
-    "retry-after-ms, x-should-retry, x-chatrelay-job-id, openai-poll-after-ms"
+    "retry-after-ms, x-should-retry, x-chatrelay-job-id, openai-poll-after-ms, x-chatrelay-ignored"
 )
 PREFLIGHT_SECONDS = 600
 

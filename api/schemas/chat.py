@@ -1,6 +1,6 @@
 """A completion request as clients send it: messages, tools and parameters, with OpenAI's names and ranges."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -64,6 +64,7 @@ class ChatMessage(Body):
 
     @model_validator(mode="after")
     def _has_content(self) -> "ChatMessage":
+        self.tool_calls = self.tool_calls or None
         if not (self.content or self.tool_calls or self.refusal or self.role == "tool"):
             raise ValueError("a message needs content")
         if self.role == "tool" and not self.tool_call_id:
@@ -137,6 +138,12 @@ class Parameters(Body):
     def _can_be_called(self) -> "Parameters":
         named = self.tool_choice.function.name if isinstance(self.tool_choice, ToolChoice) else None
         refuse_choice(named, {tool.function.name for tool in self.tools or ()}, is_required=self.tool_choice == "required")
+        return self.without_empty_tools()
+
+    def without_empty_tools(self) -> Self:
+        """Leave out an empty list of tools, and what is about tools where there are none: providers refuse both."""
+        if not self.tools:
+            self.tools = self.tool_choice = self.parallel_tool_calls = None
         return self
 
 

@@ -1,4 +1,4 @@
-"""The text of a chat message."""
+"""The text of a chat message, and of its calls."""
 
 from shared.json_types import JsonObject
 
@@ -9,3 +9,9 @@ def text_of(message: JsonObject | None) -> str:
     if isinstance(content, str):
         return content
     return "".join(part.get("text") or "" for part in content)
+
+
+def text_of_calls(message: JsonObject) -> str:
+    """Return the names and arguments of a message's tool calls, of whatever type they are."""
+    bodies = (call.get("function") or call.get("custom") or {} for call in message.get("tool_calls") or ())
+    return "".join(value for body in bodies for value in body.values() if isinstance(value, str))

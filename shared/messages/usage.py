@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from shared.json_types import JsonObject
-from shared.messages.text import text_of
+from shared.messages.text import text_of, text_of_calls
 
 CHARS_PER_TOKEN = 4
 """A rule of thumb for English text."""
@@ -17,8 +17,7 @@ def estimate_tokens(text: str) -> int:
 def estimated_usage(prompt: Sequence[JsonObject], message: JsonObject) -> JsonObject:
     """Estimate the usage of a prompt and its answer, marked as an estimate."""
     prompt_tokens = sum(estimate_tokens(text_of(each)) for each in prompt)
-    calls = "".join(call["function"]["name"] + call["function"]["arguments"] for call in message.get("tool_calls", ()))
-    completion_tokens = estimate_tokens(text_of(message) + (message.get("refusal") or "") + calls)
+    completion_tokens = estimate_tokens(text_of(message) + (message.get("refusal") or "") + text_of_calls(message))
     return {
         "prompt_tokens": prompt_tokens,
         "completion_tokens": completion_tokens,

@@ -12,7 +12,7 @@ import tiktoken
 import tiktoken.load
 
 from shared.json_types import JsonObject
-from shared.messages.text import text_of
+from shared.messages.text import text_of, text_of_calls
 from shared.messages.usage import estimate_tokens
 
 UNKNOWN_MODELS_ENCODING = "o200k_base"
@@ -40,9 +40,7 @@ def of_message(message: JsonObject, model: str) -> int:
     """Count the tokens of a chat message for a model: its text, its images and its tool calls."""
     parts = message.get("content")
     images = sum(part.get("type") == "image_url" for part in parts) if isinstance(parts, list) else 0
-    functions = [call["function"] for call in message.get("tool_calls") or ()]
-    text = text_of(message) + "".join(function["name"] + function["arguments"] for function in functions)
-    return of_text(text, model) + MESSAGE_OVERHEAD_TOKENS + images * IMAGE_TOKENS
+    return of_text(text_of(message) + text_of_calls(message), model) + MESSAGE_OVERHEAD_TOKENS + images * IMAGE_TOKENS
 
 
 def of_text(text: str, model: str) -> int:

@@ -8,6 +8,7 @@ import time
 
 from flask import Blueprint, Response, g
 
+from api.dialects.openai import unknown
 from api.guards import require_user
 
 PATH = "/v1"
@@ -25,6 +26,7 @@ def owns(path: str) -> bool:
 
 @blueprint.after_request
 def _add_headers(response: Response) -> Response:
+    unknown.add_header(response)
     response.headers["openai-version"] = VERSION
     response.headers["openai-processing-ms"] = str(math.ceil((time.monotonic() - g.begun) * 1000))
     if (rate_limit := g.get("rate_limit")) is not None:

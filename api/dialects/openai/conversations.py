@@ -10,8 +10,10 @@ from flask import Blueprint, Response, jsonify
 from pydantic import Field
 
 from api.context import context
-from api.dialects.openai import item_messages, paging
-from api.dialects.openai.items import Item, dumped
+from api.dialects.openai import paging
+from api.dialects.openai.items import messages as item_messages
+from api.dialects.openai.items import references
+from api.dialects.openai.items.shapes import Item
 from api.dialects.openai.request import read_body
 from api.guards import principal
 from api.http.bodies import Body
@@ -141,7 +143,7 @@ def _items(path: list[Message]) -> list[JsonObject]:
 
 
 def _messages(sent: list[Item]) -> list[JsonObject]:
-    messages = item_messages.messages_of(dumped(sent), "items")
+    messages = item_messages.messages_of(references.settled(sent, "items"), "items")
     if any(len(item_messages.items_of("", message["role"], message)) == 0 for message in messages):
         raise InvalidRequest("An item says nothing.", param="items")
     return messages

@@ -199,7 +199,7 @@ def test_nobody_reaches_what_is_anothers(deployment: Deployment, api: OpenAI) ->
     ("body", "param"),
     [
         ({"items": [says("x")] * 21}, "items"),
-        ({"items": [{"type": "web_search_call"}]}, "items.0"),
+        ({"items": [{"type": "shell_call"}]}, "items.0.type"),
         ({"items": [{"role": "user"}]}, "items.0.content"),
         ({"metadata": {"a": 1}}, "metadata.a"),
         ({"nonsense": 1}, "nonsense"),

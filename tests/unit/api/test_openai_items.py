@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from api.dialects.openai.item_messages import call_item_id, items_of, listed, messages_of
-from api.dialects.openai.items import Item, dumped
+from api.dialects.openai.items.messages import call_item_id, items_of, listed, messages_of
+from api.dialects.openai.items.shapes import Item, dumped
 from shared.errors import InvalidRequest
 
 HEX = "0123456789abcdef0123456789abcdef"
@@ -32,7 +32,7 @@ def converted(*items: dict[str, Any]) -> list[dict[str, Any]]:
         ([{"type": "message", "role": "system", "content": "S"}], [{"role": "system", "content": "S"}]),
         (
             [{"role": "user", "content": [{"type": "input_text", "text": "a"}, {"type": "input_text", "text": "b"}]}],
-            [{"role": "user", "content": "ab"}],
+            [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}],
         ),
         (
             [{"role": "user", "content": [{"type": "input_text", "text": "a"}, IMAGE]}],
@@ -64,7 +64,7 @@ def converted(*items: dict[str, Any]) -> list[dict[str, Any]]:
         ),
         (
             [{**OUTPUT, "output": [{"type": "input_text", "text": "4"}, {"type": "input_text", "text": "2"}]}],
-            [{"role": "tool", "tool_call_id": "call_1", "content": "42"}],
+            [{"role": "tool", "tool_call_id": "call_1", "content": "4\n2"}],
         ),
         (
             [{"type": "reasoning", "id": "rs_1", "summary": []}, {"role": "user", "content": "Hi"}],
@@ -120,16 +120,15 @@ def test_a_call_keeps_its_name_when_what_stands_beside_it_goes() -> None:
 @pytest.mark.parametrize(
     "item",
     [
-        {"type": "web_search_call", "id": "x"},
-        {"type": "item_reference", "id": "msg_1"},
+        {"type": "custom_tool_call_output", "call_id": "x", "output": "y"},
+        {"type": "item_reference"},
         {"role": "nobody", "content": "x"},
         {"role": "user"},
         {"role": "user", "content": [{"type": "input_file", "file_id": "x"}]},
         {"role": "user", "content": [{"type": "input_image", "file_id": "x"}]},
         {"type": "function_call", "name": "f", "arguments": "{}"},
         {"type": "function_call_output", "output": "x"},
-        {"type": "function_call_output", "call_id": "x", "output": [IMAGE]},
-        {"role": "user", "content": "x", "nonsense": 1},
+        {"type": "function_call_output", "call_id": "x", "output": [{"type": "refusal", "refusal": "x"}]},
     ],
 )
 def test_what_is_no_item_here_is_refused(item: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.dialects.openai.item_messages import call_item_id
+from api.dialects.openai.items.messages import call_item_id
 from api.dialects.openai.responses import object
 from api.dialects.openai.responses.events import NUMBERS_PER_EVENT, EventTranslation
 from api.dialects.openai.responses.output import MAX_FRAGMENTS

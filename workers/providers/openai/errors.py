@@ -151,8 +151,9 @@ def _status_in(body: object) -> int | None:
 def _code(body: object) -> str:
     """Return an error's code; its type where the code is only a number."""
     error = _error_in(body)
-    words = (word for name in ("code", "type") if isinstance(word := error.get(name), str) and word and not word.isdecimal())
-    return next(words, JobErrorCode.PROVIDER_ERROR)[:WORD_CHARS]
+    code = error.get("code")
+    word = error.get("type") if str(code).isdecimal() else code
+    return word[:WORD_CHARS] if isinstance(word, str) and word else JobErrorCode.PROVIDER_ERROR
 
 
 def message_of(body: object) -> str:

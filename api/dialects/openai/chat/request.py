@@ -1,15 +1,29 @@
 """Requests for chat completions, and the submissions that they are. Pure.
 
-Every parameter of the SDK is honoured, passed on to the provider, or refused by name; docs/openai.md has the table.
+Every parameter of the SDK is honoured, passed on to the provider, or refused by name; docs/openai.md has the table. What nobody
+here knows goes to the provider as it is, unless the operator wants it otherwise.
 """
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
+from api.dialects.openai.unknown import Open
 from api.http.bodies import Body
 from api.jobs.submission import Submission
-from api.schemas.chat import CalledFunction, ChatMessage, ImagePart, Parameters, TextPart, ToolCall
+from api.schemas.chat import (
+    MAX_TOOLS,
+    CalledFunction,
+    ChatMessage,
+    FunctionTool,
+    ImagePart,
+    ImageUrl,
+    NamedFunction,
+    Parameters,
+    TextPart,
+    ToolCall,
+    refuse_choice,
+)
 from api.schemas.jobs import MAX_MESSAGES, Metadata, ModelName
 from shared.json_types import JsonObject
 from shared.models import ObjectType, OnInterrupt
@@ -18,34 +32,106 @@ SENT_BACK = {"annotations", "audio", "function_call", "parsed"}
 """What the SDK's own answers have, and so what is sent back; no provider wants it."""
 
 
-class RefusalPart(Body):
+class Text(TextPart, Open):
+    """A piece of text."""
+
+
+class AnyImageUrl(ImageUrl, Open):
+    """An image."""
+
+
+class Image(ImagePart, Open):
+    """An image."""
+
+    image_url: AnyImageUrl
+
+
+class RefusalPart(Open):
     """A refusal of the model, sent back."""
 
     type: Literal["refusal"]
     refusal: str
 
 
-class MadeFunction(CalledFunction):
+class OtherPart(Open):
+    """A part that only the provider understands: a file, a sound."""
+
+    type: str = Field(min_length=1)
+
+
+class MadeFunction(CalledFunction, Open):
     """A function that was called, as the SDK's helpers send it back."""
 
     parsed_arguments: Any = None
 
 
-class MadeCall(ToolCall):
+class MadeCall(ToolCall, Open):
     """A call, as the SDK's answers have it."""
 
     function: MadeFunction
     index: int | None = None
 
 
-Part = Annotated[TextPart | ImagePart | RefusalPart, Field(discriminator="type")]
+class OtherCall(Open):
+    """A call of a tool that is no function."""
+
+    id: str
+    type: str
 
 
-class Message(ChatMessage):
-    """One message; an empty text is one too."""
+class Function(FunctionTool, Open):
+    """A function that the model may call."""
+
+
+class FunctionItself(Open):
+    """A function as a tool."""
+
+    type: Literal["function"]
+    function: Function
+
+
+class OtherTool(Open):
+    """A tool that only the provider understands."""
+
+    type: str = Field(min_length=1)
+
+
+class FunctionChoice(Open):
+    """The one function to call."""
+
+    type: Literal["function"]
+    function: NamedFunction
+
+
+def _kind(value: Any) -> str:
+    """Return the type of a part, a tool or a choice, as far as we know it."""
+    kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+    return kind if isinstance(kind, str) and kind in {"text", "image_url", "refusal", "function"} else "other"
+
+
+def _call_kind(value: Any) -> str:
+    """Return the type of a call; without one it calls a function."""
+    kind = value.get("type", "function") if isinstance(value, dict) else getattr(value, "type", None)
+    return "function" if kind == "function" else "other"
+
+
+Part = Annotated[
+    Annotated[Text, Tag("text")]
+    | Annotated[Image, Tag("image_url")]
+    | Annotated[RefusalPart, Tag("refusal")]
+    | Annotated[OtherPart, Tag("other")],
+    Discriminator(_kind),
+]
+Call = Annotated[Annotated[MadeCall, Tag("function")] | Annotated[OtherCall, Tag("other")], Discriminator(_call_kind)]
+Tool = Annotated[Annotated[FunctionItself, Tag("function")] | Annotated[OtherTool, Tag("other")], Discriminator(_kind)]
+Choice = Annotated[Annotated[FunctionChoice, Tag("function")] | Annotated[OtherTool, Tag("other")], Discriminator(_kind)]
+
+
+class Message(ChatMessage, Open):
+    """One message; an empty text is one too, and an assistant's may be without."""
 
     content: str | list[Part] | None = None  # type: ignore[assignment]  # there are more kinds of parts here
-    tool_calls: list[MadeCall] | None = None  # type: ignore[assignment]  # a list is invariant, and nobody changes it
+    tool_calls: list[Call] | None = None  # type: ignore[assignment]  # a list is invariant, and nobody changes it
     annotations: list[Any] | None = None
     audio: None = None
     function_call: None = None
@@ -53,8 +139,11 @@ class Message(ChatMessage):
 
     @model_validator(mode="after")
     def _has_content(self) -> "Message":  # its name replaces the stricter check of ChatMessage
+        self.tool_calls = self.tool_calls or None
         if self.content is None and not (self.tool_calls or self.refusal):
-            raise ValueError("a message needs content")
+            if self.role != "assistant":
+                raise ValueError("a message needs content")
+            self.content = ""
         if self.role == "tool" and not self.tool_call_id:
             raise ValueError("a tool's message needs a tool_call_id")
         return self
@@ -64,7 +153,7 @@ class Message(ChatMessage):
         message = self.model_dump(exclude_none=True, exclude=SENT_BACK)
         for call in message.get("tool_calls", ()):
             call.pop("index", None)
-            call["function"].pop("parsed_arguments", None)
+            call.get("function", {}).pop("parsed_arguments", None)
         return message
 
 
@@ -75,7 +164,7 @@ class StreamOptions(Body):
     include_obfuscation: bool | None = None
 
 
-class ChatRequest(Parameters):
+class ChatRequest(Parameters, Open):
     """A request for a chat completion."""
 
     messages: list[Message] = Field(min_length=1, max_length=MAX_MESSAGES)
@@ -85,6 +174,9 @@ class ChatRequest(Parameters):
     store: bool | None = None
     metadata: Metadata | None = None
     on_interrupt: OnInterrupt | None = Field(None, strict=False)
+
+    tools: list[Tool] | None = Field(None, max_length=MAX_TOOLS)  # type: ignore[assignment]  # there are more kinds here
+    tool_choice: Literal["none", "auto", "required"] | Choice | None = None  # type: ignore[assignment]  # here as well
 
     # Passed on as they are
     user: str | None = None
@@ -103,7 +195,13 @@ class ChatRequest(Parameters):
     functions: None = None
     function_call: None = None
     moderation: None = None
-    web_search_options: None = None
+
+    @model_validator(mode="after")
+    def _can_be_called(self) -> "ChatRequest":  # its name replaces the stricter check of Parameters
+        named = self.tool_choice.function.name if isinstance(self.tool_choice, FunctionChoice) else None
+        functions = {tool.function.name for tool in self.tools or () if isinstance(tool, FunctionItself)}
+        refuse_choice(named, functions, is_required=self.tool_choice == "required" and not self.tools)
+        return self.without_empty_tools()
 
 
 _OURS = {"messages", "model", "stream", "stream_options", "store", "metadata", "on_interrupt"}

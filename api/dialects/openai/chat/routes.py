@@ -6,7 +6,7 @@ from itertools import chain
 from flask import Blueprint, Response, jsonify
 
 from api.context import context
-from api.dialects.openai import ids
+from api.dialects.openai import ids, unknown
 from api.dialects.openai.chat import answer
 from api.dialects.openai.chat.request import ChatRequest, submission
 from api.dialects.openai.errors import ProviderFailed
@@ -27,6 +27,7 @@ blueprint = Blueprint("chat", __name__)
 def create() -> Response:
     """Create a chat completion, whole or streamed."""
     body = read_body(ChatRequest)
+    unknown.judge(body, may_forward=True)
     key = idempotency_key()
     job = context().submitter.submit(principal().user_id, submission(body), key)
     if body.stream:

@@ -7,7 +7,7 @@ event names it, each `output_index` once, and what was begun is finished before 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from api.dialects.openai.item_messages import call_item_id
+from api.dialects.openai.items.messages import call_item_id
 from shared.json_types import JsonObject
 
 IN_PROGRESS = "in_progress"

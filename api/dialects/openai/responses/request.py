@@ -4,14 +4,27 @@ Every parameter of the SDK is honoured, passed on to the provider under its name
 docs/openai.md has the table.
 """
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
-from api.dialects.openai import item_messages, items
-from api.http.bodies import Body
+from api.dialects.openai.items import messages as item_messages
+from api.dialects.openai.items.shapes import MESSAGE, Item, dumped
+from api.dialects.openai.responses.shapes import (
+    AnyTool,
+    Named,
+    ObjectFormat,
+    Reasoning,
+    SchemaFormat,
+    StreamOptions,
+    Text,
+    TextFormat,
+    Tool,
+    ToolChoice,
+)
+from api.dialects.openai.unknown import Open
 from api.jobs.submission import ParamNames, Place, Submission
-from api.schemas.chat import INT64_MAX, MAX_TOOLS, FunctionTool, refuse_choice
+from api.schemas.chat import INT64_MAX, MAX_TOOLS, refuse_choice
 from api.schemas.jobs import Metadata, ModelName
 from shared.errors import InvalidRequest
 from shared.json_types import JsonObject
@@ -24,73 +37,11 @@ CACHING = ("user", "safety_identifier", "prompt_cache_key", "prompt_cache_retent
 """Parameters about the user and about caching, which the provider gets as they are."""
 
 
-class Named(Body):
-    """Something that has an id."""
-
-    id: str = Field(min_length=1, max_length=NAME_CHARS)
-
-
-class Tool(FunctionTool):
-    """A function that the model may call. The tools that OpenAI runs itself are refused: nothing would run them."""
-
-    type: Literal["function"]
-
-
-class ToolChoice(Body):
-    """The one function to call."""
-
-    type: Literal["function"]
-    name: str
-
-
-class TextFormat(Body):
-    """Free text."""
-
-    type: Literal["text"]
-
-
-class ObjectFormat(Body):
-    """Any JSON object."""
-
-    type: Literal["json_object"]
-
-
-class SchemaFormat(Body):
-    """JSON by a schema."""
-
-    type: Literal["json_schema"]
-    name: str = Field(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9_-]+$")
-    json_schema: JsonObject = Field(alias="schema")
-    description: str | None = None
-    strict: bool | None = None
-
-
-class Text(Body):
-    """How the text is to be."""
-
-    format: Annotated[TextFormat | ObjectFormat | SchemaFormat, Field(discriminator="type")] | None = None
-    verbosity: Literal["low", "medium", "high"] | None = None
-
-
-class Reasoning(Body):
-    """How much to think. Summaries are the model's to give; none can be ordered."""
-
-    effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
-    summary: Literal["auto", "concise", "detailed"] | None = None
-    generate_summary: Literal["auto", "concise", "detailed"] | None = None
-
-
-class StreamOptions(Body):
-    """How to stream. Nothing is ever obfuscated."""
-
-    include_obfuscation: bool | None = None
-
-
-class ResponseInput(Body):
+class ResponseInput(Open):
     """The input of a response with all its parameters; also what tokens are counted of."""
 
     model: ModelName | None = None
-    input: str | Annotated[list[items.Item], Field(min_length=1, max_length=MAX_ITEMS)] | None = None
+    input: str | Annotated[list[Item], Field(min_length=1, max_length=MAX_ITEMS)] | None = None
     instructions: str | None = None
     background: bool | None = None
     stream: bool | None = None
@@ -106,7 +57,7 @@ class ResponseInput(Body):
     top_logprobs: Literal[0] | None = None
     text: Text | None = None
     reasoning: Reasoning | None = None
-    tools: list[Tool] | None = Field(None, max_length=MAX_TOOLS)
+    tools: list[AnyTool] | None = Field(None, max_length=MAX_TOOLS)
     tool_choice: Literal["none", "auto", "required"] | ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     truncation: Literal["auto", "disabled"] | None = None
@@ -117,16 +68,10 @@ class ResponseInput(Body):
     prompt_cache_key: str | None = None
     prompt_cache_retention: str | None = None
     prompt_cache_options: JsonObject | None = None
+    prompt: None = None
+    moderation: None = None
     on_interrupt: OnInterrupt | None = Field(None, strict=False)
-
-    @field_validator("tools", mode="before")
-    @classmethod
-    def _only_functions(cls, tools: Any) -> Any:
-        for place, tool in enumerate(tools if isinstance(tools, list) else ()):
-            if isinstance(tool, dict) and tool.get("type") != "function":
-                message = f"Only functions can be called here, and no {tool.get('type')}."
-                raise InvalidRequest(message, param=f"tools.{place}.type")
-        return tools
+    _found: list[JsonObject] | None = PrivateAttr(None)
 
     @field_validator("include")
     @classmethod
@@ -140,8 +85,12 @@ class ResponseInput(Body):
         if self.conversation is not None and self.previous_response_id is not None:
             raise InvalidRequest("Send either conversation or previous_response_id.", param="previous_response_id")
         named = self.tool_choice.name if isinstance(self.tool_choice, ToolChoice) else None
-        refuse_choice(named, {tool.name for tool in self.tools or ()}, is_required=self.tool_choice == "required")
+        refuse_choice(named, {tool.name for tool in self.functions()}, is_required=self.tool_choice == "required")
         return self
+
+    def functions(self) -> list[Tool]:
+        """Return the tools that are functions."""
+        return [tool for tool in self.tools or () if isinstance(tool, Tool)]
 
     @property
     def conversation_name(self) -> str | None:
@@ -151,8 +100,12 @@ class ResponseInput(Body):
     def items(self) -> list[JsonObject]:
         """Return the input in items; a text is the user's one message."""
         if isinstance(self.input, str):
-            return [{"type": items.MESSAGE, "role": "user", "content": self.input}]
-        return items.dumped(self.input or [])
+            return [{"type": MESSAGE, "role": "user", "content": self.input}]
+        return self._found if self._found is not None else dumped(self.input or [])
+
+    def replace_items(self, found: list[JsonObject]) -> None:
+        """Take these items for the input, with what references are about in their place."""
+        self._found = found
 
 
 class ResponseRequest(ResponseInput):
@@ -204,9 +157,10 @@ def _on_interrupt(body: ResponseRequest) -> OnInterrupt:
 
 def _kept(body: ResponseRequest) -> JsonObject:
     """Keep the request in its own words, for the Response object and for the list of its input."""
-    fields = body.model_dump(exclude_none=True, by_alias=True, exclude={"input", "model", "metadata", "conversation"})
+    fields = body.model_dump(exclude_none=True, by_alias=True, exclude={"input", "model", "metadata", "conversation", "tools"})
     conversation: JsonObject = {"conversation": body.conversation_name} if body.conversation is not None else {}
-    return {**fields, **conversation, "input": body.items()}
+    tools: JsonObject = {"tools": [tool.model_dump(exclude_none=True) for tool in body.functions()]} if body.tools else {}
+    return {**fields, **tools, **conversation, "input": body.items()}
 
 
 def parameters(body: ResponseInput) -> JsonObject:
@@ -222,8 +176,8 @@ def parameters(body: ResponseInput) -> JsonObject:
         "service_tier": body.service_tier,
         **{name: getattr(body, name) for name in CACHING},
     }
-    if body.tools:
-        values["tools"] = [_tool(tool) for tool in body.tools]
+    if functions := body.functions():
+        values["tools"] = [_tool(tool) for tool in functions]
         values["tool_choice"] = _choice(body.tool_choice)
         values["parallel_tool_calls"] = body.parallel_tool_calls
     return {name: value for name, value in values.items() if value is not None}

@@ -4,10 +4,11 @@ import orjson
 from flask import Blueprint, Response, jsonify, request
 
 from api.context import context
-from api.dialects.openai import ids, item_messages, paging
+from api.dialects.openai import ids, paging
 from api.dialects.openai.errors import ProviderFailed
+from api.dialects.openai.items import messages as item_messages
 from api.dialects.openai.request import idempotency_key, read_body, starting_after
-from api.dialects.openai.responses import object, placement
+from api.dialects.openai.responses import known, object, placement
 from api.dialects.openai.responses.events import EventTranslation
 from api.dialects.openai.responses.request import ResponseInput, ResponseRequest, parameters, submission
 from api.dialects.openai.sse import FROM_THE_START, frames
@@ -29,6 +30,7 @@ blueprint = Blueprint("responses", __name__)
 def create() -> Response:
     """Create a response: whole, streamed, in the background, or both."""
     body = read_body(ResponseRequest)
+    known.settle(body)
     before, place = placement.place(body)
     key = idempotency_key()
     job = context().submitter.submit(principal().user_id, submission(body, before, place), key)
@@ -79,6 +81,7 @@ def input_items(response_id: str) -> Response:
 def input_tokens() -> Response:
     """Estimate how many tokens an input is, with the messages before it and the tools. No provider is called."""
     body = read_body(ResponseInput)
+    known.settle(body)
     messages = [*placement.messages_before(body), *item_messages.messages_of(body.items())]
     others = [body.instructions or "", *(orjson.dumps(tool).decode() for tool in parameters(body).get("tools", ()))]
     count = sum(estimate_tokens(text) for text in (*map(text_of, messages), *others))

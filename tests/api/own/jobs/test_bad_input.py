@@ -123,7 +123,7 @@ WRONG = {
     "a message that says nothing": (_messages({"role": "user"}), "messages.0"),
     "a message without parts": (_messages({"role": "user", "content": []}), "messages.0"),
     "a content that is a number": (_messages({"role": "user", "content": 1}), "messages.0.content"),
-    "a part of no kind": (_messages({"role": "user", "content": [{"type": "smell"}]}), "messages.0.content.0"),
+    "a part of no kind": (_messages({"role": "user", "content": [{"type": "smell"}]}), "messages.0.content.0.type"),
     "a text part without text": (_messages({"role": "user", "content": [{"type": "text"}]}), "messages.0.content.0.text"),
     "an image without a URL": (
         _messages({"role": "user", "content": [{"type": "image_url", "image_url": {"url": ""}}]}),

@@ -6,7 +6,7 @@ A chat message may be several items (a text and the functions that it calls), an
 import hashlib
 from collections.abc import Collection, Sequence
 
-from api.dialects.openai.items import MESSAGE
+from api.dialects.openai.items.shapes import MESSAGE
 from shared import ids
 from shared.errors import InvalidRequest
 from shared.json_types import JsonObject
@@ -14,6 +14,8 @@ from shared.json_types import JsonObject
 NAME_DIGITS = 16
 """How many hexadecimal digits of a digest name an item among those of one message."""
 
+_FOR_USERS = frozenset(("input_image", "input_file"))
+"""Parts that are no text."""
 _PREFIXES = {MESSAGE: ids.MESSAGE, "function_call": "fc", "function_call_output": "fco", "reasoning": "rs"}
 
 
@@ -28,7 +30,7 @@ def messages_of(items: Sequence[JsonObject], param: str = "input") -> list[JsonO
         if item["type"] == "function_call":
             _add_call(messages, item)
         elif item["type"] == "function_call_output":
-            messages.append({"role": "tool", "tool_call_id": item["call_id"], "content": _joined(item["output"])})
+            messages.append({"role": "tool", "tool_call_id": item["call_id"], "content": _output(item["output"])})
         elif item["type"] == MESSAGE:
             messages.append(_message(item, f"{param}.{place}"))
     return messages
@@ -46,25 +48,33 @@ def _message(item: JsonObject, param: str) -> JsonObject:
     role, content = item["role"], item["content"]
     if isinstance(content, str):
         return {"role": role, "content": content}
-    if any(part["type"] == "input_image" for part in content):
-        if role != "user":
-            raise InvalidRequest("Only the user's messages may have images.", param=f"{param}.content")
+    if any(part["type"] in _FOR_USERS for part in content) and role != "user":
+        raise InvalidRequest("Only the user's messages may have images and files.", param=f"{param}.content")
+    if role == "user" and (len(content) > 1 or content[0]["type"] in _FOR_USERS if content else False):
         return {"role": role, "content": [_part(part) for part in content]}
     refusals = [part["refusal"] for part in content if part["type"] == "refusal"]
     refused: JsonObject = {"refusal": "".join(refusals)} if refusals else {}
     texts = [part["text"] for part in content if part["type"] != "refusal"]
-    return {"role": role, "content": "".join(texts) if texts or not refusals else None, **refused}
+    return {"role": role, "content": "\n".join(texts) if texts or not refusals else None, **refused}
 
 
 def _part(part: JsonObject) -> JsonObject:
     if part["type"] == "input_image":
         detail: JsonObject = {"detail": part["detail"]} if part.get("detail") else {}
         return {"type": "image_url", "image_url": {"url": part["image_url"], **detail}}
+    if part["type"] == "input_file":
+        named: JsonObject = {"filename": part["filename"]} if part.get("filename") else {}
+        return {"type": "file", "file": {"file_data": part["file_data"], **named}}
     return {"type": "text", "text": part.get("text") or part.get("refusal") or ""}
 
 
-def _joined(output: str | list[JsonObject]) -> str:
-    return output if isinstance(output, str) else "".join(part["text"] for part in output)
+def _output(output: str | list[JsonObject]) -> str | list[JsonObject]:
+    """Return what a function gave back: a text, where it is nothing else, since many providers take only that."""
+    if isinstance(output, str):
+        return output
+    if any(part["type"] in _FOR_USERS for part in output):
+        return [_part(part) for part in output]
+    return "\n".join(part["text"] for part in output)
 
 
 def items_of(message_id: str, role: str, body: JsonObject) -> list[JsonObject]:
@@ -77,7 +87,10 @@ def items_of(message_id: str, role: str, body: JsonObject) -> list[JsonObject]:
     """
     base = ids.random_part(message_id)
     if role == "tool":
-        output = {"call_id": body.get("tool_call_id") or "", "output": _text(body.get("content"))}
+        content = body.get("content")
+        parts = isinstance(content, list) and any(part.get("type") != "text" for part in content)
+        shown = [_input(part) for part in content or ()] if parts else _text(content)
+        output = {"call_id": body.get("tool_call_id") or "", "output": shown}
         return [{"id": f"fco_{base}", "type": "function_call_output", "status": "completed", **output}]
     calls = body.get("tool_calls") or []
     items = [_message_item(message_id, role, body)] if not calls or body.get("content") or body.get("refusal") else []
@@ -116,6 +129,8 @@ def _input(part: JsonObject) -> JsonObject:
     if part["type"] == "image_url":
         image = part["image_url"]
         return {"type": "input_image", "image_url": image["url"], "detail": image.get("detail") or "auto"}
+    if part["type"] == "file":
+        return {"type": "input_file", **part["file"]}
     return {"type": "input_text", "text": part.get("text") or ""}
 
 

@@ -304,7 +304,7 @@ SHAPES: dict[str, tuple[list[bytes], Answer | Failure]] = {
     # Statuses
     "a bad request": (
         [refusal("400 Bad Request", {"error": {"message": "No tools here.", "type": "invalid_request_error"}})],
-        Failure(400, "invalid_request_error", "No tools here."),
+        Failure(400, "provider_error", "No tools here."),
     ),
     "no such model": (
         [refusal("404 Not Found", {"error": {"message": "No such model.", "code": "model_not_found"}})],
@@ -332,3 +332,21 @@ SHAPES: dict[str, tuple[list[bytes], Answer | Failure]] = {
     ),
     "away for a while": ([NO, NO, NO, HELLO], Answer(tries=4)),
 }
+
+WAYS = ("whole", "streamed", "response", "job")
+PLAIN, CALLING, OTHER = "plain", "calling", "other"
+SCRIPTS = {
+    **{f"{name}, {way}": sent for name, (sent, _) in SHAPES.items() for way in WAYS},
+    PLAIN: [HELLO],
+    OTHER: [HELLO],
+    CALLING: [
+        stream(
+            choice(delta={"reasoning_content": "hm"}),
+            say("Let me see."),
+            call(index=0, id="a", name="get_time", arguments="{}"),
+            CALLED,
+        ),
+        HELLO,
+    ],
+}
+"""The answers of each model: each shape for each way of reading it, and some for odd requests."""

@@ -1,6 +1,5 @@
 """Each shape of `shapes.py`, by each way of reading it: whole, streamed, as a response, and as a job's stored message."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import httpx2
@@ -8,42 +7,12 @@ import pytest
 from openai import APIStatusError, OpenAI
 
 from dev.testing.client import Client
-from dev.testing.stack import Redis, Stack, running
-from tests.acceptance.odd_providers.server import ScriptedProvider
-from tests.acceptance.odd_providers.shapes import SHAPES, Answer, Failure
-from tests.openai_reader import sdk
+from tests.acceptance.wire.server import ScriptedProvider
+from tests.acceptance.wire.shapes import OTHER, SHAPES, Answer, Failure
 
-LIMITS = {"MAX_TRIES": "3", "PROVIDER_DOWN_SECONDS": "4", "STALL_SECONDS": "5"}
 ANSWERS = [name for name, (_, expected) in SHAPES.items() if isinstance(expected, Answer)]
 FAILURES = [name for name, (_, expected) in SHAPES.items() if isinstance(expected, Failure)]
-OTHER = "comments, job"
 USER: Any = [{"role": "user", "content": "Hello"}]
-
-
-@pytest.fixture(scope="module")
-def provider() -> Iterator[ScriptedProvider]:
-    scripts = {name: sent for name, (sent, _) in SHAPES.items()}
-    with_ways = {f"{name}, {way}": sent for name, sent in scripts.items() for way in ("whole", "streamed", "response", "job")}
-    made = ScriptedProvider(with_ways)
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory, redis_server: Redis, provider: ScriptedProvider) -> Iterator[Stack]:
-    redis_server.client.flushall()
-    folder = tmp_path_factory.mktemp("odd_providers")
-    database_url = f"sqlite:///{folder / 'chatrelay.db'}"
-    with running(Stack(folder, redis_server.url, database_url, OPENAI_BASE_URL=provider.url, **LIMITS)) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def api(stack: Stack) -> Iterator[OpenAI]:
-    client = Client(stack.url)
-    with sdk(stack.url, client.token) as made:
-        yield made
-    client.close()
 
 
 def expected_answer(name: str) -> Answer:
@@ -110,9 +79,8 @@ def test_an_answer_as_a_response_and_its_calls_in_the_next_turn(api: OpenAI, pro
 
 
 @pytest.mark.parametrize("name", [name for name in ANSWERS if expected_answer(name).more])
-def test_what_is_said_beside_the_text_goes_back_to_its_model_only(stack: Stack, provider: ScriptedProvider, name: str) -> None:
+def test_what_is_beside_the_text_goes_back_to_its_model_only(client: Client, provider: ScriptedProvider, name: str) -> None:
     expected, model = expected_answer(name), f"{name}, job"
-    client = Client(stack.url)
     first = client.submit("Hello", model=model)
     client.finished(first["id"])
 
@@ -122,7 +90,6 @@ def test_what_is_said_beside_the_text_goes_back_to_its_model_only(stack: Stack, 
 
     check(provider.asked[model][-1]["messages"][1], expected)
     assert not set(expected.more) & set(provider.asked[OTHER][-1]["messages"][1])
-    client.close()
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -1,1 +1,0 @@
-"""Providers that speak almost OpenAI's wire, through the whole of Chatrelay."""
