@@ -19,6 +19,7 @@ from api.context import EXTENSION, Context
 from api.conversations.conversations import Conversations
 from api.dialects import chatgpt_api_nest, chatgpt_api_server, chatgpt_proxy, chatgpt_rest_api, openai
 from api.http import bodies, cors, errors, limits, nul, tracing
+from api.http.compression import ExpandingRequest
 from api.http.limits import Limits
 from api.jobs.jobs import Jobs
 from api.jobs.listing import JobLists
@@ -28,6 +29,7 @@ from api.routes import auth, events, health, jobs, tokens
 from api.schemas.answers import ErrorAnswer
 from api.streaming.hub import Hub
 from api.streaming.job_logs import JobLogs
+from api.streaming.reader_presence import ReaderPresence
 from api.webhooks.deliveries import WebhookDeliveries
 from api.webhooks.endpoints import WebhookEndpoints
 from shared import log_setup
@@ -63,6 +65,7 @@ def create_app(config: Settings | None = None) -> Flask:
         validation_error_callback=bodies.refuse,
         doc_prefix="/docs",
     )
+    app.request_class = ExpandingRequest
     _configure(app, config)
     app.extensions[EXTENSION] = _context(config)
     errors.install(app, DIALECTS)
@@ -97,7 +100,8 @@ def _context(config: Settings) -> Context:
     database, queue, limits = Database(config.database), Queue(config), Limits(config)
     redis, hub = redis_clients.blocking(config.redis_url), Hub(redis_clients.subscriber(config.redis_url))
     accounts, api_tokens = Accounts(config, database, limits), ApiTokens(database)
-    job_logs = JobLogs(database, redis, hub, config.heartbeat_seconds)
+    reader_presence = ReaderPresence(redis, hub, config.abandoned_seconds)
+    job_logs = JobLogs(database, redis, hub, reader_presence, config.heartbeat_seconds)
     jobs = Jobs(config, database, redis, queue, job_logs)
     return Context(
         config=config,
@@ -105,6 +109,7 @@ def _context(config: Settings) -> Context:
         redis=redis,
         queue=queue,
         hub=hub,
+        reader_presence=reader_presence,
         limits=limits,
         agents=Agents(config, database, redis, hub),
         accounts=accounts,

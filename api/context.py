@@ -24,6 +24,7 @@ from api.jobs.submitter import Submitter
 from api.model_list import ModelList
 from api.streaming.hub import Hub
 from api.streaming.job_logs import JobLogs
+from api.streaming.reader_presence import ReaderPresence
 from api.webhooks.deliveries import WebhookDeliveries
 from api.webhooks.endpoints import WebhookEndpoints
 from shared.config import Settings
@@ -42,6 +43,7 @@ class Context:
     redis: Redis
     queue: Queue
     hub: Hub
+    reader_presence: ReaderPresence
     limits: Limits
     agents: Agents
     accounts: Accounts

@@ -179,6 +179,9 @@ class Settings(BaseSettings):
         180, gt=0, le=YEAR, description="As STALL_SECONDS, which it is at least, until an answer begins."
     )
     stall_seconds: float = Field(60, gt=0, le=YEAR, description="A provider that is silent for this long is called again.")
+    abandoned_seconds: float = Field(
+        15, ge=0, le=YEAR, description="How long an answer of OpenAI's foreground API goes on without a reader; 0: to its end."
+    )
     log_ttl_seconds: float = Field(3600, gt=0, le=YEAR, description="How long a finished job's log stays in Redis.")
     retention_days: int = Field(90, ge=0, description="Finished jobs, and conversations, older than this are deleted; 0: never.")
     max_log_bytes: int = Field(8 * 1024 * 1024, ge=1024, description="A job whose log grows beyond this ends incomplete.")

@@ -3,7 +3,7 @@
 ChatrelayError
 ├── ConfigurationError
 ├── RequestError            the caller's fault, 4xx
-│   ├── InvalidRequest  Unauthorized  Forbidden  NotFound  Conflict  TooLarge  RateLimited
+│   ├── InvalidRequest  Unauthorized  Forbidden  NotFound  Conflict  TooLarge  UnsupportedMedia  RateLimited
 └── Unavailable             ours, and passing, 503
     ├── QueueFull
     └── DatabaseUnavailable
@@ -72,6 +72,13 @@ class Conflict(RequestError):
 
     status = HTTPStatus.CONFLICT
     code = "conflict"
+
+
+class UnsupportedMedia(RequestError):
+    """The request's body is in a form that is not understood here."""
+
+    status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+    code = "unsupported_media"
 
 
 class TooLarge(RequestError):

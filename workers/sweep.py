@@ -1,4 +1,4 @@
-"""Find what was left undone: ring for jobs that were not rung for, end those that must end, close logs that were left open.
+"""Find what was left undone: ring for jobs that were not rung for, end those that must end or are abandoned, close open logs.
 
 Every worker sweeps, at slightly different times; there is no beat process. A sweep does no job itself: it rings, so that capacity
 stays with the pool. A message only means that there is work, so no more are sent than are missing in the queue.
@@ -26,6 +26,7 @@ from shared.models.error_codes import JobErrorCode
 from shared.queue import DELIVER_TASK, Queue
 from shared.redis import keyspace
 from workers import pruning
+from workers.abandonment import Abandonment
 
 RING_CAP = 200
 """With so many messages in the queue a sweep adds none."""
@@ -65,6 +66,7 @@ class Sweep:
         self._database = database
         self._redis = redis
         self._queue = queue
+        self._abandonment = Abandonment(database, redis, config.abandoned_seconds, config.sweep_seconds)
         self._prune_at = 0.0
 
     def run(self, stopped: threading.Event, is_steady: Callable[[], bool]) -> None:
@@ -85,6 +87,8 @@ class Sweep:
             self._guarded(self._ring_deliveries)
         for job in (self._guarded(self._jobs_to_end) if due.end else None) or ():
             self._guarded(partial(self._end, job))
+        if self._config.abandoned_seconds:
+            self._guarded(self._abandonment.cancel)
         for job_id in (self._guarded(self._jobs_to_close) if due.close else None) or ():
             self._guarded(partial(self._close, job_id))
         if time.monotonic() >= self._prune_at:

@@ -9,11 +9,11 @@ from flask_openapi import APIBlueprint, Tag
 from api.context import context
 from api.guards import principal, require_reader
 from api.http import sse
-from api.http.direct import direct_writer
 from api.http.params import MAX_SEQ_DIGITS
 from api.schemas.answers import ErrorAnswer
 from api.schemas.jobs import EventsQuery, JobPath
 from api.streaming.batch import DirectReader
+from api.streaming.direct import direct_writer
 from api.streaming.follower import HEARTBEAT
 from shared.digits import digits
 from shared.errors import InvalidRequest

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
-from api.http.direct import DirectWriter, chunk
+from api.streaming.direct import DirectWriter, chunk
 from shared.events import DELTA, Event
 
 Frame = Callable[[Event], bytes]

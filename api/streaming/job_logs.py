@@ -11,6 +11,7 @@ from api.streaming.batch import DirectReader
 from api.streaming.endings import Endings
 from api.streaming.follower import Follower, archived_after
 from api.streaming.hub import Hub
+from api.streaming.reader_presence import ReaderPresence
 from shared.database import Database
 from shared.errors import DatabaseUnavailable
 from shared.events import DELTA, Event
@@ -24,11 +25,12 @@ log = structlog.get_logger(__name__)
 class JobLogs:
     """The logs of all jobs, as one API process reads them: followed live, or as far as they go."""
 
-    def __init__(self, database: Database, redis: Redis, hub: Hub, heartbeat_seconds: float) -> None:
-        """Connect nothing yet; a thread that looks for endings starts with the first reader, after any fork."""
+    def __init__(self, database: Database, redis: Redis, hub: Hub, presence: ReaderPresence, heartbeat_seconds: float) -> None:
+        """Connect nothing yet; threads that look for endings and note readers start with the first reader, after any fork."""
         self._database = database
         self._redis = redis
         self._hub = hub
+        self._presence = presence
         self._heartbeat_seconds = heartbeat_seconds
         self._endings = Endings(database, hub, heartbeat_seconds)
 
@@ -50,6 +52,7 @@ class JobLogs:
                 yield from archived_after(self._database, job.id, cursor)
                 return
             self._endings.start()
+            self._presence.start()
             with self._hub.subscription(job.id, direct) as subscription:
                 yield from Follower(self._database, self._redis, subscription, job.id, cursor, self._heartbeat_seconds).run()
         except DatabaseUnavailable as error:
@@ -58,6 +61,7 @@ class JobLogs:
     def wait_for_change(self, job: Job, seconds: float) -> None:
         """Wait until a job's status is not what it was, but not longer than this (the bound is the caller's)."""
         self._endings.start()
+        self._presence.start()
         until = time.monotonic() + seconds
         with self._hub.subscription(job.id) as subscription:
             while (left := until - time.monotonic()) > 0 and not (subscription.over or subscription.closing):

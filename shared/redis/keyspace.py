@@ -15,6 +15,7 @@
 | `chatrelay:agent-outcome:<request>` | string | a request's result, until its worker has read it | a minute |
 | `chatrelay:agent-mail:<process>` | channel | requests to the agents whose sockets an API process holds | – |
 | `chatrelay:agent-news:<worker>` | channel | notices of what becomes of a worker's requests to agents | – |
+| `chatrelay:readers` | sorted set | foreground answers by when they were last read (s, Redis' clock) | none |
 | `chatrelay:models` | string | the provider's models, JSON | a day |
 | `chatrelay:models-fresh` | string | the list of models need not be read again yet | five minutes |
 | `chatrelay:submissions:<user>` | list | moments of the submissions that SUBMIT_LIMIT counts | its window |
@@ -27,6 +28,7 @@ EPOCH_KEY = PREFIX + "epoch"
 WORKER_PATTERN = PREFIX + "worker:*"
 DOORBELL_QUEUE = PREFIX + "doorbell"
 LIMIT_PREFIX = PREFIX + "limit"
+READERS_KEY = PREFIX + "readers"
 MODELS_KEY = PREFIX + "models"
 MODELS_FRESH_KEY = PREFIX + "models-fresh"
 AGENTS_KEY = PREFIX + "agents"

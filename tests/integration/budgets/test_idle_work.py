@@ -15,4 +15,4 @@ def test_a_sweep_that_finds_nothing(jobs: Jobs, config: Settings, redis_client: 
     with counted(jobs.database) as work:
         sweep.once()
 
-    assert work.counts() == (1, 1, 0, 0)
+    assert work.counts() == (1, 1, 1, 0)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import gevent.socket
 import pytest
 
-from api.http.direct import DirectWriter, chunk, direct_writer
 from api.streaming.batch import Batch, DirectReader
+from api.streaming.direct import DirectWriter, chunk, direct_writer
 from api.streaming.subscription import Subscription
 from shared import events
 from shared.events import Event

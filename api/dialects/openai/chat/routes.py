@@ -6,7 +6,7 @@ from itertools import chain
 from flask import Blueprint, Response, jsonify
 
 from api.context import context
-from api.dialects.openai import ids, unknown
+from api.dialects.openai import foreground, ids, unknown
 from api.dialects.openai.chat import answer
 from api.dialects.openai.chat.request import ChatRequest, submission
 from api.dialects.openai.errors import ProviderFailed
@@ -31,8 +31,10 @@ def create() -> Response:
     key = idempotency_key()
     job = context().submitter.submit(principal().user_id, submission(body), key)
     if body.stream:
-        return _streamed(job, _begun(job, context().job_logs.follow(job, 0)), FROM_THE_START)
-    job = context().jobs.wait_for_end(job)
+        with foreground.reading(job):
+            begun = _begun(job, context().job_logs.follow(job, 0))
+        return _streamed(job, begun, FROM_THE_START)
+    job = foreground.wait_for_end(job)
     if not job.status.has_answer:
         raise ProviderFailed(job)
     return ids.with_job_id(jsonify(answer.completion(job)), job)
@@ -69,4 +71,5 @@ def stream(completion_id: str) -> Response:
 def _streamed(job: Job, log: Iterator[Event | None], number: int) -> Response:
     jobs = context().jobs  # the stream goes on when the request's context is gone
     translation = answer.ChunkTranslation(job, number)
-    return ids.with_job_id(sse.respond(frames(translation, log, lambda: jobs.find(job.user_id, job.id), number)), job)
+    written = frames(translation, log, lambda: jobs.find(job.user_id, job.id), number)
+    return ids.with_job_id(sse.respond(foreground.while_read(job, written)), job)

@@ -4,7 +4,7 @@ import orjson
 from flask import Blueprint, Response, jsonify, request
 
 from api.context import context
-from api.dialects.openai import ids, paging
+from api.dialects.openai import foreground, ids, paging
 from api.dialects.openai.errors import ProviderFailed
 from api.dialects.openai.items import messages as item_messages
 from api.dialects.openai.request import idempotency_key, read_body, starting_after
@@ -37,7 +37,7 @@ def create() -> Response:
     if body.stream:
         return _streamed(job, FROM_THE_START)
     if not body.background:
-        job = context().jobs.wait_for_end(job)
+        job = foreground.wait_for_end(job)
         if job.status is Status.FAILED and not text_of(job.message):
             raise ProviderFailed(job)
     return _shown(job)
@@ -98,4 +98,5 @@ def _shown(job: Job) -> Response:
 def _streamed(job: Job, number: int) -> Response:
     jobs = context().jobs  # the stream goes on when the request's context is gone
     log = context().job_logs.follow(job, 0)
-    return ids.with_job_id(sse.respond(frames(EventTranslation(job), log, lambda: jobs.find(job.user_id, job.id), number)), job)
+    written = frames(EventTranslation(job), log, lambda: jobs.find(job.user_id, job.id), number)
+    return ids.with_job_id(sse.respond(foreground.while_read(job, written)), job)
