@@ -21,8 +21,10 @@ from workers.log.flusher import Flusher
 from workers.loop import Loop
 from workers.prompt import token_counter
 from workers.providers.agent.provider import AgentProvider
+from workers.providers.choices import Choices
 from workers.providers.model_list import ModelListUpdater
 from workers.providers.moderation import Moderation
+from workers.providers.openai.embeddings import Embeddings
 from workers.providers.openai.provider import OpenAIProvider
 from workers.providers.routing import Routing
 from workers.run.attempt import AttemptRunner
@@ -66,7 +68,8 @@ class Worker:
         claimer = Claimer(config, self._database, self._loop, self._flusher, self._leases, self._renewer, self.id)
         moderation = Moderation(self._provider.client, config.moderation_model)
         agents = AgentProvider(redis, config, self.id)
-        routing = Routing(self._provider, moderation, agents, moderate=config.moderate)
+        embeddings = Embeddings(self._provider.client)
+        routing = Routing(Choices(self._provider), embeddings, moderation, agents, moderate=config.moderate)
         attempts = AttemptRunner(config, redis, self._flusher, routing)
         self._closings = Closings(self._database, redis_clients.blocking(config.redis_url), self._queue)
         self._jobs = JobRunner(config, self._database, self._queue, self._loop, self._leases, claimer, attempts, self._closings)

@@ -16,8 +16,12 @@ _TEXTS = {"function": "arguments", "custom": "input"}
 _CALL_FIELDS = frozenset(("id", "type", *_TEXTS))
 
 
-def assemble(events: Iterable[Event]) -> JsonObject:
+def assemble(events: Iterable[Event], choice: int = 0) -> JsonObject:
     """Assemble the assistant's message from the deltas since the answer last began anew.
+
+    Args:
+        events: the log.
+        choice: which choice's message, where the answer has several.
 
     Returns:
         `{"role": "assistant", "content": …}` as in OpenAI's chat completions, with `refusal`, `tool_calls` and what is in `BESIDE`
@@ -31,7 +35,9 @@ def assemble(events: Iterable[Event]) -> JsonObject:
         if event.type == RESTARTED:
             text, lists, calls = {}, {}, {}
         elif event.type == DELTA:
-            _add(event.fields()["delta"], text, lists, calls)
+            fields = event.fields()
+            if fields.get("choice", 0) == choice:
+                _add(fields["delta"], text, lists, calls)
     message.update((name, "".join(parts)) for name, parts in text.items())
     message.update(lists)
     if calls:

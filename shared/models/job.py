@@ -51,6 +51,7 @@ class Kind(StrEnum):
     """What is asked of the provider."""
 
     CHAT = "chat"  # An answer.
+    EMBEDDING = "embedding"  # Vectors of the input; the answer's text is the list of embeddings as JSON.
     MODERATION = "moderation"  # A judgement of the message; the answer's text is the moderation object as JSON.
 
 

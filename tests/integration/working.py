@@ -84,7 +84,7 @@ class WorkerParts:
         self.renewer = LeaseRenewer(self.config, self._database, self.loop, self.flusher, self.leases)
         self.renewer.steady_since = 0.0  # it has renewed for long, and may take over
         self.claimer = Claimer(self.config, self._database, self.loop, self.flusher, self.leases, self.renewer, "worker_1")
-        routing = Routing(self.provider, cast("Moderation", None), self.provider, moderate=False)
+        routing = Routing(self.provider, self.provider, cast("Moderation", None), self.provider, moderate=False)
         attempts = AttemptRunner(self.config, self._client, self.flusher, routing)
         self._blocking = redis_clients.blocking(self.config.redis_url)
         self.closings = Closings(self._database, self._blocking, self.queue)

@@ -34,7 +34,8 @@ class AgentPosition:
 class CompletionRequest:
     """What a provider is asked: OpenAI's chat messages, a model, and the parameters of chat completions.
 
-    `api_key` is the user's own, None for the operator's. Of `MODERATION` the answer's text is the moderation object as JSON.
+    `api_key` is the user's own, None for the operator's. Of `MODERATION` the answer's text is the moderation object as JSON, of
+    `EMBEDDING` the list of embeddings.
     With a `refusal` no provider is called: it is raised instead. `user_messages` are those of the messages that come from the user
     with this job, which moderation judges; None: the user's newest message.
     """
@@ -52,13 +53,18 @@ class CompletionRequest:
 class Chunk(NamedTuple):
     """What a provider sends at once: a choice's delta, its finish reason, the usage, and an agent's origin (`Message.origin`).
 
-    Each may be missing; an empty chunk still is a sign of life.
+    Each may be missing; an empty chunk still is a sign of life. `logprobs` are those of the delta's tokens. Where there are several
+    choices, `choice` is the number of the one that this is of, and `choice_reason` that one's finish reason: only the last chunk of
+    all has a `finish_reason`.
     """
 
     delta: JsonObject | None = None
     finish_reason: str | None = None
     usage: JsonObject | None = None
     origin: JsonObject | None = None
+    logprobs: JsonObject | None = None
+    choice: int = 0
+    choice_reason: str | None = None
 
     def is_last(self, was_last: bool = False) -> bool:
         """Return whether the answer is complete with this chunk: it has a finish reason, or follows a last one and adds nothing.

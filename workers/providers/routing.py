@@ -1,4 +1,4 @@
-"""Which provider answers what: moderation, an agent, or the model; with moderation before both where the operator wants it."""
+"""Which provider answers what: embeddings, moderation, an agent, or the model; where wanted, moderation before the last two."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -12,9 +12,10 @@ from workers.providers.moderation import Moderation
 class Routing:
     """A provider that passes each completion request on to the right one."""
 
-    def __init__(self, model: Provider, moderation: Moderation, agent: Provider, *, moderate: bool) -> None:
+    def __init__(self, model: Provider, embeddings: Provider, moderation: Moderation, agent: Provider, *, moderate: bool) -> None:
         """Keep the providers; `moderate`: judge the user's messages before every completion."""
         self._model = model
+        self._embeddings = embeddings
         self._moderation = moderation
         self._agent = agent
         self._moderate = moderate
@@ -34,4 +35,6 @@ class Routing:
     def _provider(self, request: CompletionRequest) -> Provider:
         if request.kind is Kind.MODERATION:
             return self._moderation
+        if request.kind is Kind.EMBEDDING:
+            return self._embeddings
         return self._agent if request.model == AGENT_MODEL else self._model

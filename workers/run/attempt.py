@@ -21,7 +21,7 @@ from shared.models.error_codes import JobErrorCode
 from workers.lease.lease import Lease, Stop
 from workers.log.flusher import Flusher
 from workers.log.job_log import JobLog, LogLost, LogMoved
-from workers.providers.base import COUNTS, CUT_SHORT, CompletionRequest, Provider, ProviderError
+from workers.providers.base import COUNTS, CUT_SHORT, Chunk, CompletionRequest, Provider, ProviderError
 from workers.run.silence import unless_silent
 
 ACKNOWLEDGE_SECONDS = 5.0
@@ -162,9 +162,9 @@ class AttemptRunner:
         patience = self._config.stall_seconds, self._config.first_token_seconds
         async with aclosing(self._provider.answer(request)) as answer, aclosing(unless_silent(answer, *patience)) as chunks:
             async for chunk in chunks:
-                if chunk.delta and _has_content(chunk.delta):
+                if (chunk.delta and _has_content(chunk.delta)) or chunk.choice_reason:
                     await self._wait_for_renewal(lease, lease.log)
-                    self._append(lease, lease.log, chunk.delta)
+                    self._append(lease, lease.log, _fields(chunk))
                 if lease.log.bytes > self._config.max_log_bytes:
                     return Ending(Status.INCOMPLETE, "length")
                 reason, usage, origin = chunk.finish_reason or reason, chunk.usage or usage, chunk.origin or origin
@@ -177,14 +177,14 @@ class AttemptRunner:
             lease.check()
             await asyncio.sleep(AHEAD_POLL_SECONDS)
 
-    def _append(self, lease: Lease, joblog: JobLog, delta: JsonObject) -> None:
+    def _append(self, lease: Lease, joblog: JobLog, fields: JsonObject) -> None:
         if joblog.is_lost:
             raise LogLost
         lease.check()
         if lease.seconds_left <= 0:
             raise TimeoutError  # as a stop can be swallowed (`Lease.check`), so can the deadline's cancel
         lease.first_token_ms = lease.first_token_ms or lease.now_ms()
-        joblog.append(events.DELTA, {"delta": delta})
+        joblog.append(events.DELTA, fields)
         self._flusher.mark_pending(joblog)
 
     async def _flush(self, lease: Lease) -> bool:
@@ -222,6 +222,18 @@ class AttemptRunner:
             await self._flusher.release(lease.log)
             is_whole = not lease.log.pending and not lease.log.is_lost
         return ReleasedLog(is_whole, self._flusher.epoch if is_whole else None)
+
+
+def _fields(chunk: Chunk) -> JsonObject:
+    """Return the fields of a delta's event; only those of answers with several choices, or with logprobs, have more than it."""
+    fields: JsonObject = {"delta": chunk.delta or {}}
+    if chunk.logprobs:
+        fields["logprobs"] = chunk.logprobs
+    if chunk.choice:
+        fields["choice"] = chunk.choice
+    if chunk.choice_reason:
+        fields["choice_reason"] = chunk.choice_reason
+    return fields
 
 
 def _has_content(delta: JsonObject) -> bool:

@@ -1,15 +1,18 @@
-"""OpenAI's own API: chat completions, responses, conversations, models, moderations. See docs/openai.md."""
+"""OpenAI's own API: chat completions, responses, completions, conversations, models,
+embeddings, moderations. See docs/openai.md."""
 
-from api.dialects.openai import conversations, models, moderations
+from api.dialects.openai import conversations, models
 from api.dialects.openai.blueprint import blueprint, owns
+from api.dialects.openai.chat import legacy
 from api.dialects.openai.chat import routes as chat
 from api.dialects.openai.chat import stored as stored_chat
 from api.dialects.openai.errors import refusal
+from api.dialects.openai.passed_on import embeddings, moderations
 from api.dialects.openai.responses import routes as responses
 from api.dialects.openai.webhooks import deliveries, endpoints
 from api.http.dialect import Dialect
 
-for resource in (chat, stored_chat, conversations, models, moderations, responses, deliveries, endpoints):
+for resource in (chat, legacy, stored_chat, conversations, models, embeddings, moderations, responses, deliveries, endpoints):
     blueprint.register_blueprint(resource.blueprint)
 
 DIALECT = Dialect("openai", blueprint, owns, refusal)

@@ -335,10 +335,30 @@ SHAPES: dict[str, tuple[list[bytes], Answer | Failure]] = {
 
 WAYS = ("whole", "streamed", "response", "job")
 PLAIN, CALLING, OTHER = "plain", "calling", "other"
+SURE, EMBEDDING, NO_VECTORS = "sure", "embedding", "no vectors"
+A_SURE: dict[str, Any] = {"token": "Hel", "logprob": -0.1, "bytes": None, "top_logprobs": []}
+B_SURE: dict[str, Any] = {**A_SURE, "token": "lo"}
+VECTORS = {
+    "object": "list",
+    "model": EMBEDDING,
+    "data": [{"object": "embedding", "index": 0, "embedding": [0.5, -0.25]}],
+    "usage": {"prompt_tokens": 2, "total_tokens": 2},
+}
 SCRIPTS = {
     **{f"{name}, {way}": sent for name, (sent, _) in SHAPES.items() for way in WAYS},
     PLAIN: [HELLO],
     OTHER: [HELLO],
+    SURE: [
+        stream(
+            choice(delta={"content": "Hel"}, logprobs={"content": [A_SURE], "refusal": None}),
+            choice(delta={"content": "lo"}, logprobs={"content": [B_SURE], "refusal": None}),
+            choice("length", delta={}),
+            data({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}}),
+            DONE,
+        )
+    ],
+    EMBEDDING: [refusal("200 OK", VECTORS)],
+    NO_VECTORS: [refusal("200 OK", {"detail": "No such input."})],
     CALLING: [
         stream(
             choice(delta={"reasoning_content": "hm"}),

@@ -71,7 +71,7 @@ def request(content: Any = "Hello", *more: dict[str, Any], **fields: Any) -> Com
 def test_a_judgement_is_the_moderation_object_unchanged() -> None:
     judge = Judge(judgement("hate"))
     chunks = judge.answer(request(kind=Kind.MODERATION))
-    delta, finish_reason, usage, _ = chunks[-1]
+    delta, finish_reason, usage = chunks[-1][:3]
 
     assert delta is not None
     assert orjson.loads(delta["content"]) == judgement("hate")

@@ -41,9 +41,9 @@ class Judge(NamedProvider):
 
 
 def routing(*, agent: Provider | None = None, moderate: bool = False, model: Provider | None = None) -> Routing:
-    return Routing(
-        model or NamedProvider("model"), cast("Moderation", Judge("moderation")), agent or NamedProvider("agent"), moderate=moderate
-    )
+    moderation = cast("Moderation", Judge("moderation"))
+    embeddings = NamedProvider("embeddings")
+    return Routing(model or NamedProvider("model"), embeddings, moderation, agent or NamedProvider("agent"), moderate=moderate)
 
 
 def answer(to: Routing, model: str = "m", **fields: Any) -> list[Chunk]:
@@ -58,6 +58,7 @@ def test_each_request_goes_to_the_right_provider() -> None:
 
     assert answer(routing(agent=agent)) == [Chunk({"content": "model"}), Chunk({"content": "m"}, "stop")]
     assert answer(routing(agent=agent), "agent")[0] == Chunk({"content": "agent"})
+    assert answer(routing(agent=agent), kind=Kind.EMBEDDING)[0] == Chunk({"content": "embeddings"})
     assert answer(routing(agent=agent), "agent-2")[0] == Chunk({"content": "model"})
     assert answer(routing(agent=agent), kind=Kind.MODERATION)[0] == Chunk({"content": "moderation"})
 

@@ -69,7 +69,8 @@ class AnswerReader:
             reason = _reason(reason)
             delta = self._with_rest(delta)
         self._judge(delta, reason)
-        return Chunk(delta, reason, usage)
+        logprobs = choice.get("logprobs")
+        return Chunk(delta, reason, usage, logprobs=logprobs if isinstance(logprobs, dict) else None)
 
     def _judge(self, delta: JsonObject | None, reason: str | None) -> None:
         """Note whether the answer still is empty: only one that was cut may be."""

@@ -28,6 +28,9 @@ from api.schemas.jobs import MAX_MESSAGES, Metadata, ModelName
 from shared.json_types import JsonObject
 from shared.models import ObjectType, OnInterrupt
 
+MAX_CHOICES = 8
+"""Each choice is a call of its own."""
+MAX_TOP_LOGPROBS = 20
 SENT_BACK = {"annotations", "audio", "function_call", "parsed"}
 """What the SDK's own answers have, and so what is sent back; no provider wants it."""
 
@@ -178,6 +181,10 @@ class ChatRequest(Parameters, Open):
     tools: list[Tool] | None = Field(None, max_length=MAX_TOOLS)  # type: ignore[assignment]  # there are more kinds here
     tool_choice: Literal["none", "auto", "required"] | Choice | None = None  # type: ignore[assignment]  # here as well
 
+    n: int | None = Field(None, ge=1, le=MAX_CHOICES)
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(None, ge=0, le=MAX_TOP_LOGPROBS)
+
     # Passed on as they are
     user: str | None = None
     safety_identifier: str | None = None
@@ -187,9 +194,6 @@ class ChatRequest(Parameters, Open):
     prediction: JsonObject | None = None
 
     # Of these only what changes nothing can be honoured
-    n: Literal[1] | None = None
-    logprobs: Literal[False] | None = None
-    top_logprobs: Literal[0] | None = None
     modalities: list[Literal["text"]] | None = None
     audio: None = None
     functions: None = None
@@ -205,7 +209,8 @@ class ChatRequest(Parameters, Open):
 
 
 _OURS = {"messages", "model", "stream", "stream_options", "store", "metadata", "on_interrupt"}
-_WITHOUT_EFFECT = {"n", "logprobs", "top_logprobs", "modalities"}
+_WITHOUT_EFFECT = {"modalities"}
+_ABSENT: JsonObject = {"n": 1, "logprobs": False, "top_logprobs": 0}
 
 
 def submission(body: ChatRequest) -> Submission:
@@ -216,11 +221,19 @@ def submission(body: ChatRequest) -> Submission:
         model=body.model,
         metadata=body.metadata or {},
         on_interrupt=body.on_interrupt or (OnInterrupt.FAIL if body.stream else OnInterrupt.RESTART),
-        parameters=body.model_dump(exclude_none=True, exclude=_OURS | _WITHOUT_EFFECT),
+        parameters=_parameters(body),
         wire=ObjectType.CHAT_COMPLETION,
         wire_request={
             "stream": bool(body.stream),
             "include_usage": bool(options.include_usage),
+            **({"choices": body.n} if body.n and body.n > 1 else {}),
+            **({"logprobs": True} if body.logprobs else {}),
         },
         stored=bool(body.store),
     )
+
+
+def _parameters(body: ChatRequest) -> JsonObject:
+    """Return what goes to the provider; what says no more than a parameter's absence does not."""
+    values = body.model_dump(exclude_none=True, exclude=_OURS | _WITHOUT_EFFECT)
+    return {name: value for name, value in values.items() if _ABSENT.get(name) != value}

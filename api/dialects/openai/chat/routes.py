@@ -32,15 +32,16 @@ def create() -> Response:
     job = context().submitter.submit(principal().user_id, submission(body), key)
     if body.stream:
         with foreground.reading(job):
-            begun = _begun(job, context().job_logs.follow(job, 0))
-        return _streamed(job, begun, FROM_THE_START)
+            log = begun(job, context().job_logs.follow(job, 0))
+        return _streamed(job, log, FROM_THE_START)
     job = foreground.wait_for_end(job)
     if not job.status.has_answer:
         raise ProviderFailed(job)
-    return ids.with_job_id(jsonify(answer.completion(job)), job)
+    whole_log = context().job_logs.so_far(job) if answer.needs_log(job) else ()
+    return ids.with_job_id(jsonify(answer.completion(job, whole_log)), job)
 
 
-def _begun(job: Job, log: Iterator[Event | None]) -> Iterator[Event | None]:
+def begun(job: Job, log: Iterator[Event | None]) -> Iterator[Event | None]:
     """Wait until there is something to show, or it has been quiet for a while: what fails before that is answered by a status.
 
     Raises:

@@ -40,7 +40,8 @@ def index() -> Response:
 @blueprint.get("/chat/completions/<completion_id>")
 def show(completion_id: str) -> Response:
     """Show a stored chat completion."""
-    return jsonify(answer.completion(_answered(completion_id)))
+    job = _answered(completion_id)
+    return jsonify(answer.completion(job, context().job_logs.so_far(job) if answer.needs_log(job) else ()))
 
 
 class Update(Body):

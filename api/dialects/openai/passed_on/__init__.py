@@ -1,0 +1,1 @@
+"""Objects of the provider that are passed on as they are, each the answer of a job: moderations, embeddings."""
