@@ -7,7 +7,7 @@ import pytest
 from openai import OpenAI
 
 from tests.acceptance.wire.server import ScriptedProvider
-from tests.acceptance.wire.shapes import A_SURE, B_SURE, EMBEDDING, NO_VECTORS, PLAIN, SURE
+from tests.acceptance.wire.shapes import A_SURE, B_SURE, CALLING, EMBEDDING, NO_VECTORS, PLAIN, SURE
 
 USER: Any = [{"role": "user", "content": "Hello"}]
 TRIPLE = {"prompt_tokens": 9, "completion_tokens": 6, "total_tokens": 15}
@@ -114,3 +114,38 @@ def test_what_cannot_be_embedded_is_told(api: OpenAI) -> None:
         with pytest.raises(openai.BadRequestError) as refused:
             api.embeddings.create(model=EMBEDDING, input=wrong)
         assert str(refused.value.param).startswith("input")
+
+
+FUNCTION = {"name": "get_time", "description": "The time", "parameters": {"type": "object"}}
+
+
+def test_functions_are_tools_to_the_provider_and_functions_to_the_client(api: OpenAI, provider: ScriptedProvider) -> None:
+    provider.calls[CALLING] = 0
+    asked: Any = {"model": CALLING, "functions": [FUNCTION], "function_call": {"name": "get_time"}}
+    whole = api.chat.completions.create(messages=USER, **asked)
+
+    message = whole.choices[0].message
+    assert (whole.choices[0].finish_reason, message.tool_calls) == ("function_call", None)
+    assert message.function_call is not None
+    assert (message.function_call.name, message.function_call.arguments) == ("get_time", "{}")
+    sent = provider.asked[CALLING][-1]
+    assert sent["tools"] == [{"type": "function", "function": FUNCTION}]
+    assert sent["tool_choice"] == {"type": "function", "function": {"name": "get_time"}}
+
+    result = {"role": "function", "name": "get_time", "content": "noon"}
+    history: Any = [*USER, {"role": "assistant", "content": None, "function_call": message.function_call.model_dump()}, result]
+    api.chat.completions.create(model=CALLING, messages=history)
+    call, sent_result = provider.asked[CALLING][-1]["messages"][1:]
+    assert call["tool_calls"] == [{"id": "call_1", "type": "function", "function": {"name": "get_time", "arguments": "{}"}}]
+    assert sent_result == {"role": "tool", "tool_call_id": "call_1", "content": "noon"}
+
+
+def test_functions_are_streamed(api: OpenAI, provider: ScriptedProvider) -> None:
+    provider.calls[CALLING] = 0
+    asked: Any = {"model": CALLING, "functions": [FUNCTION]}
+    choices = [chunk.choices[0] for chunk in api.chat.completions.create(messages=USER, stream=True, **asked)]
+
+    pieces = [choice.delta.function_call for choice in choices if choice.delta.function_call]
+    assert "".join(piece.name or "" for piece in pieces) == "get_time"
+    assert "".join(piece.arguments or "" for piece in pieces) == "{}"
+    assert choices[-1].finish_reason == "function_call"

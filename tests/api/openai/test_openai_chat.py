@@ -118,7 +118,7 @@ def test_an_image_is_sent(api: OpenAI) -> None:
 
 @ON_SQLITE
 @pytest.mark.parametrize(
-    ("field", "value"), [("temperature", 3), ("n", 9), ("logprobs", "yes"), ("messages", []), ("functions", [])]
+    ("field", "value"), [("temperature", 3), ("n", 9), ("logprobs", "yes"), ("messages", []), ("functions", {})]
 )
 def test_what_cannot_be_honoured_is_a_bad_request_that_names_it(api: OpenAI, field: str, value: Any) -> None:
     with pytest.raises(openai.BadRequestError) as refused:

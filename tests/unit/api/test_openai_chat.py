@@ -240,7 +240,7 @@ def test_a_whole_answer_may_begin_anew_and_is_not_stored_unasked() -> None:
         ("top_logprobs", 21),
         ("modalities", ["audio"]),
         ("audio", {"voice": "x"}),
-        ("functions", []),
+        ("functions", "x"),
         ("function_call", "auto"),
         ("moderation", {}),
         ("max_tokens", 0),

@@ -5,6 +5,7 @@ What a stream has shown cannot be taken back: an answer that begins anew ends it
 
 from collections.abc import Callable, Iterator, Sequence
 
+from api.dialects.openai.chat import functions
 from api.dialects.openai.errors import job_error
 from api.dialects.openai.sse import FROM_THE_START, unnamed
 from shared import events, ids
@@ -37,8 +38,9 @@ def completion(job: Job, log: Sequence[Event] = ()) -> JsonObject:
 
 
 def _choices(job: Job, log: Sequence[Event]) -> list[JsonObject]:
+    uses_functions = _uses_functions(job)
     if not log:
-        return [_choice(0, job.message or {"role": "assistant"}, job.finish_reason, None)]
+        return [_choice(0, job.message or {"role": "assistant"}, job.finish_reason, None, uses_functions=uses_functions)]
     logprobs: dict[int, JsonObject] = {}
     reasons: dict[int, str | None] = {0: job.finish_reason}
     for event in log:
@@ -50,10 +52,21 @@ def _choices(job: Job, log: Sequence[Event]) -> list[JsonObject]:
             reasons[number] = fields.get("choice_reason") or reasons.get(number)
             _join(logprobs.setdefault(number, {}), fields.get("logprobs") or {})
     numbers = range(choices(job))
-    return [_choice(number, assemble(log, number), reasons.get(number), logprobs.get(number)) for number in numbers]
+    return [
+        _choice(number, assemble(log, number), reasons.get(number), logprobs.get(number), uses_functions=uses_functions)
+        for number in numbers
+    ]
 
 
-def _choice(number: int, message: JsonObject, reason: str | None, logprobs: JsonObject | None) -> JsonObject:
+def _uses_functions(job: Job) -> bool:
+    return bool((job.wire_request or {}).get("functions"))
+
+
+def _choice(
+    number: int, message: JsonObject, reason: str | None, logprobs: JsonObject | None, *, uses_functions: bool
+) -> JsonObject:
+    if uses_functions:
+        message, reason = functions.with_call(message), functions.reason(reason)
     whole = {"content": None, "refusal": None, "annotations": [], **message}
     return {"index": number, "message": whole, "logprobs": logprobs or None, "finish_reason": reason or "stop"}
 
@@ -77,6 +90,7 @@ class ChunkTranslation:
         self._common = {**common(job), "object": "chat.completion.chunk"}
         self._includes_usage = bool((job.wire_request or {}).get("include_usage"))
         self._choices = choices(job)
+        self._uses_functions = _uses_functions(job)
         self._number = 0
         self._seen = starting_after
         self._has_shown = False
@@ -128,6 +142,8 @@ class ChunkTranslation:
     def _chunk(
         self, delta: JsonObject, finish_reason: str | None = None, choice: int = 0, logprobs: JsonObject | None = None
     ) -> JsonObject:
+        if self._uses_functions:
+            delta, finish_reason = functions.with_call(delta), functions.reason(finish_reason)
         written = {"index": choice, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
         return self._next({"choices": [written], **({"usage": None} if self._includes_usage else {})})
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from api.dialects.openai.chat import functions as legacy_functions
 from api.dialects.openai.unknown import Open
 from api.http.bodies import Body
 from api.jobs.submission import Submission
@@ -25,13 +26,14 @@ from api.schemas.chat import (
     refuse_choice,
 )
 from api.schemas.jobs import MAX_MESSAGES, Metadata, ModelName
+from shared.errors import InvalidRequest
 from shared.json_types import JsonObject
 from shared.models import ObjectType, OnInterrupt
 
 MAX_CHOICES = 8
 """Each choice is a call of its own."""
 MAX_TOP_LOGPROBS = 20
-SENT_BACK = {"annotations", "audio", "function_call", "parsed"}
+SENT_BACK = {"annotations", "audio", "parsed"}
 """What the SDK's own answers have, and so what is sent back; no provider wants it."""
 
 
@@ -137,13 +139,14 @@ class Message(ChatMessage, Open):
     tool_calls: list[Call] | None = None  # type: ignore[assignment]  # a list is invariant, and nobody changes it
     annotations: list[Any] | None = None
     audio: None = None
-    function_call: None = None
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]  # type: ignore[assignment]  # one more
+    function_call: legacy_functions.Called | None = None
     parsed: Any = None
 
     @model_validator(mode="after")
     def _has_content(self) -> "Message":  # its name replaces the stricter check of ChatMessage
         self.tool_calls = self.tool_calls or None
-        if self.content is None and not (self.tool_calls or self.refusal):
+        if self.content is None and not (self.tool_calls or self.function_call or self.refusal):
             if self.role != "assistant":
                 raise ValueError("a message needs content")
             self.content = ""
@@ -181,6 +184,9 @@ class ChatRequest(Parameters, Open):
     tools: list[Tool] | None = Field(None, max_length=MAX_TOOLS)  # type: ignore[assignment]  # there are more kinds here
     tool_choice: Literal["none", "auto", "required"] | Choice | None = None  # type: ignore[assignment]  # here as well
 
+    functions: list[legacy_functions.Function] | None = Field(None, max_length=MAX_TOOLS)
+    function_call: legacy_functions.FunctionChoice | None = None
+
     n: int | None = Field(None, ge=1, le=MAX_CHOICES)
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=MAX_TOP_LOGPROBS)
@@ -196,20 +202,22 @@ class ChatRequest(Parameters, Open):
     # Of these only what changes nothing can be honoured
     modalities: list[Literal["text"]] | None = None
     audio: None = None
-    functions: None = None
-    function_call: None = None
     moderation: None = None
 
     @model_validator(mode="after")
     def _can_be_called(self) -> "ChatRequest":  # its name replaces the stricter check of Parameters
         named = self.tool_choice.function.name if isinstance(self.tool_choice, FunctionChoice) else None
-        functions = {tool.function.name for tool in self.tools or () if isinstance(tool, FunctionItself)}
-        refuse_choice(named, functions, is_required=self.tool_choice == "required" and not self.tools)
+        if self.functions is not None and self.tools:
+            raise InvalidRequest("Send either tools or functions.", param="functions")
+        if self.function_call is not None and not self.functions:
+            raise InvalidRequest("There are no functions to call.", param="function_call")
+        names = {tool.function.name for tool in self.tools or () if isinstance(tool, FunctionItself)}
+        refuse_choice(named, names, is_required=self.tool_choice == "required" and not self.tools)
         return self.without_empty_tools()
 
 
 _OURS = {"messages", "model", "stream", "stream_options", "store", "metadata", "on_interrupt"}
-_WITHOUT_EFFECT = {"modalities"}
+_WITHOUT_EFFECT = {"modalities", "functions", "function_call"}
 _ABSENT: JsonObject = {"n": 1, "logprobs": False, "top_logprobs": 0}
 
 
@@ -217,7 +225,7 @@ def submission(body: ChatRequest) -> Submission:
     """Return the submission. What a stream has shown cannot be taken back, so a job that is streamed does not begin anew."""
     options = body.stream_options or StreamOptions()
     return Submission(
-        messages=[message.dumped() for message in body.messages],
+        messages=legacy_functions.messages_with_calls([message.dumped() for message in body.messages]),
         model=body.model,
         metadata=body.metadata or {},
         on_interrupt=body.on_interrupt or (OnInterrupt.FAIL if body.stream else OnInterrupt.RESTART),
@@ -228,6 +236,7 @@ def submission(body: ChatRequest) -> Submission:
             "include_usage": bool(options.include_usage),
             **({"choices": body.n} if body.n and body.n > 1 else {}),
             **({"logprobs": True} if body.logprobs else {}),
+            **({"functions": True} if body.functions else {}),
         },
         stored=bool(body.store),
     )
@@ -236,4 +245,5 @@ def submission(body: ChatRequest) -> Submission:
 def _parameters(body: ChatRequest) -> JsonObject:
     """Return what goes to the provider; what says no more than a parameter's absence does not."""
     values = body.model_dump(exclude_none=True, exclude=_OURS | _WITHOUT_EFFECT)
-    return {name: value for name, value in values.items() if _ABSENT.get(name) != value}
+    asked = {name: value for name, value in values.items() if _ABSENT.get(name) != value}
+    return {**asked, **legacy_functions.tools(body.functions or (), body.function_call)}
