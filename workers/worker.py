@@ -21,7 +21,6 @@ from workers.log.flusher import Flusher
 from workers.loop import Loop
 from workers.prompt import token_counter
 from workers.providers.agent.provider import AgentProvider
-from workers.providers.choices import Choices
 from workers.providers.model_list import ModelListUpdater
 from workers.providers.moderation import Moderation
 from workers.providers.openai.embeddings import Embeddings
@@ -69,7 +68,7 @@ class Worker:
         moderation = Moderation(self._provider.client, config.moderation_model)
         agents = AgentProvider(redis, config, self.id)
         embeddings = Embeddings(self._provider.client)
-        routing = Routing(Choices(self._provider), embeddings, moderation, agents, moderate=config.moderate)
+        routing = Routing(self._provider, embeddings, moderation, agents, moderate=config.moderate)
         attempts = AttemptRunner(config, redis, self._flusher, routing)
         self._closings = Closings(self._database, redis_clients.blocking(config.redis_url), self._queue)
         self._jobs = JobRunner(config, self._database, self._queue, self._loop, self._leases, claimer, attempts, self._closings)

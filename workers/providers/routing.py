@@ -6,6 +6,7 @@ from contextlib import aclosing
 from shared.agents.requests import AGENT_MODEL
 from shared.models import Kind
 from workers.providers.base import Chunk, CompletionRequest, Provider
+from workers.providers.choices import Choices
 from workers.providers.moderation import Moderation
 
 
@@ -15,6 +16,7 @@ class Routing:
     def __init__(self, model: Provider, embeddings: Provider, moderation: Moderation, agent: Provider, *, moderate: bool) -> None:
         """Keep the providers; `moderate`: judge the user's messages before every completion."""
         self._model = model
+        self._choices = Choices(model)
         self._embeddings = embeddings
         self._moderation = moderation
         self._agent = agent
@@ -37,4 +39,6 @@ class Routing:
             return self._moderation
         if request.kind is Kind.EMBEDDING:
             return self._embeddings
-        return self._agent if request.model == AGENT_MODEL else self._model
+        if request.model == AGENT_MODEL:
+            return self._agent
+        return self._choices if request.parameters.get("n", 1) > 1 else self._model

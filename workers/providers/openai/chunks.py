@@ -38,7 +38,7 @@ class AnswerReader:
             raise page_error(data)
         try:
             fields = self._json(data)
-            if (error := odd.error_of(fields)) is not None:
+            if not _is_chunk(fields) and (error := odd.error_of(fields)) is not None:
                 raise stream_error(error, self._key)
             return self._chunk(fields)
         except (ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
@@ -60,15 +60,16 @@ class AnswerReader:
         delta = choice.get("delta")
         if not delta or not _is_plain(delta):
             delta = odd.plain_delta(odd.delta_of(choice))
-        if beside := odd.beside(fields):
-            delta = self._with_beside(delta, beside)
+        if odd.CITATIONS in fields:
+            delta = self._with_beside(delta, odd.beside(fields))
         _check(delta or {}, reason)
         if delta and delta.get("tool_calls"):
             delta = self._with_calls(delta)
         if reason:
             reason = _reason(reason)
             delta = self._with_rest(delta)
-        self._judge(delta, reason)
+        if reason or not self._has_content:
+            self._judge(delta, reason)
         logprobs = choice.get("logprobs")
         return Chunk(delta, reason, usage, logprobs=logprobs if isinstance(logprobs, dict) else None)
 
@@ -102,6 +103,11 @@ class AnswerReader:
         news = {name: value for name, value in beside.items() if self._beside.get(name) != value}
         self._beside.update(news)
         return {**(delta or {}), **news} if news else delta
+
+
+def _is_chunk(fields: Any) -> bool:
+    """Return whether it certainly is a chunk, as nearly everything is."""
+    return isinstance(fields, dict) and bool(fields.get("choices")) and "error" not in fields
 
 
 def _reason(reason: str) -> str:

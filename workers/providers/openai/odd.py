@@ -10,6 +10,7 @@ from workers.providers.base import COUNTS
 MAX_COUNT = 2**31 - 1
 """Of tokens, or of a tool call's index: sums of more would fit no column."""
 
+CITATIONS = "citations"
 TEXTS = ("content", "refusal")
 """What of a delta must be text."""
 
@@ -85,8 +86,8 @@ def delta_of(choice: JsonObject) -> Any:
 
 def beside(fields: JsonObject) -> JsonObject:
     """Return what stands beside the choices but is part of the answer: the pages that it cites."""
-    citations = fields.get("citations")
-    return {"citations": citations} if isinstance(citations, list) and citations else {}
+    citations = fields.get(CITATIONS)
+    return {CITATIONS: citations} if isinstance(citations, list) and citations else {}
 
 
 def plain_delta(delta: Any) -> Any:
