@@ -6,8 +6,8 @@ import time
 import httpx2
 
 from bench.measuring import bench, summary
+from dev.testing.agent import Agent
 from dev.testing.stack import wait_until
-from tests.agent import Agent
 
 QUESTIONS = 200
 ADMIN_KEY = "the-key-of-the-benchmark-of-agents-0123456789"

@@ -7,8 +7,8 @@ from typing import Any
 
 import httpx2
 
+from dev.testing.agent import Agent
 from dev.testing.stack import wait_until
-from tests.agent import Agent
 from tests.api.deployment import Deployment
 
 PING_SECONDS = 1.5

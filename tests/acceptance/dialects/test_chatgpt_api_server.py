@@ -13,8 +13,8 @@ import httpx2
 import pytest
 
 from dev.servers.postgres_server import PostgresServer
+from dev.testing.agent import Agent
 from dev.testing.stack import SHORT_LEASES, Redis, Stack, running, wait_until
-from tests.agent import Agent
 
 KEY = "the-key-of-the-operator-0123456789abcdef"
 PING_SECONDS = 2.0
@@ -32,7 +32,7 @@ SETTINGS = {
 AGENT_PROGRAM = """
 import sys
 import time
-from tests.agent import Agent
+from dev.testing.agent import Agent
 
 url, token, name = sys.argv[1:]
 agent = Agent(url, token=token, agent_id=name)

@@ -6,9 +6,9 @@ import httpx2
 import orjson
 import pytest
 
+from dev.testing.agent import Agent
 from dev.testing.client import Client
 from dev.testing.stack import Stack, wait_until
-from tests.agent import Agent
 
 ECHO = "demo?echo=1&first_ms=0&gap_ms=0"
 """A model that answers with the messages that it was shown."""

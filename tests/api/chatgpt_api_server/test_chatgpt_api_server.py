@@ -8,9 +8,9 @@ from typing import Any
 import httpx2
 import pytest
 
+from dev.testing.agent import Agent
 from dev.testing.client import Client
 from dev.testing.stack import free_port, wait_until
-from tests.agent import Agent
 from tests.api.agent_client import ADMIN_KEY, PLAIN, AgentClient, admin, checked, post
 from tests.api.conftest import MAX_WAITING
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from dev.testing.agent import Agent
 from dev.testing.stack import BIN, free_port, is_up, wait_until
-from tests.agent import Agent
 from tests.api.agent_client import ADMIN_KEY, ANSWER_SECONDS, PING_SECONDS, SLACK_SECONDS, AgentClient
 
 

@@ -18,10 +18,10 @@ from sqlalchemy import select
 from wsproto.events import Ping
 
 from dev.paths import ROOT
+from dev.testing.agent import Agent
 from dev.testing.client import Client
 from dev.testing.stack import BIN, SECRET_KEY, wait_until
 from shared.models import ApiToken
-from tests.agent import Agent
 from tests.api.agent_client import ADMIN_KEY, AgentClient, checked, post
 from tests.raw_agent import RawAgent
 

@@ -13,9 +13,9 @@ import psycopg
 import pytest
 from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
 
+from dev.testing.agent import Agent
 from dev.testing.stack import wait_until
 from shared.database import STATEMENT_MS
-from tests.agent import Agent
 from tests.api.agent_client import ADMIN_KEY, ANSWER_SECONDS, SLACK_SECONDS, AgentClient
 from tests.raw_agent import RawAgent
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from api.context import context
 from api.dialects.openai import unknown
-from api.dialects.openai.items import messages, shapes
+from api.dialects.openai.items import compaction, messages, shapes
 from api.guards import principal
 from shared import ids
 from shared.errors import NotFound
@@ -28,6 +28,8 @@ def settled(sent: Sequence[shapes.Item], param: str) -> list[JsonObject]:
     for place, item in enumerate(dumped):
         if item["type"] == shapes.REFERENCE:
             found += _referred(item["id"], stored, f"{param}.{place}.id")
+        elif item["type"] == compaction.TYPE:
+            found.append(compaction.message(item, f"{param}.{place}"))
         elif item["type"] in shapes.HOSTED:
             unknown.leave_out(f"{param}.{place}", item["type"])
         else:

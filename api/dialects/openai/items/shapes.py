@@ -111,6 +111,14 @@ class ItemReference(Open):
     id: str = Field(min_length=1)
 
 
+class CompactionItem(Open):
+    """A summary of what was said before, sent back; see `items/compaction.py`."""
+
+    type: Literal["compaction"]
+    encrypted_content: str = Field(min_length=1)
+    id: str | None = None
+
+
 class HostedItem(WithoutEffect):
     """What a tool of OpenAI's own did, sent back. It is ignored: no chat completion has such tools."""
 
@@ -145,6 +153,7 @@ Item = Annotated[
     | Annotated[FunctionOutputItem, Tag("function_call_output")]
     | Annotated[ReasoningItem, Tag("reasoning")]
     | Annotated[ItemReference, Tag(REFERENCE)]
+    | Annotated[CompactionItem, Tag("compaction")]
     | Annotated[HostedItem, Tag(_HOSTED)],
     Discriminator(_kind),
 ]

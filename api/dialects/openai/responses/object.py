@@ -86,7 +86,7 @@ def ended(job: Job, output: Output) -> JsonObject:
         "completed_at": unix_seconds(job.finished_ms) if job.status is Status.COMPLETED and job.finished_ms else None,
         "error": _error(job.error) if job.status is Status.FAILED else None,
         "incomplete_details": {"reason": reason} if job.status is Status.INCOMPLETE else None,
-        "usage": _usage(job.usage),
+        "usage": usage(job.usage),
     }
 
 
@@ -131,16 +131,17 @@ def _error(error: JsonObject | None) -> JsonObject:
     return {"code": public_code, "message": f"{error.get('message', '')} ({code})"}
 
 
-def _usage(usage: JsonObject | None) -> JsonObject | None:
-    if usage is None:
+def usage(counted: JsonObject | None) -> JsonObject | None:
+    """Return a job's usage in the words of responses."""
+    if counted is None:
         return None
-    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
-    reasoning = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0
+    cached = (counted.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+    reasoning = (counted.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0
     return {
-        "input_tokens": usage["prompt_tokens"],
+        "input_tokens": counted["prompt_tokens"],
         "input_tokens_details": {"cached_tokens": cached, "cache_write_tokens": 0},
-        "output_tokens": usage["completion_tokens"],
+        "output_tokens": counted["completion_tokens"],
         "output_tokens_details": {"reasoning_tokens": reasoning},
-        "total_tokens": usage["total_tokens"],
-        **({"estimated": True} if usage.get("estimated") else {}),
+        "total_tokens": counted["total_tokens"],
+        **({"estimated": True} if counted.get("estimated") else {}),
     }

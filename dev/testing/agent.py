@@ -174,7 +174,7 @@ class Agent:
         self._thread.join(JOIN_SECONDS)
 
     def _abort(self) -> None:
-        connection = self._socket._response.connection
+        connection = self._socket._response.connection  # noqa: SLF001 - aiohttp has no way to hang up without a word
         assert connection is not None
         assert connection.transport is not None
         connection.transport.abort()
