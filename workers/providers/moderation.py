@@ -12,6 +12,8 @@ from shared.models.error_codes import JobErrorCode
 from workers.providers.base import COUNTS, Chunk, CompletionRequest, ProviderError
 from workers.providers.openai.errors import CALL_ERRORS, malformed, provider_error
 
+JUDGED = frozenset(("text", "image_url", "refusal"))
+"""Kinds of parts that are judged, or are the model's own."""
 IMAGE_MODELS = "omni"
 """Part of the name of every moderation model that judges images. Such a model takes one image a call."""
 
@@ -65,6 +67,7 @@ def _inputs(request: CompletionRequest, *, with_images: bool) -> Iterator[Any]:
     texts: list[str] = []
     for message in _user_messages(request):
         parts = message.get("content")
+        _refuse_others(parts)
         images = [_image(part) for part in parts if part["type"] == "image_url"] if with_images and isinstance(parts, list) else []
         if not images:
             texts.append(text_of(message))
@@ -77,6 +80,14 @@ def _inputs(request: CompletionRequest, *, with_images: bool) -> Iterator[Any]:
         yield from ([image] for image in images[1:])
     if texts:
         yield texts if len(texts) > 1 else texts[0]
+
+
+def _refuse_others(parts: Any) -> None:
+    """Raise a ProviderError for parts that no moderation can judge, such as files: what is not judged is not sent to the model."""
+    kinds = {str(part.get("type")) for part in parts} - JUDGED if isinstance(parts, list) else set()
+    if kinds:
+        message = f"The message has parts that cannot be moderated: {', '.join(sorted(kinds))}."
+        raise ProviderError(message, code=JobErrorCode.CONTENT_FLAGGED, retryable=False)
 
 
 def _user_messages(request: CompletionRequest) -> list[JsonObject]:

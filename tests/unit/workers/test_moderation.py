@@ -80,6 +80,14 @@ def test_a_judgement_is_the_moderation_object_unchanged() -> None:
     assert judge.calls == [{"model": OMNI, "input": "Hello"}]
 
 
+def test_what_cannot_be_judged_is_refused() -> None:
+    judge = Judge(judgement())
+    content = [{"type": "text", "text": "Look"}, {"type": "file", "file": {"file_data": "data:application/pdf;base64,x"}}]
+    with pytest.raises(ProviderError, match="cannot be moderated: file") as refused:
+        judge.check(request(content))
+    assert (refused.value.reason, refused.value.retryable, judge.calls) == ("content_flagged", False, [])
+
+
 def test_the_newest_message_of_the_user_is_judged() -> None:
     judge = Judge(judgement())
     judge.check(request("old", {"role": "user", "content": "new"}, {"role": "assistant", "content": "answer"}))
