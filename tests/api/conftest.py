@@ -25,6 +25,7 @@ SETTINGS = {
     "LOGIN_LIMIT": "1000 per minute",  # all tests share one address
     "MAX_MESSAGE_CHARS": str(MAX_CHARS),
     "MAX_QUEUED_JOBS": str(MAX_WAITING),
+    "PROVIDER_DOWN_SECONDS": "3",
 }
 
 AGENT_SETTINGS = {

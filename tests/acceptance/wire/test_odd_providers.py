@@ -110,3 +110,11 @@ def test_a_failure_keeps_its_words_and_its_status(api: OpenAI, provider: Scripte
     response: httpx2.Response = caught.value.response
     if expected.status == 429 and "insufficient" not in expected.code:
         assert response.headers["retry-after"] == "1"
+
+
+def test_a_refusal_of_the_usage_is_remembered(api: OpenAI, provider: ScriptedProvider) -> None:
+    model = "the usage not to be asked, job"
+    answers = [api.chat.completions.create(model=model, messages=USER) for _ in range(2)]
+
+    assert ["stream_options" in asked for asked in provider.asked[model]] == [True, False, False]
+    assert [(answer.usage.model_extra or {}).get("estimated") for answer in answers if answer.usage] == [True, True]
