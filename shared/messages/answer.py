@@ -11,9 +11,9 @@ _LISTED = ("reasoning_details", "annotations", "citations", "images", "thinking_
 BESIDE = (*_JOINED[2:], *_LISTED)
 """What some providers say beside text and calls, and want to see again: thoughts with their signatures, sources, images."""
 
-_TEXTS = {"function": "arguments", "custom": "input"}
+CALL_TEXTS = {"function": "arguments", "custom": "input"}
 """The field of a tool call that grows, by the call's type."""
-_CALL_FIELDS = frozenset(("id", "type", *_TEXTS))
+_CALL_FIELDS = frozenset(("id", "type", *CALL_TEXTS))
 
 
 def assemble(events: Iterable[Event], choice: int = 0) -> JsonObject:
@@ -71,7 +71,8 @@ def _add(delta: JsonObject, text: dict[str, list[str]], lists: dict[str, list[An
 
 def _extend(known: list[Any], news: list[Any]) -> None:
     """Add what is new; some providers send all of a list again each time it grows."""
-    known.extend(news[len(known) :] if news[: len(known)] == known else news)
+    has_grown = len(news) > len(known) and news[: len(known)] == known
+    known.extend(news[len(known) :] if has_grown else news)
 
 
 def _add_call(piece: JsonObject, calls: dict[int, JsonObject]) -> None:
@@ -80,10 +81,10 @@ def _add_call(piece: JsonObject, calls: dict[int, JsonObject]) -> None:
     index = piece.get("index") or 0
     call = calls.get(index)
     if call is None:
-        call = calls[index] = {"id": "", "type": kind, kind: {"name": "", _TEXTS[kind]: ""}}
+        call = calls[index] = {"id": "", "type": kind, kind: {"name": "", CALL_TEXTS[kind]: ""}}
     call.update({name: value for name, value in piece.items() if name not in _CALL_FIELDS and name != "index"})
     body: JsonObject = piece.get(kind) or {}
     call["id"] = piece.get("id") or call["id"]
     grown = call[call["type"]]
     grown["name"] += body.get("name") or ""
-    grown[_TEXTS[call["type"]]] += body.get(_TEXTS[kind]) or ""
+    grown[CALL_TEXTS[call["type"]]] += body.get(CALL_TEXTS[kind]) or ""

@@ -73,7 +73,11 @@ class Chunk(NamedTuple):
         """
         if self.finish_reason:
             return True
-        return was_last and not any(value for name, value in (self.delta or {}).items() if name != "role")
+        return was_last and not self.has_content()
+
+    def has_content(self) -> bool:
+        """Return whether its delta has anything but a role."""
+        return any(value for name, value in (self.delta or {}).items() if name != "role")
 
 
 def wait_until(patience: asyncio.Timeout, moment: float | None) -> None:

@@ -162,7 +162,7 @@ class AttemptRunner:
         patience = self._config.stall_seconds, self._config.first_token_seconds
         async with aclosing(self._provider.answer(request)) as answer, aclosing(unless_silent(answer, *patience)) as chunks:
             async for chunk in chunks:
-                if (chunk.delta and _has_content(chunk.delta)) or chunk.choice_reason:
+                if chunk.has_content() or chunk.choice_reason:
                     await self._wait_for_renewal(lease, lease.log)
                     self._append(lease, lease.log, _fields(chunk))
                 if lease.log.bytes > self._config.max_log_bytes:
@@ -234,10 +234,6 @@ def _fields(chunk: Chunk) -> JsonObject:
     if chunk.choice_reason:
         fields["choice_reason"] = chunk.choice_reason
     return fields
-
-
-def _has_content(delta: JsonObject) -> bool:
-    return any(value for name, value in delta.items() if name != "role")
 
 
 def _provider_usage(usage: JsonObject | None) -> JsonObject | None:

@@ -7,9 +7,9 @@ from openai import OpenAI
 
 from dev.testing.client import Client
 from dev.testing.stack import Redis, Stack, running
-from tests.acceptance.wire.server import ScriptedProvider
 from tests.acceptance.wire.shapes import SCRIPTS
 from tests.openai_reader import sdk
+from tests.scripted_provider import ScriptedProvider
 
 LIMITS = {"MAX_TRIES": "3", "PROVIDER_DOWN_SECONDS": "4", "STALL_SECONDS": "5"}
 

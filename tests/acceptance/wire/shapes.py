@@ -167,6 +167,10 @@ SHAPES: dict[str, tuple[list[bytes], Answer | Failure]] = {
         [stream(choice(delta={"reasoning_details": [{"type": "x", "data": "1"}]}), say("Hello"), END)],
         Answer(more={"reasoning_details": [{"type": "x", "data": "1"}]}),
     ),
+    "signed thoughts in equal pieces": (
+        [stream(*[choice(delta={"reasoning_details": [{"type": "x", "text": "a"}]})] * 2, say("Hello"), END)],
+        Answer(more={"reasoning_details": [{"type": "x", "text": "a"}] * 2}),
+    ),
     "citations beside each chunk": (
         [
             stream(
@@ -184,6 +188,7 @@ SHAPES: dict[str, tuple[list[bytes], Answer | Failure]] = {
     "an empty reason and the end": ([stream(say("Hel"), choice("", delta={})), HELLO], Answer(tries=2)),
     "nothing at first": ([stream(END), HELLO], Answer(tries=2)),
     "nothing at all": ([stream(END)], Failure(502, "provider_empty", "empty", tries=2)),
+    "nothing but done": ([stream(DONE)], Failure(502, "provider_empty", "empty", tries=2)),
     "nothing, since it was cut": ([stream(choice("length", delta={}), DONE)], Answer(None, "length")),
     "message in place of delta": (
         [stream(choice(message={"role": "assistant", "content": "Hello"}), END)],

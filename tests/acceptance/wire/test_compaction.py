@@ -6,8 +6,8 @@ from openai import OpenAI
 
 from dev.testing.client import Client
 from dev.testing.stack import Stack
-from tests.acceptance.wire.server import ScriptedProvider
 from tests.acceptance.wire.shapes import NO_VECTORS, PLAIN
+from tests.scripted_provider import ScriptedProvider
 
 
 def post(client: Client, path: str, **body: Any) -> tuple[int, Any]:

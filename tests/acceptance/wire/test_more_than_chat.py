@@ -6,8 +6,8 @@ import openai
 import pytest
 from openai import OpenAI
 
-from tests.acceptance.wire.server import ScriptedProvider
 from tests.acceptance.wire.shapes import A_SURE, B_SURE, CALLING, EMBEDDING, NO_VECTORS, PLAIN, SURE
+from tests.scripted_provider import ScriptedProvider
 
 USER: Any = [{"role": "user", "content": "Hello"}]
 TRIPLE = {"prompt_tokens": 9, "completion_tokens": 6, "total_tokens": 15}

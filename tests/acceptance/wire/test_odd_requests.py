@@ -9,8 +9,8 @@ from openai import NotFoundError, OpenAI
 
 from dev.testing.client import Client
 from dev.testing.stack import Stack
-from tests.acceptance.wire.server import ScriptedProvider
 from tests.acceptance.wire.shapes import CALLING, PLAIN
+from tests.scripted_provider import ScriptedProvider
 
 FUNCTION = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
 CACHED = {"type": "text", "text": "Hello", "cache_control": {"type": "ephemeral"}}

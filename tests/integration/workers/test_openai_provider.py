@@ -1,8 +1,6 @@
 """A provider whose HTTP is odd: bytes from a socket, through the official SDK and its transport."""
 
 import asyncio
-import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,6 +9,7 @@ import pytest
 
 from dev.testing.stack import Redis
 from shared.redis import redis_clients
+from tests.scripted_provider import ScriptedProvider
 from workers.providers import model_list
 from workers.providers.base import Chunk, CompletionRequest, ProviderError
 from workers.providers.model_list import ModelListUpdater
@@ -29,40 +28,9 @@ def event(reason: str | None = None, **delta: str) -> bytes:
     return chunked(b"data: %s\n\n" % orjson.dumps({"choices": [{"delta": delta, "finish_reason": reason}]}))
 
 
-class Odd:
-    """A server that answers every request with the same bytes, and then closes the connection, or falls silent."""
-
-    def __init__(self, answer: bytes, *, hangs_up: bool) -> None:
-        self.calls = 0
-        self._answer = answer
-        self._hangs_up = hangs_up
-        self._open: list[socket.socket] = []
-        self._server = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._server.getsockname()[1]}/v1"
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                line, _ = self._server.accept()
-            except OSError:
-                return
-            line.recv(65536)
-            self.calls += 1
-            line.sendall(self._answer)
-            if self._hangs_up:
-                line.close()
-            else:
-                self._open.append(line)
-
-    def close(self) -> None:
-        for line in (self._server, *self._open):
-            line.close()
-
-
 @contextmanager
-def answering(answer: bytes, *, hangs_up: bool = True) -> Iterator[Odd]:
-    server = Odd(answer, hangs_up=hangs_up)
+def answering(answer: bytes, *, hangs_up: bool = True) -> Iterator[ScriptedProvider]:
+    server = ScriptedProvider({"": [answer], "m": [answer]}, hangs_up=hangs_up)
     yield server
     server.close()
 
@@ -98,7 +66,7 @@ def test_a_provider_on_this_machine_is_asked_directly(monkeypatch: pytest.Monkey
         monkeypatch.setenv(name, proxy.url.removesuffix("/v1"))
         assert ask(server.url)
         assert ask(server.url.replace("127.0.0.1", "localhost"))
-    assert proxy.calls == 0
+    assert proxy.calls.total() == 0
 
 
 @pytest.mark.parametrize(
@@ -135,6 +103,21 @@ def test_a_reason_with_every_chunk_ends_nothing(monkeypatch: pytest.MonkeyPatch,
         assert [chunk.delta for chunk in ask(server.url)] == [{"content": "a"}, {"content": "b"}]
 
 
+def test_a_comment_is_a_sign_of_life() -> None:
+    body = chunked(b": PROCESSING\n\n") + event(content="a") + chunked(b"event: ping\ndata: x\n\n") + event("stop")
+    with answering(HEAD + body) as server:
+        assert ask(server.url) == [Chunk(), Chunk({"content": "a"}), Chunk(), Chunk({}, "stop")]
+
+
+@pytest.mark.parametrize("hangs_up", [True, False])
+@pytest.mark.parametrize("behind", [b"", chunked(b"data: {\n\n"), chunked(b"data: [DONE]\n\n")], ids=["nothing", "rubbish", "done"])
+def test_an_empty_answer_is_one_whatever_follows(monkeypatch: pytest.MonkeyPatch, behind: bytes, *, hangs_up: bool) -> None:
+    monkeypatch.setattr(openai_provider, "USAGE_SECONDS", 0.2)
+    with answering(HEAD + event("stop") + behind, hangs_up=hangs_up) as server, pytest.raises(ProviderError) as caught:
+        ask(server.url)
+    assert caught.value.reason == "provider_empty"
+
+
 def test_what_is_odd_behind_a_whole_answer_takes_nothing_away() -> None:
     for odd in (chunked(b'data: {"choices": "x"}\n\n'), chunked(b"data: {\n\n"), chunked(b'data: {"error": "too late"}\n\n')):
         with answering(HEAD + event(content="a") + event("stop") + odd + b"0\r\n\r\n") as server:
@@ -162,7 +145,7 @@ def test_an_odd_list_of_models_ends_no_worker(empty_redis: Redis, monkeypatch: p
         provider, client = OpenAIProvider("k", url), redis_clients.nonblocking(empty_redis.url)
         keeping = asyncio.create_task(ModelListUpdater(client, provider.client).run())
         async with asyncio.timeout(20):
-            while not server.calls:
+            while not server.calls.total():
                 await asyncio.sleep(0.01)
             await asyncio.wait([keeping], timeout=0.2)
         assert not keeping.done(), keeping.exception()

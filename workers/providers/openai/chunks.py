@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 
 from shared.json_types import JsonObject
+from shared.messages.answer import CALL_TEXTS
 from shared.models.base import WORD_CHARS
 from workers.providers.base import CUT_SHORT, Chunk
 from workers.providers.openai import odd
@@ -13,20 +14,25 @@ from workers.providers.openai.errors import broken_off, malformed, page_error, s
 from workers.providers.openai.halves import Halves
 from workers.providers.openai.tool_calls import ToolCalls
 
+CITATIONS = "citations"
 _PAGE = b"<"
 
 
 class AnswerReader:
-    """Reads one answer, chunk by chunk. `is_empty` says that it has come to its end, uncut, and had nothing in it."""
+    """Reads one answer, chunk by chunk.
+
+    `has_ended` says that it has come to its end, `is_empty` that it was not cut there, and had nothing in it.
+    """
 
     def __init__(self, key: str = "") -> None:
         """Begin with nothing; `key` is removed from an error's message."""
         self._key = key
         self._calls = ToolCalls()
         self._halves = Halves()
-        self._beside: JsonObject = {}
+        self._citations: Any = None
         self._has_content = False
-        self.is_empty = False
+        self._was_cut = False
+        self.has_ended = False
 
     def read(self, data: bytes) -> Chunk:
         """Read an event's data.
@@ -45,14 +51,15 @@ class AnswerReader:
             raise malformed("The provider sent a malformed chunk.") from error
 
     @property
-    def has_calls(self) -> bool:
-        """Whether the answer calls tools."""
-        return self._calls.are_any
+    def is_empty(self) -> bool:
+        """Whether it has ended, was not cut, and had nothing in it."""
+        return self.has_ended and not (self._was_cut or self._has_content)
 
-    def rest(self) -> JsonObject | None:
-        """Return the delta of what still waited for more when the answer ended; None where nothing did."""
-        calls = self._calls.rest()
-        return {"tool_calls": calls} if calls else None
+    def end(self) -> Chunk:
+        """Read that nothing follows: such an answer is whole, though it may have given no reason."""
+        if self.has_ended:
+            return Chunk()
+        return self._noted(Chunk(self._with_rest(None), "tool_calls" if self._calls.are_any else "stop"))
 
     def _chunk(self, fields: JsonObject) -> Chunk:
         choice: JsonObject = fields["choices"][0] if fields.get("choices") else {}
@@ -60,33 +67,30 @@ class AnswerReader:
         delta = choice.get("delta")
         if not delta or not _is_plain(delta):
             delta = odd.plain_delta(odd.delta_of(choice))
-        if odd.CITATIONS in fields:
-            delta = self._with_beside(delta, odd.beside(fields))
+        if isinstance(citations := fields.get(CITATIONS), list) and citations:
+            delta = self._with_citations(delta, citations)
         _check(delta or {}, reason)
         if delta and delta.get("tool_calls"):
             delta = self._with_calls(delta)
         if reason:
             reason = _reason(reason)
             delta = self._with_rest(delta)
-        if reason or not self._has_content:
-            self._judge(delta, reason)
         logprobs = choice.get("logprobs")
-        return Chunk(delta, reason, usage, logprobs=logprobs if isinstance(logprobs, dict) else None)
+        return self._noted(Chunk(delta, reason, usage, logprobs=logprobs if isinstance(logprobs, dict) else None))
 
-    def _judge(self, delta: JsonObject | None, reason: str | None) -> None:
-        """Note whether the answer still is empty: only one that was cut may be."""
-        self._has_content = self._has_content or any(value for name, value in (delta or {}).items() if name != "role")
-        if reason:
-            self.is_empty = reason not in CUT_SHORT
-        self.is_empty = self.is_empty and not self._has_content
+    def _noted(self, chunk: Chunk) -> Chunk:
+        """Note what a chunk says about the answer's end, and return it."""
+        self._has_content = self._has_content or chunk.has_content()
+        if chunk.finish_reason:
+            self.has_ended, self._was_cut = True, chunk.finish_reason in CUT_SHORT
+        return chunk
 
     def _json(self, data: bytes) -> Any:
         """Read JSON; some providers write NaN and infinities in it, which stand for nothing here, and cut emojis in two."""
         try:
             read = orjson.loads(data)
         except orjson.JSONDecodeError:
-            read = json.loads(data, parse_constant=lambda _: None)
-            return self._halves.repaired(read)
+            return self._halves.repaired(json.loads(data, parse_constant=lambda _: None))
         return self._halves.repaired(read) if self._halves.are_held else read
 
     def _with_calls(self, delta: JsonObject) -> JsonObject:
@@ -98,11 +102,12 @@ class AnswerReader:
         rest = self._calls.rest()
         return {**(delta or {}), "tool_calls": [*((delta or {}).get("tool_calls") or ()), *rest]} if rest else delta
 
-    def _with_beside(self, delta: JsonObject | None, beside: JsonObject) -> JsonObject | None:
-        """Add what came beside the choices, where it is not what came before."""
-        news = {name: value for name, value in beside.items() if self._beside.get(name) != value}
-        self._beside.update(news)
-        return {**(delta or {}), **news} if news else delta
+    def _with_citations(self, delta: JsonObject | None, citations: Any) -> JsonObject | None:
+        """Add the citations, which come beside the choices, where they are not those that came before."""
+        if citations == self._citations:
+            return delta
+        self._citations = citations
+        return {**(delta or {}), CITATIONS: citations}
 
 
 def _is_chunk(fields: Any) -> bool:
@@ -127,7 +132,7 @@ def _check(delta: JsonObject, finish_reason: Any) -> None:
     numbers = []
     for call in delta.get("tool_calls") or ():
         texts += [call.get("id"), call.get("type")]
-        for kind, text in (("function", "arguments"), ("custom", "input")):
+        for kind, text in CALL_TEXTS.items():
             body = call.get(kind) or {}
             texts += [body.get("name"), body.get(text)]
         numbers.append(call.get("index"))

@@ -131,7 +131,7 @@ def _may_pass(status: int) -> bool:
 
 def _is_final(body: object) -> bool:
     error = _error_in(body)
-    return not FINAL.isdisjoint(word for name in ("code", "type", "status") if isinstance(word := error.get(name), str))
+    return not FINAL.isdisjoint(word for name in ("code", "type") if isinstance(word := error.get(name), str))
 
 
 def _error_in(body: object) -> JsonObject:

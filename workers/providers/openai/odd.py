@@ -10,7 +10,6 @@ from workers.providers.base import COUNTS
 MAX_COUNT = 2**31 - 1
 """Of tokens, or of a tool call's index: sums of more would fit no column."""
 
-CITATIONS = "citations"
 TEXTS = ("content", "refusal")
 """What of a delta must be text."""
 
@@ -82,12 +81,6 @@ def delta_of(choice: JsonObject) -> Any:
     if choice.get("message") is not None:
         return choice["message"]
     return {"content": choice["text"]} if choice.get("text") else None
-
-
-def beside(fields: JsonObject) -> JsonObject:
-    """Return what stands beside the choices but is part of the answer: the pages that it cites."""
-    citations = fields.get(CITATIONS)
-    return {CITATIONS: citations} if isinstance(citations, list) and citations else {}
 
 
 def plain_delta(delta: Any) -> Any:

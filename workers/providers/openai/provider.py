@@ -49,7 +49,7 @@ class OpenAIProvider:
 
     async def answer(self, request: CompletionRequest) -> AsyncGenerator[Chunk, None]:
         """Request a streamed chat completion; see `Provider.answer`."""
-        finished = complete = False
+        complete = False
         until = 0.0
         client = self.client.with_options(api_key=request.api_key) if request.api_key else self.client
         reader = AnswerReader(client.api_key)
@@ -57,9 +57,8 @@ class OpenAIProvider:
             async with asyncio.timeout(None) as patience, AsyncExitStack() as stack:
                 response = await self._opened(client, request, stack)
                 async for data in stream.events(response.iter_bytes()):
-                    chunk = _chunk(reader, data, is_finished=finished)
+                    chunk = _chunk(reader, data)
                     was_complete, complete = complete, chunk.is_last(complete)
-                    finished = finished or bool(chunk.finish_reason)
                     if patience.when() is not None:
                         wait_until(patience, None)  # the time-out is for the provider, not for the consumer of the chunks
                     yield chunk
@@ -68,12 +67,11 @@ class OpenAIProvider:
                     if complete:
                         wait_until(patience, until)
         except (ProviderError, *CALL_ERRORS) as error:
-            if complete:
-                return  # only the usage, or the end of the stream, is missing
-            if isinstance(error, ProviderError):
+            if isinstance(error, ProviderError) and not complete:
                 raise
-            raise provider_error(error) from error
-        if not finished:
+            if not complete:  # else only the usage, or the end of the stream, is missing
+                raise provider_error(error) from error
+        if not reader.has_ended:
             raise broken_off("The provider's answer broke off.")
         if reader.is_empty:
             raise empty("The provider's answer was empty.")
@@ -109,12 +107,10 @@ def _is_here(base_url: str) -> bool:
         return False
 
 
-def _chunk(reader: AnswerReader, data: bytes, *, is_finished: bool) -> Chunk:
-    """Read an event. A stream that says that it is done is whole, though it gave no reason."""
-    if data == stream.DONE:
-        rest = None if is_finished else reader.rest()
-        return Chunk() if is_finished else Chunk(rest, "tool_calls" if reader.has_calls else "stop")
-    return reader.read(data) if data else Chunk()
+def _chunk(reader: AnswerReader, data: bytes) -> Chunk:
+    if data == stream.SIGN_OF_LIFE:
+        return Chunk()
+    return reader.end() if data == stream.DONE else reader.read(data)
 
 
 def _arguments(request: CompletionRequest, *, asks_usage: bool) -> JsonObject:

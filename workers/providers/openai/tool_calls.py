@@ -12,10 +12,9 @@ import orjson
 
 from shared.ids import new_id
 from shared.json_types import JsonObject
+from shared.messages.answer import CALL_TEXTS
 
-_TEXTS = {"function": "arguments", "custom": "input"}
-"""The field of a call that grows, by the call's type."""
-_OURS = frozenset(("index", "id", "type", *_TEXTS))
+_OURS = frozenset(("index", "id", "type", *CALL_TEXTS))
 
 
 class _Piece(NamedTuple):
@@ -74,7 +73,7 @@ class ToolCalls:
     def _add(self, piece: JsonObject) -> Iterator[JsonObject]:
         kind = "custom" if piece.get("type") == "custom" or "custom" in piece else "function"
         body: JsonObject = piece.get(kind) or {}
-        part = _Piece(piece.get("index"), piece.get("id") or "", body.get("name") or "", body.get(_TEXTS[kind]) or "")
+        part = _Piece(piece.get("index"), piece.get("id") or "", body.get("name") or "", body.get(CALL_TEXTS[kind]) or "")
         more = {key: value for key, value in piece.items() if key not in _OURS and value is not None}
         call = self._call_of(part)
         if call is not None and call.again and part.text.strip() and not part.name:
@@ -89,7 +88,7 @@ class ToolCalls:
         if call.index is None:
             yield from self._prepare(call, part, more)
         elif part.text or more:
-            yield {"index": call.index, **more, **({call.type: {_TEXTS[call.type]: part.text}} if part.text else {})}
+            yield {"index": call.index, **more, **({call.type: {CALL_TEXTS[call.type]: part.text}} if part.text else {})}
             call.texts.append(part.text)
 
     def _call_of(self, part: _Piece) -> _Call | None:
@@ -119,7 +118,7 @@ class ToolCalls:
     def _first_piece(self, call: _Call) -> JsonObject:
         call.index, self._shown = self._shown, self._shown + 1
         call.id = call.id or new_id("call")
-        body = {"name": call.name, _TEXTS[call.type]: "".join(call.texts)}
+        body = {"name": call.name, CALL_TEXTS[call.type]: "".join(call.texts)}
         return {"index": call.index, **call.more, "id": call.id, "type": call.type, call.type: body}
 
 

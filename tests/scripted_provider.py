@@ -9,14 +9,17 @@ from typing import Any
 import orjson
 
 HEAD_END = b"\r\n\r\n"
+NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 
 
 class ScriptedProvider:
-    """Answers each request with the bytes that a script has for its model, and closes the connection."""
+    """Answers each request with the bytes that a script has for its model, and closes the connection, or falls silent."""
 
-    def __init__(self, scripts: Mapping[str, Sequence[bytes]]) -> None:
-        """Listen on a port of its own, for a provider's base URL in `url`."""
+    def __init__(self, scripts: Mapping[str, Sequence[bytes]], *, hangs_up: bool = True) -> None:
+        """Listen on a port of its own, with a provider's base URL in `url`; requests without a model are scripted under ""."""
         self._scripts = scripts
+        self._hangs_up = hangs_up
+        self._open: list[socket.socket] = []
         self.asked: dict[str, list[dict[str, Any]]] = {}
         self.calls: Counter[str] = Counter()
         self._server = socket.create_server(("127.0.0.1", 0))
@@ -32,18 +35,22 @@ class ScriptedProvider:
             threading.Thread(target=self._answer, args=(line,), daemon=True).start()
 
     def _answer(self, line: socket.socket) -> None:
-        with line:
-            asked = _read(line)
-            model = asked.get("model", "")
-            self.asked.setdefault(model, []).append(asked)
-            answers = self._scripts.get(model) or [b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"]
-            answer = answers[min(self.calls[model], len(answers) - 1)]
-            self.calls[model] += 1
-            line.sendall(answer)
+        asked = _read(line)
+        model = asked.get("model", "")
+        self.asked.setdefault(model, []).append(asked)
+        answers = self._scripts.get(model) or [NOT_FOUND]
+        answer = answers[min(self.calls[model], len(answers) - 1)]
+        self.calls[model] += 1
+        line.sendall(answer)
+        if self._hangs_up:
+            line.close()
+        else:
+            self._open.append(line)
 
     def close(self) -> None:
-        """Listen no more."""
-        self._server.close()
+        """Listen no more, and close what is open."""
+        for line in (self._server, *self._open):
+            line.close()
 
 
 def _read(line: socket.socket) -> dict[str, Any]:
