@@ -36,13 +36,13 @@ class ExpandingRequest(Request):
         return io.BytesIO(_expanded(body.read(), self.max_content_length))
 
 
-def _expanded(compressed: bytes, most: int | None) -> bytes:
+def _expanded(compressed: bytes, max_bytes: int | None) -> bytes:
     expansion = zlib.decompressobj(wbits=_GZIP_WINDOW)
     try:
-        data = expansion.decompress(compressed, (most or 0) + 1 if most else 0)
+        data = expansion.decompress(compressed, max_bytes + 1 if max_bytes else 0)
     except zlib.error:
         raise InvalidRequest("The body is not compressed by gzip, as Content-Encoding says.", param="body") from None
-    if most and len(data) > most:
+    if max_bytes and len(data) > max_bytes:
         raise RequestEntityTooLarge
     if not expansion.eof:
         raise InvalidRequest("The compressed body is cut off.", param="body")

@@ -7,7 +7,7 @@ answer writes nothing until its end, and a stream nothing while the model is sil
 import os
 import socket as sockets
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -62,14 +62,16 @@ class ReaderPresence:
             yield
             return
         self._add(job_id, socket)
+        is_over = False
         try:
             yield
-        except BaseException:
-            if self._remove(job_id, socket):
+            is_over = True
+        finally:
+            was_last = self._remove(job_id, socket)
+            if is_over:
+                self._guarded(lambda: reader_presence.forget(self._redis, [job_id]))
+            elif was_last:
                 self._guarded(lambda: reader_presence.note(self._redis, [job_id]))
-            raise
-        self._remove(job_id, socket)
-        self._guarded(lambda: reader_presence.forget(self._redis, [job_id]))
 
     def while_read(self, job_id: str, socket: object, frames: Iterable[T]) -> Iterator[T]:
         """Yield frames, and count as a reader meanwhile."""
@@ -101,7 +103,7 @@ class ReaderPresence:
         others = [job_id for job_id in self._hub.followed() if job_id and job_id not in here]
         reader_presence.note(self._redis, others, only_known=True)  # readers through other APIs of ours
 
-    def _guarded(self, work: Any) -> None:
+    def _guarded(self, work: Callable[[], None]) -> None:
         try:
             work()
         except RedisError as error:

@@ -1,14 +1,26 @@
-"""Answers in the foreground: their client waits for them, and has no other way to stop them than to hang up."""
+"""Submit jobs and read their answers as clients of OpenAI's do, who in the foreground can only stop them by hanging up."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 
-from flask import request
+from flask import Response, request
 
 from api.context import context
+from api.dialects.openai import ids
+from api.dialects.openai.request import idempotency_key
+from api.dialects.openai.sse import FROM_THE_START, Translation, frames
+from api.guards import principal
+from api.http import sse
+from api.jobs.submission import Submission
+from shared.events import Event
 from shared.models import Job
 
 SOCKET = "gunicorn.socket"
+
+
+def submit(asked: Submission) -> Job:
+    """Submit for the caller, by the request's idempotency key."""
+    return context().submitter.submit(principal().user_id, asked, idempotency_key())
 
 
 def wait_for_end(job: Job) -> Job:
@@ -17,11 +29,13 @@ def wait_for_end(job: Job) -> Job:
         return context().jobs.wait_for_end(job)
 
 
-def while_read(job: Job, frames: Iterator[bytes]) -> Iterator[bytes]:
-    """Return a stream whose client is one of the job's readers, for as long as it reads."""
-    if _in_background(job):
-        return frames
-    return context().reader_presence.while_read(job.id, request.environ.get(SOCKET), frames)
+def stream(job: Job, translation: Translation, log: Iterator[Event | None], number: int = FROM_THE_START) -> Response:
+    """Stream a job's log, translated, after a number; the client is one of the job's readers for as long as it reads."""
+    jobs = context().jobs  # the stream goes on when the request's context is gone
+    written = frames(translation, log, lambda: jobs.find(job.user_id, job.id), number)
+    if not _in_background(job):
+        written = context().reader_presence.while_read(job.id, request.environ.get(SOCKET), written)
+    return ids.with_job_id(sse.respond(written), job)
 
 
 def reading(job: Job) -> AbstractContextManager[None]:

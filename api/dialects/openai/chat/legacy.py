@@ -5,18 +5,13 @@ from typing import Annotated, Literal
 from flask import Blueprint, Response, jsonify
 from pydantic import Field
 
-from api.context import context
 from api.dialects.openai import foreground, ids, unknown
 from api.dialects.openai.chat import answer
 from api.dialects.openai.chat.answer import ChunkTranslation
 from api.dialects.openai.chat.request import MAX_CHOICES, StreamOptions
-from api.dialects.openai.chat.routes import begun
-from api.dialects.openai.errors import ProviderFailed
-from api.dialects.openai.request import idempotency_key, read_body
-from api.dialects.openai.sse import FROM_THE_START, frames
+from api.dialects.openai.chat.routes import answered, begun
+from api.dialects.openai.request import read_body
 from api.dialects.openai.unknown import Open
-from api.guards import principal
-from api.http import sse
 from api.jobs.submission import ParamNames, Submission
 from api.schemas.chat import INT64_MAX, MAX_STOPS
 from api.schemas.jobs import ModelName
@@ -79,13 +74,10 @@ def create() -> Response:
     """Create a completion, whole or streamed."""
     body = read_body(CompletionRequest)
     unknown.judge(body, may_forward=True)
-    job = context().submitter.submit(principal().user_id, _submission(body), idempotency_key())
+    job = foreground.submit(_submission(body))
     if body.stream:
-        return _streamed(job)
-    job = foreground.wait_for_end(job)
-    if not job.status.has_answer:
-        raise ProviderFailed(job)
-    whole = answer.completion(job, context().job_logs.so_far(job) if answer.needs_log(job) else ())
+        return foreground.stream(job, TextTranslation(job), begun(job))
+    job, whole = answered(job)
     texts = [_text(choice) for choice in whole["choices"]]
     return ids.with_job_id(jsonify({**_common(job), "choices": texts, "usage": whole["usage"]}), job)
 
@@ -104,14 +96,6 @@ def _submission(body: CompletionRequest) -> Submission:
         stored=False,
         param_names=ParamNames(turn="prompt"),
     )
-
-
-def _streamed(job: Job) -> Response:
-    jobs = context().jobs  # the stream goes on when the request's context is gone
-    with foreground.reading(job):
-        log = begun(job, context().job_logs.follow(job, 0))
-    written = frames(TextTranslation(job), log, lambda: jobs.find(job.user_id, job.id), FROM_THE_START)
-    return ids.with_job_id(sse.respond(foreground.while_read(job, written)), job)
 
 
 def _common(job: Job) -> JsonObject:

@@ -7,6 +7,7 @@ from flask import Blueprint, Response, jsonify, request
 from api.context import context
 from api.dialects.openai import ids, paging
 from api.dialects.openai.chat import answer
+from api.dialects.openai.chat.routes import whole
 from api.dialects.openai.request import read_body
 from api.guards import principal
 from api.http.bodies import Body
@@ -40,8 +41,7 @@ def index() -> Response:
 @blueprint.get("/chat/completions/<completion_id>")
 def show(completion_id: str) -> Response:
     """Show a stored chat completion."""
-    job = _answered(completion_id)
-    return jsonify(answer.completion(job, context().job_logs.so_far(job) if answer.needs_log(job) else ()))
+    return jsonify(whole(_answered(completion_id)))
 
 
 class Update(Body):

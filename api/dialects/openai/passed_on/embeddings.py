@@ -2,25 +2,20 @@
 
 from typing import Annotated, Literal
 
-import orjson
 from flask import Blueprint, Response
 from pydantic import Field
 
-from api.context import context
-from api.dialects.openai import foreground, ids, unknown
-from api.dialects.openai.errors import ProviderFailed
-from api.dialects.openai.request import idempotency_key, read_body
+from api.dialects.openai import foreground, unknown
+from api.dialects.openai.passed_on.answer import passed_on
+from api.dialects.openai.request import read_body
 from api.dialects.openai.unknown import Open
-from api.guards import principal
 from api.jobs.submission import Submission
 from api.schemas.jobs import ModelName
 from shared.json_types import JsonObject
-from shared.messages.text import text_of
-from shared.models import Kind, Status
+from shared.models import Kind
 
 MAX_INPUTS = 2_048
 MAX_DIMENSIONS = 65_536
-JSON = "application/json"
 
 Tokens = Annotated[list[int], Field(min_length=1)]
 
@@ -52,8 +47,4 @@ def embed() -> Response:
     unknown.judge(body, may_forward=True)
     parameters = body.model_dump(exclude_none=True, exclude={"model"})
     submission = Submission(messages=body.messages(), kind=Kind.EMBEDDING, model=body.model, parameters=parameters, stored=False)
-    job = context().submitter.submit(principal().user_id, submission, idempotency_key())
-    job = foreground.wait_for_end(job)
-    if job.status is not Status.COMPLETED:
-        raise ProviderFailed(job)
-    return ids.with_job_id(Response(orjson.dumps(orjson.loads(text_of(job.message))), content_type=JSON), job)
+    return passed_on(foreground.wait_for_end(foreground.submit(submission)))

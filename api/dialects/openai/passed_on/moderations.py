@@ -2,25 +2,21 @@
 
 from typing import Annotated, Literal
 
-import orjson
 from flask import Blueprint, Response
 from pydantic import Field
 
 from api.context import context
-from api.dialects.openai import ids
-from api.dialects.openai.errors import ProviderFailed
-from api.dialects.openai.request import idempotency_key, read_body
-from api.guards import principal
+from api.dialects.openai import foreground
+from api.dialects.openai.passed_on.answer import passed_on
+from api.dialects.openai.request import read_body
 from api.http.bodies import Body
 from api.jobs.submission import Submission
 from api.schemas.chat import TextPart
 from api.schemas.jobs import ModelName
 from shared.json_types import JsonObject
-from shared.messages.text import text_of
-from shared.models import Kind, Status
+from shared.models import Kind
 
 MAX_INPUTS = 100
-JSON = "application/json"
 
 blueprint = Blueprint("moderations", __name__)
 
@@ -64,8 +60,4 @@ def judge() -> Response:
     submission = Submission(
         messages=body.messages(), kind=Kind.MODERATION, model=body.model or context().config.moderation_model, stored=False
     )
-    job = context().submitter.submit(principal().user_id, submission, idempotency_key())
-    job = context().jobs.wait_for_end(job)
-    if job.status is not Status.COMPLETED:
-        raise ProviderFailed(job)
-    return ids.with_job_id(Response(orjson.dumps(orjson.loads(text_of(job.message))), content_type=JSON), job)
+    return passed_on(context().jobs.wait_for_end(foreground.submit(submission)))

@@ -2,15 +2,13 @@
 
 from flask import Blueprint, Response, jsonify
 
-from api.context import context
 from api.dialects.openai import foreground, ids
 from api.dialects.openai.errors import ProviderFailed
 from api.dialects.openai.items import compaction
 from api.dialects.openai.items import messages as item_messages
-from api.dialects.openai.request import idempotency_key, read_body
+from api.dialects.openai.request import read_body
 from api.dialects.openai.responses import known, object, placement
 from api.dialects.openai.responses.request import ResponseInput, parameters
-from api.guards import principal
 from api.jobs.submission import ParamNames, Submission
 from shared.errors import InvalidRequest
 from shared.json_types import JsonObject
@@ -43,7 +41,7 @@ def compact() -> Response:
         param_names=ParamNames(turn="input", system="instructions"),
         stored=False,
     )
-    job = foreground.wait_for_end(context().submitter.submit(principal().user_id, submission, idempotency_key()))
+    job = foreground.wait_for_end(foreground.submit(submission))
     if job.status is not Status.COMPLETED:
         raise ProviderFailed(job)
     return ids.with_job_id(jsonify(_compacted(job, messages)), job)

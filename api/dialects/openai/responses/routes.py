@@ -7,13 +7,11 @@ from api.context import context
 from api.dialects.openai import foreground, ids, paging
 from api.dialects.openai.errors import ProviderFailed
 from api.dialects.openai.items import messages as item_messages
-from api.dialects.openai.request import idempotency_key, read_body, starting_after
+from api.dialects.openai.request import read_body, starting_after
 from api.dialects.openai.responses import known, object, placement
 from api.dialects.openai.responses.events import EventTranslation
 from api.dialects.openai.responses.request import ResponseInput, ResponseRequest, parameters, submission
-from api.dialects.openai.sse import FROM_THE_START, frames
-from api.guards import principal
-from api.http import sse
+from api.dialects.openai.sse import FROM_THE_START
 from shared.errors import InvalidRequest
 from shared.messages.text import text_of
 from shared.messages.usage import estimate_tokens
@@ -32,8 +30,7 @@ def create() -> Response:
     body = read_body(ResponseRequest)
     known.settle(body)
     before, place = placement.place(body)
-    key = idempotency_key()
-    job = context().submitter.submit(principal().user_id, submission(body, before, place), key)
+    job = foreground.submit(submission(body, before, place))
     if body.stream:
         return _streamed(job, FROM_THE_START)
     if not body.background:
@@ -96,7 +93,4 @@ def _shown(job: Job) -> Response:
 
 
 def _streamed(job: Job, number: int) -> Response:
-    jobs = context().jobs  # the stream goes on when the request's context is gone
-    log = context().job_logs.follow(job, 0)
-    written = frames(EventTranslation(job), log, lambda: jobs.find(job.user_id, job.id), number)
-    return ids.with_job_id(sse.respond(foreground.while_read(job, written)), job)
+    return foreground.stream(job, EventTranslation(job), context().job_logs.follow(job, 0), number)
