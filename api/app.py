@@ -32,11 +32,11 @@ from api.streaming.job_logs import JobLogs
 from api.streaming.reader_presence import ReaderPresence
 from api.webhooks.deliveries import WebhookDeliveries
 from api.webhooks.endpoints import WebhookEndpoints
-from shared import log_setup
 from shared.config import Settings, settings
 from shared.database import Database
 from shared.queue import Queue
 from shared.redis import redis_clients
+from shared.telemetry import log_setup
 from shared.version import VERSION
 
 BLUEPRINTS = (auth.blueprint, tokens.blueprint, jobs.blueprint, events.blueprint, health.blueprint)

@@ -5,15 +5,24 @@ import sys
 from alembic import context
 from sqlalchemy.exc import OperationalError
 
+from migrations.one_at_a_time import one_at_a_time
 from shared.config import settings
 from shared.database import Database
 from shared.models import Base
+from shared.postgresql import TimeLimits
 
-database = Database(settings().database)
+LIMITS = TimeLimits(statement_ms=0, lock_ms=5_000)
+"""What has much to do may take its time, but not waiting for a table in use: all who come behind wait as long."""
+TRIES = 5
+LOCK_NOT_AVAILABLE = "55P03"
+
+database = Database(settings().database, connections=2, limits=LIMITS)
 if database.is_sqlite:
     settings().data_dir.mkdir(parents=True, exist_ok=True)
 
-try:
+
+def migrate() -> None:
+    """Migrate, in a transaction for each step."""
     with database.engine.connect() as connection:
         # A constraint of SQLite can only be altered by copying its table, hence the batch mode.
         context.configure(
@@ -21,6 +30,22 @@ try:
         )
         with context.begin_transaction():
             context.run_migrations()
+
+
+def migrate_patiently() -> None:
+    """Migrate, and again from where it broke off when a table was in use for too long."""
+    for tries_left in reversed(range(TRIES)):
+        try:
+            return migrate()
+        except OperationalError as error:
+            if getattr(error.orig, "sqlstate", "") != LOCK_NOT_AVAILABLE or not tries_left:
+                raise
+    return None
+
+
+try:
+    with one_at_a_time(database.engine):
+        migrate_patiently()
 except OperationalError as error:
     sys.stderr.write(f"chatrelay: cannot migrate: the database of DATABASE_URL does not answer: {error.orig}\n")
     raise SystemExit(1) from None

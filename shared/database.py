@@ -5,42 +5,32 @@ transaction is short and does no other I/O; none is open while a model answers.
 """
 
 import json
-import math
 import re
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
-from sqlalchemy import BigInteger, Dialect, Engine, create_engine, event
+from sqlalchemy import BigInteger, ColumnElement, Engine, create_engine, event, select
 from sqlalchemy.engine import Connection
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.sql.expression import FunctionElement
 
+from shared import postgresql
 from shared.errors import DatabaseUnavailable
+from shared.postgresql import LIMITS, TimeLimits
 
 BUSY_MS = 5_000
-CONNECT_SECONDS = 5
-STATEMENT_MS = 5_000
-IDLE_IN_TRANSACTION_MS = 3_000
-SILENCE_MS = 10_000
 POOL_CONNECTIONS = 30
 """At the most, opened when they are needed and then kept: to open one takes longer than a job's statements together."""
 
 POOL_WAIT_SECONDS = 10
 POOL_RECYCLE_SECONDS = 1_800
-UNASKED_SECONDS = 1.0
-"""A connection that was used this recently is taken to be alive; one that rested longer is asked first: a round trip more."""
-
 _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 
-_USED_AT = "used_at"
 _SQLITE_BEGIN = "sqlite_begin"
 _SQLITE_WRONG_STATEMENT = "SQLITE_ERROR"
 _POSTGRESQL_READ_ONLY = "25006"
@@ -63,6 +53,14 @@ def _postgresql_now(*_: Any, **__: Any) -> str:
     return "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)"
 
 
+def now_once() -> ColumnElement[int]:
+    """Return the database's clock as a value that a statement reads once, before it begins, so that an index can be searched by it.
+
+    PostgreSQL compares every row of a table with a clock that may differ from row to row.
+    """
+    return select(now_ms()).scalar_subquery()
+
+
 class Database:
     """One process' way to the database.
 
@@ -70,26 +68,40 @@ class Database:
         DatabaseUnavailable: from `read` and `write`, when the database is away or too busy to answer.
     """
 
-    def __init__(self, url: str, connections: int = POOL_CONNECTIONS) -> None:
-        """Keep an SQLAlchemy URL and the largest number of connections; nothing is opened yet."""
-        self.engine = _engine(url, connections)
+    def __init__(self, url: str, connections: int = POOL_CONNECTIONS, limits: TimeLimits = LIMITS) -> None:
+        """Keep an SQLAlchemy URL, the largest number of connections, and PostgreSQL's time-outs; nothing is opened yet."""
+        self.engine = _engine(url, connections, limits)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
         self._writer = self.engine.execution_options(**{_SQLITE_BEGIN: "BEGIN IMMEDIATE"})
         # PostgreSQL's transactions see each other's commits at every statement anyway, so that one which only reads buys nothing
         # for the two round trips of its BEGIN and its ROLLBACK.
         self._single = self.engine.execution_options(isolation_level="AUTOCOMMIT", **{_SQLITE_BEGIN: ""})
-        self._reader = self.engine if self.is_sqlite else self._single
+        # Through a pooler a time-out can be set for a transaction only.
+        self._has_pooler: bool | None = False if self.is_sqlite else None
+        if not self.is_sqlite:
+            event.listen(self.engine, "engine_connect", self._note_pooler)
+
+    def _note_pooler(self, connection: Connection) -> None:
+        self._has_pooler = postgresql.is_pooled(connection)
+
+    def _statements(self) -> Engine:
+        if self._has_pooler is None:
+            self.engine.connect().close()  # which is noted
+        return self.engine if self._has_pooler else self._single
+
+    def _reader(self) -> Engine:
+        return self.engine if self.is_sqlite else self._statements()
 
     @contextmanager
     def read(self) -> Iterator[Session]:
         """Open a session that only reads; it raises an error when objects of it are to be written."""
-        with _translated(), _ReadSession(self._reader, expire_on_commit=False) as session:
+        with _translated(), _ReadSession(self._reader(), expire_on_commit=False) as session:
             yield session
 
     @contextmanager
     def statement(self) -> Iterator[Connection]:
         """Open a connection for one statement, which is a transaction of its own: in one round trip, committed when it returns."""
-        with _translated(), self._single.connect() as connection:
+        with _translated(), self._statements().begin() as connection:
             yield connection
 
     @contextmanager
@@ -133,7 +145,7 @@ def _json(value: Any) -> str:
     return _NUL.sub(r"\1\\ufffd", json.dumps(value))
 
 
-def _engine(url: str, connections: int) -> Engine:
+def _engine(url: str, connections: int, limits: TimeLimits) -> Engine:
     options: dict[str, Any] = {
         "json_serializer": _json,
         "pool_size": connections,
@@ -148,27 +160,7 @@ def _engine(url: str, connections: int) -> Engine:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
-    limits = f"-c statement_timeout={STATEMENT_MS} -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_MS}"
-    # A peer that vanishes without a word is noticed by libpq, since the server cannot time out what never reaches it.
-    silence = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": SILENCE_MS}
-    arguments = {"connect_timeout": CONNECT_SECONDS, "options": limits, **silence}
-    engine = create_engine(url, connect_args=arguments, **options)
-    event.listen(engine, "checkin", _note_use)
-    event.listen(engine, "checkout", partial(_ask_if_alive, engine.dialect))
-    return engine
-
-
-def _note_use(_connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
-    record.info[_USED_AT] = time.monotonic()
-
-
-def _ask_if_alive(dialect: Dialect, connection: DBAPIConnection, record: ConnectionPoolEntry, _: object) -> None:
-    """Ask a connection that rested for a while whether it is alive; the pool opens another one where it is not."""
-    if time.monotonic() - record.info.get(_USED_AT, math.inf) > UNASKED_SECONDS:
-        try:
-            dialect.do_ping(connection)
-        except dialect.loaded_dbapi.Error as error:
-            raise DisconnectionError from error
+    return postgresql.make_engine(url, limits, **options)
 
 
 def _prepare_sqlite(connection: Any, _: ConnectionPoolEntry) -> None:

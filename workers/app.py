@@ -8,9 +8,9 @@ from celery import signals
 from celery.exceptions import Reject
 from kombu.transport.redis import Channel
 
-from shared import log_setup
 from shared.config import settings
 from shared.queue import DELIVER_TASK, RUN_TASK, Queue
+from shared.telemetry import log_setup
 from workers.glue.alive_file import alive_file
 from workers.worker import Worker
 

@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, and_, delete, exists, select
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import ReturningDelete
 
-from shared.database import Database, now_ms
+from shared.database import Database, now_once
 from shared.models import UNFINISHED, Conversation, IdempotencyKey, Job, Message, RefreshToken, WebhookDelivery
 from shared.models.job import KEY_SECONDS
 from shared.timestamps import DAY_MS, MS_PER_SECOND
@@ -32,10 +32,10 @@ def prune(database: Database, retention_days: int, unstored_seconds: float) -> i
     Raises:
         DatabaseUnavailable: the rest is left to the next time.
     """
-    unstored_ms = now_ms() - int(unstored_seconds * 1000)
+    unstored_ms = now_once() - int(unstored_seconds * 1000)
     deletions = [_all(_expired_tokens()), _all(_old_keys()), _all(_unstored_jobs(unstored_ms))]
     if retention_days:
-        before_ms = now_ms() - retention_days * DAY_MS
+        before_ms = now_once() - retention_days * DAY_MS
         deletions += [partial(_silent_conversations, before_ms), _all(_old_jobs(before_ms)), _all(_old_deliveries(before_ms))]
     return sum(_until_done(database, deletion) for deletion in deletions)
 
@@ -59,11 +59,17 @@ def _silent_conversations(before_ms: ColumnElement[int], session: Session) -> in
 
     Each is locked before it is looked at for the last time: a submission keeps the same lock until its turn can be seen.
     """
+    locked = session.scalars(
+        select(Conversation.id).where(_is_silent(before_ms)).limit(BATCH).with_for_update(skip_locked=True)
+    ).all()
+    again = delete(Conversation).where(Conversation.id.in_(locked), _is_silent(before_ms)).returning(Conversation.id)
+    return _rows(session, again)
+
+
+def _is_silent(before_ms: ColumnElement[int]) -> ColumnElement[bool]:
     has_new_messages = exists().where(Message.conversation_id == Conversation.id, Message.created_ms >= before_ms)
     has_running_jobs = exists().where(Job.conversation_id == Conversation.id, Job.status.in_(UNFINISHED))
-    is_silent = and_(Conversation.created_ms < before_ms, ~has_new_messages, ~has_running_jobs)
-    locked = session.scalars(select(Conversation.id).where(is_silent).limit(BATCH).with_for_update(skip_locked=True)).all()
-    return _rows(session, delete(Conversation).where(Conversation.id.in_(locked), is_silent).returning(Conversation.id))
+    return and_(Conversation.created_ms < before_ms, ~has_new_messages, ~has_running_jobs)
 
 
 def _rows(session: Session, deletion: Deletion) -> int:
@@ -71,12 +77,12 @@ def _rows(session: Session, deletion: Deletion) -> int:
 
 
 def _expired_tokens() -> Deletion:
-    due = select(RefreshToken.id).where(RefreshToken.expires_ms < now_ms()).limit(BATCH)
+    due = select(RefreshToken.id).where(RefreshToken.expires_ms < now_once()).limit(BATCH)
     return delete(RefreshToken).where(RefreshToken.id.in_(due)).returning(RefreshToken.id)
 
 
 def _old_keys() -> Deletion:
-    due = select(IdempotencyKey.job_id).where(IdempotencyKey.created_ms < now_ms() - KEY_SECONDS * MS_PER_SECOND).limit(BATCH)
+    due = select(IdempotencyKey.job_id).where(IdempotencyKey.created_ms < now_once() - KEY_SECONDS * MS_PER_SECOND).limit(BATCH)
     return delete(IdempotencyKey).where(IdempotencyKey.job_id.in_(due)).returning(IdempotencyKey.job_id)
 
 

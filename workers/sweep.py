@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import ColumnElement, Select, SQLColumnExpression, or_, select, update
 
 from shared.config import Settings
-from shared.database import Database, now_ms
+from shared.database import Database, now_ms, now_once
 from shared.errors import DatabaseUnavailable
 from shared.jobs import claiming, ending
 from shared.jobs.ending import Ending
@@ -177,12 +177,12 @@ class Sweep:
 
 
 def _not_lately(rung_ms: SQLColumnExpression[int | None]) -> ColumnElement[bool]:
-    return or_(rung_ms.is_(None), rung_ms < now_ms() - int(RING_AGAIN_SECONDS * 1000))
+    return or_(rung_ms.is_(None), rung_ms < now_once() - int(RING_AGAIN_SECONDS * 1000))
 
 
 def _unrung_deliveries() -> Select[str]:
-    return select(WebhookDelivery.id).where(WebhookDelivery.due_ms <= now_ms(), _not_lately(WebhookDelivery.rung_ms))
+    return select(WebhookDelivery.id).where(WebhookDelivery.due_ms <= now_once(), _not_lately(WebhookDelivery.rung_ms))
 
 
 def _unclosed() -> Select[str]:
-    return select(Job.id).where(~Job.log_closed, Job.finished_ms < now_ms() - int(CLOSE_AFTER_SECONDS * 1000))
+    return select(Job.id).where(~Job.log_closed, Job.finished_ms < now_once() - int(CLOSE_AFTER_SECONDS * 1000))

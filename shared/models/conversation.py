@@ -23,7 +23,7 @@ class Conversation(Base):
     title: Mapped[str | None] = mapped_column(Text)
     labels: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
     last_position: Mapped[int] = mapped_column(default=0)
-    created_ms: Mapped[CreatedMs]
+    created_ms: Mapped[CreatedMs] = mapped_column(index=True)
 
 
 class ConversationName(Base):

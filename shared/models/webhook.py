@@ -48,7 +48,7 @@ class WebhookDelivery(Base):
     delivered_ms: Mapped[Milliseconds | None]
     last_status: Mapped[int | None]
     last_error: Mapped[str | None] = mapped_column(Text)
-    created_ms: Mapped[CreatedMs]
+    created_ms: Mapped[CreatedMs] = mapped_column(index=True)
 
     __table_args__ = (
         Index("ix_webhook_deliveries_due_ms", "due_ms", postgresql_where=_WAITING, sqlite_where=_WAITING),

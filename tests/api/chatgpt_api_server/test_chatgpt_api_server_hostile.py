@@ -15,7 +15,7 @@ from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
 
 from dev.testing.agent import Agent
 from dev.testing.stack import wait_until
-from shared.database import STATEMENT_MS
+from shared.postgresql import LIMITS
 from tests.api.agent_client import ADMIN_KEY, ANSWER_SECONDS, SLACK_SECONDS, AgentClient
 from tests.raw_agent import RawAgent
 
@@ -423,6 +423,6 @@ def test_an_answer_that_comes_while_the_database_is_too_busy(
     with psycopg.connect(address) as connection:
         connection.execute("LOCK TABLE conversation_names")
         agent.answer(question, content="patience", conversation_id="patience")
-        time.sleep(STATEMENT_MS / 1000 + 1)
+        time.sleep(LIMITS.statement_ms / 1000 + 1)
         assert not answering.done()
     assert answering.result()["conversation_id"] == "patience"

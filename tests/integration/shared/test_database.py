@@ -16,9 +16,10 @@ from shared import database as database_module
 from shared.database import Database, now_ms
 from shared.errors import DatabaseUnavailable
 from shared.models import Job, User
+from shared.postgresql import TimeLimits
 from tests.integration.jobs import Jobs
 
-STATEMENT_MS = 300
+SHORT_MS = 300
 
 
 class Wrong(Exception):
@@ -232,23 +233,21 @@ def test_a_postgresql_that_goes_away_within_a_transaction_is_unavailable(own_ser
     assert ask(own) == 1
 
 
-def test_a_statement_that_takes_too_long_is_unavailable(own_server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database_module, "STATEMENT_MS", STATEMENT_MS)
-    database = Database(own_server.url())
+def test_a_statement_that_takes_too_long_is_unavailable(own_server: PostgresServer) -> None:
+    database = Database(own_server.url(), limits=TimeLimits(statement_ms=SHORT_MS))
 
     with pytest.raises(DatabaseUnavailable), database.read() as session:
         session.execute(text("SELECT pg_sleep(10)"))
     database.engine.dispose()
 
 
-def test_a_transaction_left_open_too_long_is_unavailable(own_server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database_module, "IDLE_IN_TRANSACTION_MS", STATEMENT_MS)
-    database = Database(own_server.url())
+def test_a_transaction_left_open_too_long_is_unavailable(own_server: PostgresServer) -> None:
+    database = Database(own_server.url(), limits=TimeLimits(idle_in_transaction_ms=SHORT_MS))
 
     def dawdle() -> None:
         with database.write() as session:
             session.execute(select(1))
-            time.sleep(2 * STATEMENT_MS / 1000)
+            time.sleep(2 * SHORT_MS / 1000)
             session.execute(select(1))
 
     with pytest.raises(DatabaseUnavailable):

@@ -1,13 +1,16 @@
 """The migrations make exactly the tables of the models, and can be taken back."""
 
+import os
+import subprocess
 from collections.abc import Iterator
 
 import pytest
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, create_engine, inspect
+from sqlalchemy import Engine, create_engine, inspect, text
 
 from dev.paths import ROOT
+from dev.testing.stack import BIN, wait_until
 from shared.config import settings
 from shared.database import Database
 from shared.models import Base
@@ -65,3 +68,37 @@ def test_a_migrated_database_is_usable(database_url: str, monkeypatch: pytest.Mo
     with database.read() as session:
         assert session.query(Base.metadata.tables["jobs"]).count() == 0
     database.engine.dispose()
+
+
+def test_six_that_start_at_once_all_succeed(database_url: str) -> None:
+    environment = {**os.environ, "DATABASE_URL": database_url}
+    starting = [subprocess.Popen([BIN / "alembic", "upgrade", "head"], cwd=ROOT, env=environment) for _ in range(6)]
+    assert [process.wait(60) for process in starting] == [0] * 6
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_big_table_is_written_while_its_index_is_made(alembic: Config, engine: Engine, database_url: str) -> None:
+    """An index of a table in use: its build waits for who was there before, and nobody waits for it."""
+    command.upgrade(alembic, "0005")
+    with engine.connect() as reader:
+        reader.execute(text("BEGIN ISOLATION LEVEL REPEATABLE READ"))
+        reader.execute(text("SELECT count(*) FROM conversations"))
+        migrating = subprocess.Popen(
+            [BIN / "alembic", "upgrade", "head"], cwd=ROOT, env={**os.environ, "DATABASE_URL": database_url}
+        )
+        wait_until(lambda: _is_building(engine), "the build of the index")
+        with engine.begin() as writer:
+            writer.execute(text("SET LOCAL lock_timeout = 1000"))
+            writer.execute(
+                text("INSERT INTO users (id, username, password_hash, is_admin, created_ms) VALUES ('u', 'u', '-', false, 0)")
+            )
+            writer.execute(text("INSERT INTO conversations (id, user_id, last_position, created_ms) VALUES ('c', 'u', 0, 0)"))
+        reader.rollback()
+    assert migrating.wait(60) == 0
+    command.check(alembic)
+
+
+def _is_building(engine: Engine) -> bool:
+    building = text("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'virtualxid' AND query LIKE 'CREATE INDEX CONCURRENTLY%'")
+    with engine.connect() as connection:
+        return connection.execute(building).first() is not None

@@ -4,17 +4,20 @@ from concurrent import futures
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, text, update
 
-from shared.database import Database, now_ms
+from shared.database import Database, now_ms, now_once
 from shared.ids import new_id
 from shared.models import Base, Conversation, IdempotencyKey, Job, Message, RefreshToken, Status, User
 from shared.timestamps import DAY_MS
-from workers import pruning
+from tests.integration.explaining import rows_touched
+from workers import pruning, sweep
 from workers.pruning import prune
 
 OLD_DAYS = 100
 UNSTORED_SECONDS = 3_600.0
+ROWS = 5_000
+FEW_ROWS = 10
 
 
 def days_ago(database: Database, days: int) -> int:
@@ -118,3 +121,44 @@ def test_what_was_not_to_be_stored_goes_soon_after_its_end(database: Database, u
     assert prune(database, 0, UNSTORED_SECONDS) == 1
     with database.read() as session:
         assert set(session.scalars(select(Job.id))) == {kept, unstored[-1]}
+
+
+@pytest.fixture
+def filled(postgresql: Database) -> Database:
+    """A database in which nothing is past its retention, but much is there: jobs, conversations, deliveries, keys and tokens."""
+    rows, at = "FROM generate_series(1, :most) AS n", "(extract(epoch FROM now()) * 1000)::bigint"
+    statements = [
+        f"INSERT INTO users (id, username, password_hash, is_admin, created_ms) VALUES ('u', 'u', '-', false, {at})",
+        f"INSERT INTO conversations (id, user_id, last_position, created_ms) SELECT 'c' || n, 'u', 0, {at} {rows}",
+        "INSERT INTO jobs (id, user_id, status, kind, model, request, on_interrupt, labels, wire, stored, attempt, log_seq, "
+        "deadline_ms, provider_errors, lost_workers, created_ms, finished_ms, log_closed) SELECT 'j' || n, 'u', 'completed', "
+        f"'chat', 'm', '{{}}', 'restart', '{{}}', 'job', n % 2 = 0, 0, 0, 0, 0, 0, {at}, {at}, true {rows}",
+        f"INSERT INTO idempotency_keys (user_id, key, body_hash, job_id, created_ms) SELECT 'u', n, '-', 'j' || n, {at} {rows}",
+        f"INSERT INTO refresh_tokens (id, family, user_id, expires_ms) SELECT 't' || n, 'f', 'u', 2 * {at} {rows}",
+        "INSERT INTO webhook_endpoints (id, user_id, name, url, event_types, secret, secret_hint, enabled, created_ms, updated_ms) "
+        f"VALUES ('e', 'u', 'n', 'http://x', '[]', '-', '-', true, {at}, {at})",
+        "INSERT INTO webhook_deliveries (id, endpoint_id, response_id, event_type, tries, created_ms) "
+        f"SELECT 'd' || n, 'e', 'r', 'x', 1, {at} {rows}",
+    ]
+    with postgresql.write() as session:
+        session.execute(text("TRUNCATE users CASCADE"))
+        for statement in statements:
+            session.execute(text(statement), {"most": ROWS} if ":most" in statement else {})
+    with postgresql.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM ANALYZE"))
+    return postgresql
+
+
+def test_what_is_young_is_not_looked_at(filled: Database) -> None:
+    before_ms = now_once() - 90 * DAY_MS
+    searches = [
+        pruning._expired_tokens(),
+        pruning._old_keys(),
+        pruning._unstored_jobs(now_once() - 3_600_000),
+        pruning._old_jobs(before_ms),
+        pruning._old_deliveries(before_ms),
+        select(Conversation.id).where(pruning._is_silent(before_ms)).limit(500),
+        select(sweep._unclosed().exists()),
+    ]
+    assert max(rows_touched(filled, each) for each in searches) < FEW_ROWS
+    assert prune(filled, 90, UNSTORED_SECONDS) == 0

@@ -3,15 +3,14 @@
 The table is filled behind the statistics' back, as a queue that builds up within a minute is: the planner believes it to be empty.
 """
 
-from typing import Any
-
 import pytest
-from sqlalchemy import Executable, func, select, text
+from sqlalchemy import func, select, text
 
 from shared.database import Database
 from shared.jobs import claiming
 from shared.models import Job
 from shared.models.job import is_waiting
+from tests.integration.explaining import rows_touched
 from tests.integration.jobs import MAX_LOST_WORKERS
 
 FINISHED = 20_000
@@ -44,21 +43,6 @@ def filled(postgresql: Database) -> Database:
         waiting = f"SELECT 'job_w' || n, {owner}, {turn}, 'queued', {REST}, n, NULL::bigint, false {series}"
         session.execute(text(f"INSERT INTO jobs ({COLUMNS}) {waiting}"), {"most": WAITING})
     return postgresql
-
-
-def rows_touched(database: Database, statement: Executable) -> int:
-    """Return how many rows the scans of a statement have read, those that were thrown away included."""
-    with database.engine.connect() as connection:
-        sql = str(statement.compile(connection, compile_kwargs={"literal_binds": True})).replace(":", "\\:")  # type: ignore[attr-defined]
-        plan = connection.execute(text(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}")).scalar_one()
-    return _rows(plan[0]["Plan"])
-
-
-def _rows(node: dict[str, Any]) -> int:
-    own = 0
-    if node["Node Type"] in {"Seq Scan", "Index Scan", "Index Only Scan", "Bitmap Heap Scan"}:
-        own = int((node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"])
-    return own + sum(_rows(each) for each in node.get("Plans", ()))
 
 
 @pytest.mark.parametrize("from_user", ["", "user_150"])
