@@ -1,14 +1,19 @@
 """How gunicorn serves the API: one event loop per process, thousands of open streams, an end that lets readers move on."""
 
 import signal
+import sys
 from types import FrameType
 from typing import Any
 
 from shared.config import settings
+from shared.errors import ConfigurationError
+from shared.redis import rights
+from shared.security.private_files import protect
 
 _config = settings()
 
-bind = f"{_config.bind_address}:{_config.port}"
+_host = f"[{_config.bind_address}]" if ":" in _config.bind_address else _config.bind_address
+bind = f"{_host}:{_config.port}"
 workers = _config.web_concurrency
 worker_class = "gevent"
 worker_connections = _config.web_connections
@@ -22,6 +27,16 @@ accesslog = None  # api/http/tracing.py tells each request, without the tickets 
 loglevel = "warning"
 control_socket_disable = True
 forwarded_allow_ips = "*" if _config.trusted_proxies else "127.0.0.1"
+
+
+def on_starting(_server: Any) -> None:
+    """Look at the files, and at what Redis allows, once for all API processes."""
+    try:
+        protect(_config)
+        rights.check(_config.redis_url)
+    except (ConfigurationError, OSError) as error:
+        sys.stderr.write(f"chatrelay: cannot start: {error}\n")
+        raise SystemExit(2) from None
 
 
 def post_worker_init(worker: Any) -> None:

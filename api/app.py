@@ -25,6 +25,7 @@ from api.jobs.jobs import Jobs
 from api.jobs.listing import JobLists
 from api.jobs.submitter import Submitter
 from api.model_list import ModelList
+from api.readiness import Readiness
 from api.routes import auth, events, health, jobs, tokens
 from api.schemas.answers import ErrorAnswer
 from api.streaming.hub import Hub
@@ -38,6 +39,9 @@ from shared.queue import Queue
 from shared.redis import redis_clients
 from shared.telemetry import log_setup
 from shared.version import VERSION
+
+CLOCK_LEEWAY_SECONDS = 30
+"""How far the clocks of hosts may be apart: a token of one is not yet, or no longer, valid for another one otherwise."""
 
 BLUEPRINTS = (auth.blueprint, tokens.blueprint, jobs.blueprint, events.blueprint, health.blueprint)
 DIALECTS = (
@@ -82,8 +86,9 @@ def create_app(config: Settings | None = None) -> Flask:
 
 def _configure(app: Flask, config: Settings) -> None:
     app.config.update(
-        SECRET_KEY=config.secret_key,
-        JWT_SECRET_KEY=config.secret_key,
+        SECRET_KEY=config.secret_key.get_secret_value(),
+        JWT_SECRET_KEY=config.secret_key.get_secret_value(),
+        JWT_DECODE_LEEWAY=CLOCK_LEEWAY_SECONDS,
         MAX_CONTENT_LENGTH=config.max_body_bytes,
         MAX_FORM_MEMORY_SIZE=config.max_body_bytes,  # a form says no more than its body, however it is written
         PROPAGATE_EXCEPTIONS=False,
@@ -110,6 +115,7 @@ def _context(config: Settings) -> Context:
         queue=queue,
         hub=hub,
         reader_presence=reader_presence,
+        readiness=Readiness(database, redis, config.renew_seconds),
         limits=limits,
         agents=Agents(config, database, redis, hub),
         accounts=accounts,

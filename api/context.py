@@ -22,6 +22,7 @@ from api.jobs.jobs import Jobs
 from api.jobs.listing import JobLists
 from api.jobs.submitter import Submitter
 from api.model_list import ModelList
+from api.readiness import Readiness
 from api.streaming.hub import Hub
 from api.streaming.job_logs import JobLogs
 from api.streaming.reader_presence import ReaderPresence
@@ -44,6 +45,7 @@ class Context:
     queue: Queue
     hub: Hub
     reader_presence: ReaderPresence
+    readiness: Readiness
     limits: Limits
     agents: Agents
     accounts: Accounts

@@ -22,6 +22,10 @@ DEFAULTS = {
 }
 """Unlike production: for this machine only, quick to stop, one API process, tokens of a day, output that is not buffered."""
 
+PORTS = {"PORT": 8000, "FLOWER_PORT": 5555, "REDIS_PORT": 6390, "MODEL_PORT": 8090}
+"""All but the first are read here alone: a cluster sets such names for its own services, to something else."""
+MAX_PORT = 65_535
+
 SECRET_FILES = {"SECRET_KEY": "secret_key", "FLOWER_BASIC_AUTH": "flower_auth"}
 """The file, in the data folder, that keeps a secret which is not set."""
 
@@ -49,12 +53,8 @@ class Environment:
     @property
     def ports(self) -> dict[str, int]:
         """Return the ports that must be free, by the name of their setting."""
-        ports = {"PORT": self.settings.port, "FLOWER_PORT": self.settings.flower_port}
-        if self.own_redis:
-            ports["REDIS_PORT"] = self.settings.redis_port
-        if self.own_model:
-            ports["MODEL_PORT"] = self.settings.model_port
-        return ports
+        unused = {"REDIS_PORT": not self.own_redis, "MODEL_PORT": not self.own_model}
+        return {name: int(self.variables[name]) for name in PORTS if not unused.get(name)}
 
 
 def kept_secret(path: Path, make: Callable[[], str]) -> str:
@@ -76,14 +76,17 @@ def _read_set_variables(root: Path) -> dict[str, str]:
 def _data_dir(set_variables: Mapping[str, str], root: Path) -> Path:
     folder = (root / Path(set_variables.get("DATA_DIR", ".data")).expanduser()).resolve()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigurationError(f"DATA_DIR: {folder} cannot be used: {error.strerror}") from None
     return folder
 
 
 def _port(set_variables: Mapping[str, str], name: str) -> str:
-    return set_variables.get(name) or str(Settings.model_fields[name.lower()].default)
+    port = set_variables.get(name, str(PORTS[name]))
+    if not (port.isascii() and port.isdigit() and 0 < int(port) <= MAX_PORT):
+        raise ConfigurationError(f"{name}: not a port between 1 and {MAX_PORT}")
+    return port
 
 
 def _secrets(set_variables: Mapping[str, str], folder: Path) -> dict[str, str]:
@@ -107,7 +110,7 @@ def prepare(root: Path = ROOT) -> Environment:
     """
     set_variables = _read_set_variables(root)
     folder = _data_dir(set_variables, root)
-    ports = {name: _port(set_variables, name) for name in ("PORT", "FLOWER_PORT", "REDIS_PORT", "MODEL_PORT")}
+    ports = {name: _port(set_variables, name) for name in PORTS}
     own_model = not (set_variables.get("OPENAI_API_KEY") or set_variables.get("OPENAI_BASE_URL"))
     variables = {
         **DEFAULTS,

@@ -26,7 +26,7 @@ def render(environment: Environment, token: str) -> str:
     rows = {
         "API": api_url,
         "Docs": f"{api_url}/docs/",
-        "Flower": f"http://127.0.0.1:{environment.settings.flower_port}/  (user {user}, password {password})",
+        "Flower": f"http://127.0.0.1:{environment.variables['FLOWER_PORT']}/  (user {user}, password {password})",
         "Model": _model(environment),
         "Data": str(environment.data_dir),
         "Token": token,

@@ -52,14 +52,14 @@ class Stack:
 
     def _find_servers(self) -> list[Program]:
         """Return the servers that the Procfile's processes need and that are ours to start."""
-        settings = self.environment.settings
+        variables = self.environment.variables
         programs = []
         if self.environment.own_redis:
             folder = self.environment.data_dir / "redis"
             folder.mkdir(exist_ok=True)
-            programs.append(Program("redis", tuple(redis_server.command(settings.redis_port, folder))))
+            programs.append(Program("redis", tuple(redis_server.command(int(variables["REDIS_PORT"]), folder))))
         if self.environment.own_model:
-            programs.append(Program("model", (sys.executable, "-m", "dev.model", "--port", str(settings.model_port))))
+            programs.append(Program("model", (sys.executable, "-m", "dev.model", "--port", variables["MODEL_PORT"])))
         return programs
 
     async def up(self) -> None:

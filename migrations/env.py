@@ -10,6 +10,7 @@ from shared.config import settings
 from shared.database import Database
 from shared.models import Base
 from shared.postgresql import TimeLimits
+from shared.security.private_files import protect
 
 LIMITS = TimeLimits(statement_ms=0, lock_ms=5_000)
 """What has much to do may take its time, but not waiting for a table in use: all who come behind wait as long."""
@@ -17,8 +18,7 @@ TRIES = 5
 LOCK_NOT_AVAILABLE = "55P03"
 
 database = Database(settings().database, connections=2, limits=LIMITS)
-if database.is_sqlite:
-    settings().data_dir.mkdir(parents=True, exist_ok=True)
+protect(settings())
 
 
 def migrate() -> None:

@@ -4,81 +4,25 @@ import os
 import sys
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Literal
 
-from limits import parse_many
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
+from shared import setting_values
 from shared.errors import ConfigurationError
 
-
-def _with_driver(url: str) -> str:
-    """Return the URL, with psycopg 3 where a hosting provider writes `postgres://` or `postgresql://`; refuse other databases."""
-    for prefix in ("postgres://", "postgresql://"):
-        if url.startswith(prefix):
-            url = "postgresql+psycopg://" + url.removeprefix(prefix)
-    try:
-        known = not url or _is_known(make_url(url))
-    except (ArgumentError, NoSuchModuleError, ImportError):
-        known = False
-    if not known:
-        raise ValueError("not a URL of a SQLite file or of PostgreSQL, such as postgresql://user:password@host/name")
-    return url
-
-
-def _is_known(url: URL) -> bool:
-    """Return whether it names one of our drivers, and a database that processes share: each has a `:memory:` of its own."""
-    is_file = url.database not in {None, "", ":memory:"} and url.query.get("mode") != "memory"
-    return (url.get_backend_name(), url.get_driver_name()) in DRIVERS and (is_file or url.get_backend_name() != "sqlite")
-
-
-def _rate(value: str) -> str:
-    """Return a rate without quotes, which some readers of .env files leave in; refuse what is not a rate."""
-    value = value.strip("\"'")
-    try:
-        rates = parse_many(value)
-    except ValueError:
-        rates = []
-    if len(rates) != 1 or rates[0].amount < 1:
-        raise ValueError("not a rate such as '10 per minute'")
-    return value
-
-
-def _web(url: str) -> str:
-    """Return the URL; refuse one that no HTTP client could call."""
-    if (url and not url.startswith(("http://", "https://"))) or (url and not urlsplit(url).hostname):
-        raise ValueError("not a URL that begins with http:// or https://")
-    return url
-
-
-def _redis(url: str) -> str:
-    if not url.startswith(("redis://", "rediss://")) or not urlsplit(url).hostname:
-        raise ValueError("not a URL of Redis, such as redis://127.0.0.1:6379/0")
-    return url
-
-
-def _key(key: str) -> str:
-    """Return a key without the blanks around it; refuse what no header can hold."""
-    if not (key.strip().isascii() and (key.strip().isprintable())):
-        raise ValueError("not a key: it has characters that no header can hold")
-    return key.strip()
-
-
-def _split(value: str | list[str]) -> list[str]:
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-DRIVERS = {("sqlite", "pysqlite"), ("postgresql", "psycopg")}
+MIN_KEY_CHARS = setting_values.MIN_KEY_CHARS
+IN_FILES = ("secret_key", "database_url", "redis_url", "openai_api_key", "admin_key")
+"""Secrets, and URLs that may hold one: `SECRET_KEY_FILE` and so on name a file that has it."""
 YEAR = 31_536_000.0
 """In seconds: the longest duration that a setting may have; much longer ones overflow timers."""
 RENEWALS_PER_LEASE = 2
 """A lease must last longer than one renewal that fails."""
 
-Rate = Annotated[str, AfterValidator(_rate)]
+Rate = Annotated[str, AfterValidator(setting_values.rate)]
+Secret = Annotated[SecretStr, BeforeValidator(setting_values.stripped)]
+Words = Annotated[list[str], NoDecode, BeforeValidator(setting_values.split)]
 
 
 class Settings(BaseSettings):
@@ -91,26 +35,27 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(extra="ignore", env_ignore_empty=True, allow_inf_nan=False)
 
     # Where things are
-    secret_key: str = Field(
-        min_length=32, description="Signs tokens, and encrypts stored secrets. No default: at least 32 characters of your own."
+    secret_key: Secret = Field(
+        min_length=MIN_KEY_CHARS,
+        description="Signs tokens, and encrypts stored secrets. No default: at least 32 characters of your own.",
     )
-    database_url: Annotated[str, AfterValidator(_with_driver)] = Field(
-        "", description="The database, as an SQLAlchemy URL; empty: SQLite in DATA_DIR."
+    database_url: Annotated[str, BeforeValidator(setting_values.stripped), AfterValidator(setting_values.database)] = Field(
+        "", repr=False, description="The database, as an SQLAlchemy URL; empty: SQLite in DATA_DIR."
     )
-    redis_url: Annotated[str, BeforeValidator(str.strip), AfterValidator(_redis)] = Field(
+    redis_url: Annotated[str, BeforeValidator(setting_values.stripped), AfterValidator(setting_values.redis)] = Field(
         "redis://127.0.0.1:6379/0",
+        repr=False,
         description="Redis, for queue, live logs and limits; empty: redis://127.0.0.1:6379/0, and bin/dev starts its own.",
     )
     data_dir: Path = Field(Path(".data"), description="Where SQLite and the embedded Redis keep their files.")
     bind_address: str = Field("0.0.0.0", description="The address the API listens on; empty: 0.0.0.0, under bin/dev 127.0.0.1.")  # noqa: S104 - a container's port is published by hand
     port: int = Field(8000, ge=1, le=65535, description="The API's port.")
-    flower_port: int = Field(5555, ge=1, le=65535, description="Flower's port.")
-    redis_port: int = Field(6390, ge=1, le=65535, description="The embedded Redis' port (bin/dev).")
-    model_port: int = Field(8090, ge=1, le=65535, description="The built-in model's port (bin/dev).")
 
     # The model
-    openai_api_key: Annotated[str, AfterValidator(_key)] = Field("", description="The provider's key.")
-    openai_base_url: Annotated[str, BeforeValidator(str.strip), AfterValidator(_web)] = Field(
+    openai_api_key: Annotated[Secret, AfterValidator(setting_values.header)] = Field(
+        SecretStr(""), description="The provider's key."
+    )
+    openai_base_url: Annotated[str, BeforeValidator(setting_values.stripped), AfterValidator(setting_values.web)] = Field(
         "", description="The provider's base URL; empty: OpenAI's own."
     )
     default_model: str = Field(
@@ -120,7 +65,7 @@ class Settings(BaseSettings):
     unknown_parameters: Literal["forward", "ignore", "refuse"] = Field(
         "forward", description="What of a request for a chat completion we do not know: forward, ignore (and name it) or refuse."
     )
-    vision_models: Annotated[list[str], NoDecode, BeforeValidator(_split)] = Field(
+    vision_models: Words = Field(
         ["gpt-4o*", "gpt-4.1*", "gpt-5*", "chatgpt-4o*", "o1*", "o3*", "o4*", "demo*"],
         description="Models that are shown the images of earlier turns, by commas, * for any text; others read [image].",
     )
@@ -137,8 +82,8 @@ class Settings(BaseSettings):
     agent_wait_seconds: float = Field(30, ge=0, description="How long a job waits for an idle agent.")
 
     # Who may do what
-    admin_key: str = Field(
-        "", repr=False, description="The operator's API token, which makes and removes users; empty: there is none."
+    admin_key: Annotated[Secret, AfterValidator(setting_values.long_or_none)] = Field(
+        SecretStr(""), description="The operator's API token, which makes and removes users, of 32 characters or more; empty: none."
     )
     anonymous_access: bool = Field(
         False, description="on: clients of the proxy dialect that send no token share one anonymous user."
@@ -146,9 +91,7 @@ class Settings(BaseSettings):
     webhook_private: bool = Field(False, description="on: webhooks may go to private addresses, and by plain http.")
 
     # The web
-    cors_origins: Annotated[list[str], NoDecode, BeforeValidator(_split)] = Field(
-        [], description="Allowed origins, by commas; * for all."
-    )
+    cors_origins: Words = Field([], description="Allowed origins, by commas; * for all.")
     trusted_proxies: int = Field(0, ge=0, le=10, description="How many proxies in front set X-Forwarded-*.")
     web_concurrency: int = Field(2, ge=1, le=64, description="API processes that gunicorn starts.")
     web_connections: int = Field(4000, ge=1, description="Open connections per API process.")
@@ -200,6 +143,22 @@ class Settings(BaseSettings):
         return self.database_url or f"sqlite:///{self.data_dir.resolve() / 'chatrelay.db'}"
 
 
+def _from_files() -> dict[str, Any]:
+    """Return the secrets that are in files: `NAME_FILE` names the file, as container engines and Kubernetes mount them."""
+    found = {}
+    for name in IN_FILES:
+        variable = f"{name.upper()}_FILE"
+        path = os.environ.get(variable, "")
+        if path and os.environ.get(name.upper()):
+            raise ConfigurationError(f"{variable}: {name.upper()} is set, too; set one of them")
+        if path:
+            try:
+                found[name] = Path(path).read_text(encoding="utf-8")
+            except (OSError, UnicodeError) as error:
+                raise ConfigurationError(f"{variable}: {path} cannot be read: {error}") from None
+    return found
+
+
 def load() -> Settings:
     """Return the settings that the environment has.
 
@@ -207,7 +166,7 @@ def load() -> Settings:
         ConfigurationError: one sentence for each variable that is missing or wrong.
     """
     try:
-        return Settings()
+        return Settings(**_from_files())
     except ValidationError as error:
         problems = (f"{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors(include_url=False, include_input=False))
         raise ConfigurationError("; ".join(problems)) from None

@@ -15,7 +15,7 @@ from kombu.entity import Queue as BrokerQueue
 from redis.exceptions import RedisError
 
 from shared.config import Settings
-from shared.redis import doorbell, keyspace, redis_clients
+from shared.redis import doorbell, keyspace, redis_clients, tls
 
 RUN_TASK = "chatrelay.run"
 DELIVER_TASK = "chatrelay.deliver"
@@ -33,8 +33,9 @@ log = structlog.get_logger(__name__)
 
 def make_celery(config: Settings) -> Celery:
     """Return a Celery app as all sides use it: the API rings with it, workers and Flower run on it."""
-    app = Celery("chatrelay", broker=config.redis_url, set_as_current=False)
+    app = Celery("chatrelay", broker=tls.broker_url(config.redis_url), set_as_current=False)
     app.conf.update(
+        broker_use_ssl=tls.broker_tls(config.redis_url),
         task_ignore_result=True,
         task_acks_late=True,  # so that a worker takes no more messages than it has threads
         task_create_missing_queues=False,

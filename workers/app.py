@@ -1,6 +1,5 @@
 """The Celery app's worker side: the task, and what happens when a worker process starts, beats, drains and stops."""
 
-import socket
 import sys
 from typing import Any
 
@@ -10,8 +9,9 @@ from kombu.transport.redis import Channel
 
 from shared.config import settings
 from shared.queue import DELIVER_TASK, RUN_TASK, Queue
+from shared.redis import rights
+from shared.security.private_files import protect
 from shared.telemetry import log_setup
-from workers.glue.alive_file import alive_file
 from workers.worker import Worker
 
 # A connection that is lost takes the messages that were taken from it along: they are doorbells, and their jobs are running.
@@ -49,7 +49,8 @@ def _start(**_: Any) -> None:
     """Start the worker, or end the process: Celery would go on without it, and take messages in vain."""
     log_setup.configure()  # Celery asks for it later
     try:
-        settings().data_dir.mkdir(parents=True, exist_ok=True)
+        protect(settings())
+        rights.check(settings().redis_url)
         worker = Worker(settings(), queue)
         worker.start()
     except Exception as error:  # the boundary of the process: whatever it is, one line says so
@@ -59,9 +60,9 @@ def _start(**_: Any) -> None:
 
 
 def _beat(**_: Any) -> None:
-    """Touch the file that says that Celery's consumer is alive: the consumer sends this signal itself."""
-    if _running:
-        alive_file(settings(), socket.gethostname()).touch()
+    """Note that Celery's consumer is alive: it sends this signal itself."""
+    for worker in _running:
+        worker.pulse.note_consumer()
 
 
 def _drain(**_: Any) -> None:

@@ -27,6 +27,7 @@ class Loop:
         """Start the loop's thread."""
         self._loop = uvloop.new_event_loop()
         self.ticked = time.monotonic()
+        self._is_stopping = False
         self._started: set[concurrent.futures.Future[Any]] = set()  # an event loop itself keeps no reference to what waits
         self._thread = threading.Thread(target=self._run, name="event-loop", daemon=True)
         self._thread.start()
@@ -47,11 +48,17 @@ class Loop:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def start(self, work: Coroutine[Any, Any, Any]) -> None:
-        """Run a coroutine on the loop without waiting. One that fails ends the process: half a worker is worse than none."""
+        """Run a coroutine on the loop, without waiting, until `stop`. If it ends, so does the process: half a worker is no use."""
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         self._started.add(future)
-        future.add_done_callback(_must_not_fail)
-        future.add_done_callback(self._started.discard)
+        future.add_done_callback(self._must_not_end)
+
+    def _must_not_end(self, future: "concurrent.futures.Future[Any]") -> None:
+        self._started.discard(future)
+        if not self._is_stopping:
+            error = None if future.cancelled() else future.exception()
+            log.critical("loop.broken", exc_info=error)
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def call(self, callback: Any, *args: Any) -> None:
         """Call a function on the loop, soon; from any thread."""
@@ -59,6 +66,7 @@ class Loop:
 
     def stop(self) -> None:
         """Cancel what still runs, and end the thread."""
+        self._is_stopping = True
         asyncio.run_coroutine_threadsafe(self.cancel_all(), self._loop).result(STOP_SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(STOP_SECONDS)
@@ -72,9 +80,3 @@ class Loop:
             for task in others:
                 task.cancel()
             await asyncio.wait(others, timeout=TICK_SECONDS)
-
-
-def _must_not_fail(future: "concurrent.futures.Future[Any]") -> None:
-    if not future.cancelled() and (error := future.exception()) is not None:
-        log.critical("loop.broken", exc_info=error)
-        os.kill(os.getpid(), signal.SIGKILL)

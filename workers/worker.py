@@ -1,5 +1,6 @@
 """One worker process: all its parts, started and stopped together."""
 
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -12,7 +13,8 @@ from shared.errors import DatabaseUnavailable
 from shared.ids import new_id
 from shared.queue import Queue
 from shared.redis import redis_clients
-from shared.vault import Vault
+from shared.security.vault import Vault
+from workers.glue.alive_file import alive_file
 from workers.lease import cancel_listener
 from workers.lease.claimer import Claimer
 from workers.lease.leases import Leases
@@ -26,6 +28,7 @@ from workers.providers.moderation import Moderation
 from workers.providers.openai.embeddings import Embeddings
 from workers.providers.openai.provider import OpenAIProvider
 from workers.providers.routing import Routing
+from workers.pulse import Pulse
 from workers.run.attempt import AttemptRunner
 from workers.run.closings import Closings
 from workers.run.job import JobRunner
@@ -53,6 +56,8 @@ class Worker:
         self._leases = Leases()
         self._database = Database(config.database)
         self._loop = Loop()
+        path = alive_file(config.data_dir, socket.gethostname())
+        self.pulse = Pulse(path, self._loop, lambda: self.draining.is_set() or self._flusher.is_away)
         self._loop.run(self._build())
 
     async def _build(self) -> None:
@@ -60,7 +65,7 @@ class Worker:
         config = self._config
         redis = redis_clients.nonblocking(config.redis_url)
         listener = redis_clients.nonblocking(config.redis_url, answer_seconds=None)
-        self._provider = OpenAIProvider(config.openai_api_key, config.openai_base_url)
+        self._provider = OpenAIProvider(config.openai_api_key.get_secret_value(), config.openai_base_url)
         self._flusher = Flusher(redis, self.id, config.renew_seconds)
         renewals = Database(config.database, connections=1)
         self._renewer = LeaseRenewer(config, renewals, self._loop, self._flusher, self._leases)
@@ -93,6 +98,7 @@ class Worker:
             self._loop.start(forever())
         self._closing = self._start_thread("closings", self._closings.run, self._stopped)
         self._start_thread("renewer", self._renewer.run, self._stopped)
+        self._start_thread("pulse", self.pulse.run, self._stopped)
         self._start_thread("sweep", self._sweep.run, self._stopped, self._renewer.is_steady)
         until = time.monotonic() + START_SECONDS
         while self._flusher.seen_epoch is None and time.monotonic() < until:

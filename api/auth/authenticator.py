@@ -39,7 +39,7 @@ class Authenticator:
 
     def __init__(self, config: Settings, accounts: Accounts, api_tokens: ApiTokens) -> None:
         """Keep the parts."""
-        self._admin_key = config.admin_key
+        self._admin_key = config.admin_key.get_secret_value()
         self._ticket_life = timedelta(seconds=config.job_deadline_seconds + config.log_ttl_seconds)
         self._accounts = accounts
         self._api_tokens = api_tokens

@@ -7,7 +7,7 @@ from shared.config import Settings
 from shared.database import Database
 from shared.errors import Unauthorized
 from shared.models import User
-from shared.vault import SealBroken, Vault
+from shared.security.vault import SealBroken, Vault
 
 HIDDEN = "…"
 """What a key is shown as that cannot be read, or is too short to show parts of. No key has this character."""

@@ -11,8 +11,8 @@ from shared.database import Database, now_ms
 from shared.errors import InvalidRequest, NotFound
 from shared.ids import WEBHOOK_ENDPOINT, new_id
 from shared.models import User, WebhookEndpoint
+from shared.security.vault import Vault
 from shared.timestamps import DAY_MS
-from shared.vault import Vault
 from shared.webhooks import addresses, signing_secrets
 
 MAX_ENDPOINTS = 20

@@ -15,7 +15,7 @@ HINT_CHARS = 16
 class User(Base):
     """Somebody who owns jobs.
 
-    `model` and `provider_key` are used for the user's jobs where they are set (the key encrypted, `shared/vault.py`);
+    `model` and `provider_key` are used for the user's jobs where they are set (the key encrypted, `shared/security/vault.py`);
     `used_tokens` counts all tokens of the user's jobs.
     """
 

@@ -11,7 +11,7 @@ _WAITING = text("due_ms IS NOT NULL")
 
 
 class WebhookEndpoint(Base):
-    """An address that is notified. The secrets that sign are sealed (`shared/vault.py`); a former one signs too for a while."""
+    """An address that is notified. The secrets that sign are sealed; a former one signs too for a while."""
 
     __tablename__ = "webhook_endpoints"
 

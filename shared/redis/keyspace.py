@@ -7,7 +7,9 @@
 | `chatrelay:hub:<process>` | channel | keeps a hub's subscription from ever being empty | – |
 | `chatrelay:cancel` | channel | ids of jobs that are to be cancelled | – |
 | `chatrelay:epoch` | string | a random word that an emptied Redis has forgotten | none |
-| `chatrelay:worker:<worker>` | string | a worker is alive | three renewals |
+| `chatrelay:workers` | sorted set | the workers by when they last showed themselves (s, Redis' clock) | none |
+| `chatrelay:ready`, `chatrelay:rights` | any | what `/readyz`, and a check at the start, write to | a minute |
+| `_kombu.binding.chatrelay-rights` | set | as `chatrelay:rights`, among the keys of Celery's transport | at once |
 | `chatrelay:doorbell` | list | Celery's queue; a message is a job id | – |
 | `chatrelay:agents` | sorted set | the agents that are connected, by their last use (us; 0: never used) | none |
 | `chatrelay:agent:<agent>` | string | where an agent's socket is: process, connection, last good answer | a few seconds |
@@ -25,7 +27,10 @@
 PREFIX = "chatrelay:"
 CANCEL_CHANNEL = PREFIX + "cancel"
 EPOCH_KEY = PREFIX + "epoch"
-WORKER_PATTERN = PREFIX + "worker:*"
+WORKERS_KEY = PREFIX + "workers"
+READY_KEY = PREFIX + "ready"
+RIGHTS_KEY = PREFIX + "rights"
+BROKER_RIGHTS_KEY = "_kombu.binding.chatrelay-rights"
 DOORBELL_QUEUE = PREFIX + "doorbell"
 LIMIT_PREFIX = PREFIX + "limit"
 READERS_KEY = PREFIX + "readers"
@@ -61,11 +66,6 @@ def hub_channel(process: str) -> str:
 def submissions_key(user_id: str) -> str:
     """Return the list of a user's latest submissions."""
     return f"{PREFIX}submissions:{user_id}"
-
-
-def worker_key(worker: str) -> str:
-    """Return the key that says that a worker is alive."""
-    return f"{PREFIX}worker:{worker}"
 
 
 def agent_key(agent_id: str) -> str:

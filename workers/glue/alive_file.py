@@ -1,10 +1,8 @@
-"""The file whose age tells whether the worker on a host still consumes. Little is imported here: a health check looks often."""
+"""The file whose age tells whether the worker on a host is alive. Little is imported here: a health check looks often."""
 
 from pathlib import Path
 
-from shared.config import Settings
 
-
-def alive_file(config: Settings, host: str) -> Path:
+def alive_file(data_dir: Path, host: str) -> Path:
     """Return the file's path."""
-    return config.data_dir / f"worker-{host}.alive"
+    return data_dir / f"worker-{host}.alive"

@@ -10,11 +10,11 @@ from typing import Any
 
 import redis.asyncio
 import structlog
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoPermissionError, NoScriptError, RedisError
 
 from shared.log import epoch, stream
 from shared.log.stream import Write, WriteVerdict
-from shared.redis import keyspace
+from shared.redis import worker_presence
 from workers import clock
 from workers.log.job_log import JobLog, LogLost
 
@@ -22,8 +22,6 @@ ROUND_SECONDS = 0.005
 """From the beginning of one round trip to that of the next, at least."""
 BACKOFF_FIRST_SECONDS = 0.05
 BACKOFF_MAX_SECONDS = 1.0
-ALIVE_RENEWALS = 3
-"""A worker that has not shown itself for so many ticks is not ready."""
 
 log = structlog.get_logger(__name__)
 
@@ -31,15 +29,16 @@ log = structlog.get_logger(__name__)
 class Flusher:
     """Writes the logs of this process. Lives on the event loop.
 
-    `seen_epoch` is Redis' epoch at the last look, `epoch` the one in which every log was found whole, or None. Redis' clock is
-    sampled at each tick, so that a write can say until when it is valid: a process that was stopped between the check of its lease
-    and the write does no harm.
+    `is_away` says whether Redis did not answer the last look. `seen_epoch` is Redis' epoch at that look, `epoch` the one in which
+    every log was found whole, or None. Redis' clock is sampled at each tick, so that a write can say until when it is valid: a
+    process that was stopped between the check of its lease and the write does no harm.
     """
 
     def __init__(self, client: "redis.asyncio.Redis", worker_id: str, tick_seconds: float) -> None:
         """Write nothing yet; `run` and `tick` do the work."""
         self.epoch: str | None = None
         self.seen_epoch: str | None = None
+        self.is_away = False
         self._client = client
         self._worker_id = worker_id
         self._tick_seconds = tick_seconds
@@ -103,23 +102,28 @@ class Flusher:
         while True:
             try:
                 await self.look()
+                self.is_away = False
+            except NoPermissionError:
+                raise  # refused for good: this worker must not wait for it as for one that is away
             except (RedisError, OSError) as error:
+                self.is_away = True
                 self.epoch = self._clock_offset_us = None
                 log.warning("log_check.redis_away", error=str(error))
             await asyncio.sleep(self._tick_seconds)
 
     async def look(self) -> None:
         """Look at every log's tail once, learn in which epoch Redis is, and sample its clock."""
-        await self.show_alive()
         self.seen_epoch = await self.read_epoch()
-        await self._sample_clock()
+        await self.show_alive(await self._sample_clock())
         whole = await self._flush(list(self._logs.values()))
         self.epoch = self.seen_epoch if whole else None
 
-    async def show_alive(self) -> None:
-        """Refresh the key by which `/readyz` knows that there is a worker."""
-        expiry_ms = int(ALIVE_RENEWALS * self._tick_seconds * 1000)
-        await self._client.set(keyspace.worker_key(self._worker_id), 1, px=expiry_ms)
+    async def show_alive(self, now_seconds: int) -> None:
+        """Note in Redis, at this moment of its clock, that there is a worker."""
+        async with self._client.pipeline(transaction=False) as pipe:
+            for command in worker_presence.note_commands(self._worker_id, now_seconds):
+                pipe.execute_command(*command)
+            await pipe.execute()
 
     async def read_epoch(self) -> str:
         """Read in which epoch Redis is, and begin one if it was emptied."""
@@ -132,10 +136,11 @@ class Flusher:
     async def _marked_epoch(self) -> str | None:
         return epoch.from_replies([await self._client.execute_command(*command) for command in epoch.COMMANDS])
 
-    async def _sample_clock(self) -> None:
-        """Learn how Redis' clock relates to ours, erring towards an earlier end of every lease."""
+    async def _sample_clock(self) -> int:
+        """Learn how Redis' clock relates to ours, erring towards an earlier end of every lease; return it, in seconds."""
         seconds, microseconds = await self._client.time()
         self._clock_offset_us = int(seconds) * 1_000_000 + int(microseconds) - int(clock.seconds() * 1_000_000)
+        return int(seconds)
 
     async def _flush(self, logs: list[JobLog]) -> bool:
         """Write what is pending, and look at the tail where nothing is; return whether every log was found as it should be."""

@@ -12,7 +12,7 @@ from shared.json_types import JsonObject
 from shared.messages import tree
 from shared.messages.text import text_of
 from shared.models import Conversation, Job, Message, User
-from shared.vault import SealBroken, Vault
+from shared.security.vault import SealBroken, Vault
 from workers.prompt import messages
 from workers.providers.base import AgentPosition, CompletionRequest, ProviderError
 

@@ -8,7 +8,7 @@ from sqlalchemy import select, update
 
 from shared.database import Database, now_ms
 from shared.models import WebhookDelivery, WebhookEndpoint
-from shared.vault import SealBroken, Vault
+from shared.security.vault import SealBroken, Vault
 from shared.webhooks.events import TEST_RESPONSE
 from workers.loop import Loop
 from workers.webhooks import schedule

@@ -10,7 +10,7 @@ import pytest
 from dev.testing.client import Client
 from dev.testing.stack import Stack
 
-ADMIN_KEY = "an-admin-key-for-the-proxy"
+ADMIN_KEY = "an-admin-key-for-the-proxy-0123456789"
 PICTURE = "https://pictures.example/cat.png"
 TURNS = 14
 """More than the twenty messages that the original remembers."""

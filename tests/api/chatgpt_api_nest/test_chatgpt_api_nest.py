@@ -7,11 +7,12 @@ from typing import Any
 import httpx2
 import orjson
 import pytest
+from pydantic import SecretStr
 
 from dev.testing.client import PASSWORD, Client, counted
 from dev.testing.stack import SECRET_KEY
 from shared.models import User
-from shared.vault import Vault
+from shared.security.vault import Vault
 from tests.api.chatgpt_api_nest.calls import ask, post, use
 from tests.api.conftest import MAX_CHARS, ON_SQLITE
 from tests.api.deployment import Deployment
@@ -248,7 +249,7 @@ def test_a_users_key_is_their_own_sealed_and_masked(deployment: Deployment, clie
     assert user
     assert user.provider_key
     assert KEY not in user.provider_key
-    assert Vault(SECRET_KEY).open(user.provider_key) == KEY
+    assert Vault(SecretStr(SECRET_KEY)).open(user.provider_key) == KEY
     assert post(client, "/user/config", openai_key="", model="") == {"model": "demo", "openai_key": ""}
 
 

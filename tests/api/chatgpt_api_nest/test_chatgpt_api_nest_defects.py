@@ -7,12 +7,13 @@ import uuid
 import httpx2
 import orjson
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import func, select, update
 
 from dev.testing.client import PASSWORD, Client, counted
 from dev.testing.stack import wait_until
 from shared.models import Conversation, Job, Message, User
-from shared.vault import Vault
+from shared.security.vault import Vault
 from tests.api.chatgpt_api_nest.calls import ask, messages, post, stream_events, use
 from tests.api.conftest import ON_POSTGRESQL, ON_SQLITE
 from tests.api.deployment import Deployment, deployed
@@ -192,7 +193,7 @@ def test_a_key_that_cannot_be_opened_any_more_is_shown_as_a_mask_and_can_be_repl
     post(client, "/user/config", openai_key="sk-a-key-of-my-own")
     user_id = client.http.get("/user/usage").json()["id"]
     with deployment.database.write() as session:
-        sealed = Vault("another secret key, of before it was changed").seal("sk-lost")
+        sealed = Vault(SecretStr("another secret key, of before it was changed")).seal("sk-lost")
         session.execute(update(User).where(User.id == user_id).values(provider_key=sealed))
     assert client.http.get("/user/config").json()["openai_key"] == "…"
     refused = client.http.post("/chat/process", json={"message": "Hello"})

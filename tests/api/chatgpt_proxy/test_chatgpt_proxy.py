@@ -15,7 +15,7 @@ from dev.testing.client import Client, counted
 from shared.models import User
 from tests.api.deployment import Deployment, deployed
 
-ADMIN_KEY = "an-admin-key-for-tests"
+ADMIN_KEY = "an-admin-key-for-tests-0123456789"
 ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 QUICK = "demo?tokens=3&first_ms=0&gap_ms=0"
 ECHO = "demo?echo=1&first_ms=0&gap_ms=0"

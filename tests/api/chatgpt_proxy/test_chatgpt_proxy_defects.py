@@ -18,7 +18,7 @@ from dev.servers.postgres_server import PostgresServer
 from dev.testing.client import Client
 from tests.api.deployment import Deployment, deployed
 
-ADMIN_KEY = "an-admin-key-for-tests"
+ADMIN_KEY = "an-admin-key-for-tests-0123456789"
 ECHO = "demo?echo=1&first_ms=0&gap_ms=0"
 TURNS = 11
 MAX_CHARS = 10_000

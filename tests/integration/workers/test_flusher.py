@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from redis.exceptions import NoPermissionError
 
 from dev.testing.stack import Redis
 from shared import events
 from shared.log import epoch
-from shared.redis import keyspace, redis_clients
+from shared.redis import keyspace, redis_clients, worker_presence
 from tests.integration.entries import JOB, Listener, begun, completed, logged, restarted, started, write
 from tests.integration.flushing import TICK_SECONDS, flushing, lease_of, on_a_loop, opened, say, until
 from workers import clock
@@ -369,7 +370,7 @@ async def test_the_tick_knows_which_redis_it_is_and_that_every_log_is_whole(empt
         await until(lambda: flusher.epoch, "the first look")
         first = flusher.epoch
         assert first == flusher.seen_epoch == epoch.current(empty_redis.client)
-        await until(lambda: empty_redis.client.exists(keyspace.worker_key("worker_1")), "it to say that it is alive")
+        await until(lambda: worker_presence.is_any_alive(empty_redis.client, TICK_SECONDS), "it to say that it is alive")
         say(flusher, log, 3)
         await log.flushed()
         empty_redis.client.flushall()
@@ -409,9 +410,19 @@ async def test_a_worker_that_is_gone_is_soon_not_alive(empty_redis: Redis) -> No
     async with flushing(empty_redis) as flusher:
         await until(lambda: flusher.seen_epoch, "the first look")
 
-    key = keyspace.worker_key("worker_1")
-    assert int(empty_redis.client.pttl(key)) in {-2, *range(int(3 * TICK_SECONDS * 1000) + 1)}  # gone, or soon
-    await until(lambda: not empty_redis.client.exists(key), "the key to expire")
+    await until(lambda: not worker_presence.is_any_alive(empty_redis.client, TICK_SECONDS), "it to be missed")
+
+
+@on_a_loop
+async def test_what_redis_refuses_for_good_is_not_waited_for(empty_redis: Redis) -> None:
+    empty_redis.client.execute_command("ACL", "SETUSER", "poor", "on", ">p", "~*", "&*", "+@all", "-info")
+    client = redis_clients.nonblocking(empty_redis.url.replace("redis://", "redis://poor:p@"))
+    try:
+        with pytest.raises(NoPermissionError):
+            await asyncio.wait_for(Flusher(client, "worker_1", TICK_SECONDS).tick(), 10)
+    finally:
+        await client.aclose()
+        empty_redis.client.execute_command("ACL", "DELUSER", "poor")
 
 
 def test_a_full_redis_is_the_same_life(empty_redis: Redis) -> None:

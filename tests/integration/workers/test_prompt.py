@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import select, update
 
 from dev.testing.stack import SECRET_KEY
@@ -11,7 +12,7 @@ from shared.agents.requests import AGENT_MODEL
 from shared.config import Settings
 from shared.messages import tree
 from shared.models import Conversation, Message, User
-from shared.vault import Vault
+from shared.security.vault import Vault
 from tests.integration.counting import counted
 from tests.integration.jobs import Jobs
 from workers.prompt import builder, messages
@@ -302,12 +303,12 @@ def test_a_users_own_key_is_used(jobs: Jobs, config: Settings, own_key: Callable
 
 
 def sealed(key: str) -> str:
-    return Vault(SECRET_KEY).seal(key)
+    return Vault(SecretStr(SECRET_KEY)).seal(key)
 
 
 UNUSABLE = {
     "rubbish": "rubbish",
-    "another's": Vault("another secret key").seal("sk-mine"),
+    "another's": Vault(SecretStr("another secret key")).seal("sk-mine"),
     "no header": sealed("sk-mine\nx-evil: 1"),
     "no ASCII": sealed("sk-mïne"),
     "blank": sealed(" "),

@@ -15,7 +15,7 @@ from shared.database import now_ms
 from shared.ids import new_id
 from shared.jobs import ending
 from shared.models import Job, ObjectType, Status, WebhookDelivery, WebhookEndpoint
-from shared.vault import Vault
+from shared.security.vault import Vault
 from shared.webhooks.events import TEST_RESPONSE, delivery
 from tests.integration.entries import begun
 from tests.integration.jobs import Jobs

@@ -69,7 +69,7 @@ def test_the_real_environment_beats_the_file(tmp_path: Path, bare: pytest.Monkey
 
     environment = prepared(tmp_path, bare, PORT="8101", OPENAI_API_KEY="")
 
-    assert (environment.settings.port, environment.settings.flower_port) == (8101, 8200)
+    assert (environment.settings.port, environment.variables["FLOWER_PORT"]) == (8101, "8200")
     assert environment.own_model
     assert environment.settings.default_model == "demo"
 

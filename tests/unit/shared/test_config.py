@@ -63,6 +63,9 @@ def test_with_a_secret_it_does() -> None:
         ("LOGIN_LIMIT", "rubbish"),
         ("SUBMIT_LIMIT", "10"),
         ("DATABASE_URL", "rubbish"),
+        ("DATABASE_URL", "postgresql://h/d?pgbouncer=true"),
+        ("ADMIN_KEY", "a"),
+        ("ADMIN_KEY", "a" * 31),
         ("DATABASE_URL", "mysql://host/name"),
         ("RENEW_SECONDS", "4.1"),
         ("JOB_DEADLINE_SECONDS", "inf"),
@@ -102,6 +105,7 @@ def test_every_wrong_value_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> 
         ("postgres://u:p@h:1/d", "postgresql+psycopg://u:p@h:1/d"),
         ("postgresql://u:p@h/d?sslmode=require", "postgresql+psycopg://u:p@h/d?sslmode=require"),
         ("postgresql+psycopg://u@h/d", "postgresql+psycopg://u@h/d"),
+        ("postgresql://u:p%40@h/d?schema=public&sslmode=require\n", "postgresql+psycopg://u:p%40@h/d?sslmode=require"),
         ("sqlite:////tmp/x.db", "sqlite:////tmp/x.db"),
     ],
 )
@@ -133,8 +137,54 @@ def test_an_empty_value_is_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
     assert config.load().port == 8000
 
 
+def test_a_secret_may_end_with_a_new_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET_KEY", SECRET + "\n")
+
+    assert config.load().secret_key.get_secret_value() == SECRET
+
+
+def test_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://u:hidden-1@h/d")
+    monkeypatch.setenv("REDIS_URL", "redis://:hidden-2@h/0")
+    monkeypatch.setenv("ADMIN_KEY", "hidden-3" * 4)
+    monkeypatch.setenv("OPENAI_API_KEY", "hidden-4")
+    shown = f"{config.load()!r} {config.load()}"
+
+    assert "hidden" not in shown
+    assert SECRET not in shown
+    assert "hidden-3" not in repr(config.load().model_dump())
+
+
+def test_a_secret_may_be_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, text in (("SECRET_KEY", "k" * 40), ("REDIS_URL", "redis://:p@h/0")):
+        (tmp_path / name).write_text(text + "\n")
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(f"{name}_FILE", str(tmp_path / name))
+
+    loaded = config.load()
+    assert (loaded.secret_key.get_secret_value(), loaded.redis_url) == ("k" * 40, "redis://:p@h/0")
+
+
+@pytest.mark.parametrize(("path", "also"), [("/nowhere/at/all", ""), ("/dev/null", SECRET)])
+def test_a_file_that_cannot_be_used_is_refused_by_name(path: str, also: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET_KEY", also)
+    monkeypatch.setenv("SECRET_KEY_FILE", path)
+
+    with pytest.raises(ConfigurationError) as caught:
+        config.load()
+    assert caught.value.message.startswith("SECRET_KEY_FILE: ")
+
+
+def test_what_a_cluster_says_about_its_services_is_not_ours() -> None:
+    links = dict.fromkeys(("REDIS_PORT", "FLOWER_PORT", "MODEL_PORT", "POSTGRES_PORT"), "tcp://10.0.0.1:6379")
+
+    assert importing("workers.app", SECRET_KEY=SECRET, **links).returncode == 0
+
+
 EXAMPLE = (ROOT / ".env.example").read_text()
-OTHERS = ["FLOWER_BASIC_AUTH", "FLOWER_ADDRESS", "POSTGRES_PASSWORD", "WORKER_STOP_GRACE"]
+OTHERS = [
+    *("FLOWER_BASIC_AUTH", "FLOWER_ADDRESS", "FLOWER_PORT", "POSTGRES_PASSWORD", "WORKER_STOP_GRACE", "REDIS_PORT", "MODEL_PORT")
+]
 """What no process of ours reads."""
 BY_WHO_STARTS = {"redis_url", "bind_address", "default_model"}
 """What is another where `bin/dev` starts us: a copy of the example, as it is, must leave that as it is."""
@@ -189,4 +239,5 @@ def test_the_example_is_grouped_as_the_settings_are() -> None:
         *re.findall(r"^    # (.+)$", source, re.MULTILINE),
         "Flower",
         "Docker Compose",
+        "bin/dev",
     ]

@@ -18,9 +18,11 @@ def test_every_name_is_ours_and_no_two_are_alike() -> None:
         keyspace.log_key("x"),
         keyspace.live_channel("x"),
         keyspace.hub_channel("x"),
-        keyspace.worker_key("x"),
         keyspace.CANCEL_CHANNEL,
         keyspace.EPOCH_KEY,
+        keyspace.WORKERS_KEY,
+        keyspace.READY_KEY,
+        keyspace.RIGHTS_KEY,
         keyspace.DOORBELL_QUEUE,
         keyspace.LIMIT_PREFIX,
         keyspace.AGENTS_KEY,
@@ -33,4 +35,3 @@ def test_every_name_is_ours_and_no_two_are_alike() -> None:
 
     assert len(set(names)) == len(names)
     assert all(name.startswith("chatrelay:") for name in names)
-    assert keyspace.worker_key("x").startswith(keyspace.WORKER_PATTERN.rstrip("*"))

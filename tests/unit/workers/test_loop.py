@@ -2,11 +2,15 @@
 
 import asyncio
 import gc
+import signal
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
 
+from dev.paths import ROOT
 from dev.testing.stack import wait_until
 from workers.loop import STOP_SECONDS, Loop
 
@@ -60,6 +64,24 @@ def test_what_was_started_is_kept_although_nothing_else_refers_to_it(loop: Loop)
     gc.collect()
     assert not woken.is_set()
     loop.stop()
+
+
+@pytest.mark.parametrize("ending", ["return", "raise Wrong", "raise asyncio.CancelledError"])
+def test_what_ends_unasked_ends_the_process(ending: str) -> None:
+    script = f"""
+import asyncio, time
+from workers.loop import Loop
+class Wrong(Exception): pass
+async def part():
+    await asyncio.sleep(0)
+    {ending}
+loop = Loop()
+loop.start(part())
+time.sleep(20)
+"""
+    ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, timeout=15, check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert b"loop.broken" in ended.stdout
 
 
 def test_stopping_ends_what_still_runs_even_if_a_cancel_is_swallowed(loop: Loop) -> None:

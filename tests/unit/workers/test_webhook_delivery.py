@@ -76,6 +76,9 @@ def test_only_2xx_is_delivered(status: int | None, *, is_delivered: bool) -> Non
             for address in ("::ffff:127.0.0.1", "::ffff:8.8.8.8", "64:ff9b::7f00:1", "2002:7f00:1::", "::127.0.0.1")
         ),
         *((address, False) for address in ("fec0::1", "5f00::1", "192.88.99.1")),
+        *((address, False) for address in ("192.0.0.8", "192.0.0.9", "192.0.2.1", "198.51.100.1", "203.0.113.1", "240.0.0.1")),
+        *((address, False) for address in ("168.63.129.16", "::ffff:0:8.8.8.8", "2001::1", "3fff::1", "100::1", "fd00:ec2::254")),
+        *((address, True) for address in ("168.63.129.17", "192.0.1.1", "8.8.8.8", "2001:4860:4860::8888", "2a00:1450::1")),
     ],
 )
 def test_only_public_addresses_are_public(address: str, *, public: bool) -> None:

@@ -7,7 +7,7 @@ from api.dialects.openai.items.shapes import MESSAGE
 from api.guards import principal
 from shared.errors import InvalidRequest
 from shared.json_types import JsonObject
-from shared.vault import SealBroken, Vault
+from shared.security.vault import SealBroken, Vault
 
 TYPE = "compaction"
 PREFACE = "A summary of the conversation so far:\n\n"

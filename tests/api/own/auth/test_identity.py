@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 import httpx2
+import jwt
 import pytest
 
 from dev.testing.client import Client
@@ -167,3 +168,13 @@ def test_a_wrong_method_is_refused_in_our_envelope(anonymous: httpx2.Client, met
 def test_a_slash_at_the_end_does_not_matter(client: Client) -> None:
     assert client.http.get("/jobs/").status_code == 200
     assert client.http.post("/jobs/", json={"message": "Hello"}).status_code == 202
+
+
+@pytest.mark.parametrize("seconds", [5, -5])
+def test_a_host_whose_clock_differs_by_seconds_is_understood(deployment: Deployment, seconds: int) -> None:
+    stranger, now = deployment.user(), int(time.time())
+    subject = jwt.decode(stranger.token, options={"verify_signature": False})["sub"]
+    issued = now + seconds if seconds > 0 else now - 900
+    token = access_token(subject, iat=issued, nbf=issued, exp=now + (900 if seconds > 0 else seconds))
+
+    assert stranger.http.get("/jobs", headers={"Authorization": f"Bearer {token}"}).status_code == 200

@@ -5,13 +5,14 @@ from typing import Any
 
 import jwt
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import select, update
 
 from dev.model.server import BAD_API_KEY
 from dev.testing.client import Client
 from dev.testing.stack import SECRET_KEY
 from shared.models import Message, User
-from shared.vault import Vault
+from shared.security.vault import Vault
 from tests.api.deployment import Deployment, deployed
 
 QUICK = "demo?tokens=2&first_ms=0"
@@ -109,10 +110,10 @@ def test_all_that_a_user_says_in_a_whole_context_is_judged(user: Client, at: int
 
 
 def test_a_users_own_key_is_what_the_provider_gets(careful: Deployment, user: Client) -> None:
-    give_key(careful, user, Vault(SECRET_KEY).seal(BAD_API_KEY))
+    give_key(careful, user, Vault(SecretStr(SECRET_KEY)).seal(BAD_API_KEY))
     refused = done(user)
     assert (refused["status"], refused["error"]["provider_status"]) == ("failed", 401)
-    give_key(careful, user, Vault(SECRET_KEY).seal("sk-good"))
+    give_key(careful, user, Vault(SecretStr(SECRET_KEY)).seal("sk-good"))
     assert done(user)["status"] == "completed"
 
 
@@ -123,7 +124,7 @@ def test_a_key_that_cannot_be_read_fails_the_job_at_once(careful: Deployment, us
 
 
 def test_no_log_tells_a_key_or_what_was_asked(careful: Deployment, user: Client) -> None:
-    give_key(careful, user, Vault(SECRET_KEY).seal("sk-secretive"))
+    give_key(careful, user, Vault(SecretStr(SECRET_KEY)).seal("sk-secretive"))
     done(user, "a secretive question")
     assert not any("secretive" in process.log() for process in [*careful.stack.workers, *careful.stack.webs])
 

@@ -8,6 +8,7 @@ import base64
 from cryptography.fernet import Fernet, InvalidToken
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from pydantic import SecretStr
 
 from shared.errors import ChatrelayError
 from shared.models.error_codes import JobErrorCode
@@ -26,9 +27,10 @@ class SealBroken(ChatrelayError):
 class Vault:
     """Seals secrets and opens them again; which kind of secret it is makes no difference."""
 
-    def __init__(self, secret_key: str) -> None:
+    def __init__(self, secret_key: SecretStr) -> None:
         """Derive the key (HKDF, RFC 5869), so that signing and sealing share no key."""
-        derived = HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=_PURPOSE).derive(secret_key.encode())
+        derivation = HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=_PURPOSE)
+        derived = derivation.derive(secret_key.get_secret_value().encode())
         self._fernet = Fernet(base64.urlsafe_b64encode(derived))
 
     def seal(self, secret: str) -> str:
