@@ -66,7 +66,6 @@ class Loop:
 
     def stop(self) -> None:
         """Cancel what still runs, and end the thread."""
-        self._is_stopping = True
         asyncio.run_coroutine_threadsafe(self.cancel_all(), self._loop).result(STOP_SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(STOP_SECONDS)
@@ -76,6 +75,7 @@ class Loop:
 
         Before Python 3.12 `asyncio.wait_for`, with which redis-py sends, may swallow a cancel.
         """
+        self._is_stopping = True
         while others := asyncio.all_tasks(self._loop) - {asyncio.current_task()}:
             for task in others:
                 task.cancel()

@@ -90,8 +90,8 @@ def end_held(
 def end_unheld(database: Database, redis: Redis, job: Job, ending: Ending, expiry_ms: int) -> bool:
     """End a job that no worker holds: it is queued, or its lease has lapsed. If its owner renews meanwhile, leave it alone.
 
-    The old owner cannot append once its lease has lapsed, and a revived lease makes the lock fail; so the log that is read between
-    the two looks at the row is the whole log.
+    The log is fenced before it is read: a step of the database's clock ends a lease that its owner, by its own clock, still holds.
+    So the log that is read is the whole log. An owner that renews in between loses its attempt, and the job is taken over.
 
     Returns:
         whether this call ended it.
@@ -99,6 +99,8 @@ def end_unheld(database: Database, redis: Redis, job: Job, ending: Ending, expir
     Raises:
         DatabaseUnavailable, RedisError: nothing was written; a sweep will try again.
     """
+    if job.attempt:
+        redis.execute_command(*stream.fence_command(job.id, job.attempt + 1, expiry_ms))
     log = list(stream.read(redis, job.id)) if job.attempt else []
     last_epoch = epoch.current(redis) if job.attempt else job.log_epoch
     with database.write() as session:

@@ -30,6 +30,8 @@ _TERMINAL_TYPES = ", ".join(f"{kind} = true" for kind in sorted(TERMINAL))
 WRITE_SCRIPT = Path(__file__).with_name("write.lua").read_text(encoding="utf-8").replace("TERMINAL_TYPES", _TERMINAL_TYPES)
 """The one script that writes logs; `write.lua` lists its arguments and answers."""
 
+FENCE_SCRIPT = Path(__file__).with_name("fence.lua").read_text(encoding="utf-8")
+
 WRITE_SHA = hashlib.sha1(WRITE_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 """The name under which Redis keeps the script."""
 
@@ -79,6 +81,11 @@ class Write(NamedTuple):
         entries = [part for event in self.entries for part in (event.id, event.type, event.data)]
         script = ("EVALSHA", WRITE_SHA) if by_sha else ("EVAL", WRITE_SCRIPT)
         return (*script, 1, keyspace.log_key(self.job_id), *fixed, *entries)
+
+
+def fence_command(job_id: str, attempt: int, expiry_ms: int) -> tuple[Any, ...]:
+    """Return the command after which no attempt before this one writes to the log any more; readers see nothing of it."""
+    return ("EVAL", FENCE_SCRIPT, 1, keyspace.log_key(job_id), attempt, expiry_ms)
 
 
 def written(reply: Sequence[bytes]) -> Written:

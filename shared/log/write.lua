@@ -12,7 +12,7 @@
 -- Answers {verdict, id of the log's last entry ('0-0' if it is empty)}:
 --   'ok'      the entries are there
 --   'hole'    the entry before them is not there
---   'fenced'  a later attempt has written
+--   'fenced'  a later attempt has written, or the log was fenced for one (fence.lua)
 --   'closed'  the last entry is a terminal event
 --   'lapsed'  the writer's lease is over
 --
@@ -31,6 +31,14 @@ if attempt > tonumber(ARGV[4]) then return {'fenced', tail} end
 local first = 7
 if ARGV[6] == 'rewrite' then
   if terminal then return {'closed', tail} end
+  if redis.call('EXISTS', KEYS[1]) == 1 then
+    local info = redis.call('XINFO', 'STREAM', KEYS[1])
+    for i = 1, #info, 2 do
+      if info[i] == 'last-generated-id' and tonumber(string.match(info[i + 1], '^%d+')) > tonumber(ARGV[4]) then
+        return {'fenced', tail}
+      end
+    end
+  end
   redis.call('DEL', KEYS[1])
 elseif tail ~= ARGV[5] then
   first = nil
@@ -43,7 +51,11 @@ elseif terminal and #ARGV > 6 then
 end
 local lines = {}
 for i = first, #ARGV, 3 do
-  redis.call('XADD', KEYS[1], ARGV[i], 't', ARGV[i + 1], 'd', ARGV[i + 2])
+  local added = redis.pcall('XADD', KEYS[1], ARGV[i], 't', ARGV[i + 1], 'd', ARGV[i + 2])
+  if added.err then
+    if i == first and string.find(added.err, 'equal or smaller') then return {'fenced', tail} end
+    return added
+  end
   lines[#lines + 1] = ARGV[i] .. ' ' .. ARGV[i + 1] .. ' ' .. ARGV[i + 2]
   tail = ARGV[i]
 end

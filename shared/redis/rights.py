@@ -22,6 +22,7 @@ COMMANDS: tuple[tuple[Any, ...], ...] = (
     *(("ZADD", KEY, 1, 1), ("ZRANGE", KEY, 0, 1), ("ZCOUNT", KEY, 0, 1), ("ZREM", KEY, 1)),
     *(("ZRANGEBYSCORE", KEY, 0, 1), ("ZREMRANGEBYSCORE", KEY, 0, 1)),
     *(("XADD", KEY, "*", "f", 1), ("XRANGE", KEY, "-", "+", "COUNT", 1), ("XREVRANGE", KEY, "+", "-", "COUNT", 1)),
+    *(("XSETID", KEY, "1-0"), ("XDEL", KEY, "1-0"), ("XINFO", "STREAM", KEY)),
     *(("SADD", keyspace.BROKER_RIGHTS_KEY, 1), ("SMEMBERS", keyspace.BROKER_RIGHTS_KEY), ("SREM", keyspace.BROKER_RIGHTS_KEY, 1)),
     *(("PUBLISH", KEY, ""), ("EVAL", "return 1", 0), ("SCRIPT", "EXISTS", "0" * 40), ("MULTI",), ("DISCARD",)),
     ("DEL", KEY, keyspace.BROKER_RIGHTS_KEY),

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import redis
+from sqlalchemy.orm import Session
 
 from shared import events
 from shared.database import now_ms
@@ -13,7 +14,8 @@ from shared.events import Event
 from shared.jobs import ending, held_ending, lifecycle
 from shared.jobs.ending import Ending
 from shared.jobs.lifecycle import LeaseState
-from shared.log import epoch
+from shared.log import epoch, stream
+from shared.log.stream import Write, WriteVerdict
 from shared.models import Job, Message, Status
 from shared.models.error_codes import JobErrorCode
 from shared.redis import keyspace, redis_clients
@@ -314,3 +316,40 @@ def test_a_long_log_is_kept_whole(jobs: Jobs, redis_client: redis.Redis) -> None
 
 def completed_like(jobs: Jobs, job_id: str) -> Event:
     return completed(1, 20_001)._replace(data=archive(jobs, job_id)[-1].data)
+
+
+@pytest.mark.parametrize("rewrite", [False, True])
+@pytest.mark.parametrize("shown", [0, 3])
+def test_an_owner_that_still_writes_when_the_clock_has_stepped_writes_nothing(
+    jobs: Jobs, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch, shown: int, *, rewrite: bool
+) -> None:
+    """The database's clock has ended a lease that its owner still holds by its own clock."""
+    job = orphaned(jobs, redis_client, last=shown, log_seq=0)
+    late = [delta(1, 4, "4 ")] if shown else [started()]
+    verdicts = []
+
+    def locked(session: Session, found: Job) -> Job | None:
+        entries = [*begun(3), *late] if rewrite and shown else late
+        write_again = Write(job.id, 1, "1-3" if shown and not rewrite else "0-0", entries, EXPIRY_MS, rewrite=rewrite)
+        verdicts.append(stream.written(redis_client.execute_command(*write_again.command())).verdict)
+        return lock_unheld(session, found)
+
+    lock_unheld = lifecycle.lock_unheld
+    monkeypatch.setattr(lifecycle, "lock_unheld", locked)
+    assert end_unheld(jobs, redis_client, job)
+    assert verdicts == [WriteVerdict.FENCED]
+    assert logged(redis_client, job.id) == archive(jobs, job.id)
+    assert logged(redis_client, job.id)[-1].type == "cancelled"
+
+
+def test_an_owner_that_renews_while_the_log_is_fenced_keeps_its_job(jobs: Jobs, redis_client: redis.Redis) -> None:
+    job = orphaned(jobs, redis_client)
+    jobs.set(job.id, lease_until_ms=now_ms() + LEASE_MS)
+
+    assert not end_unheld(jobs, redis_client, job)
+    assert jobs.row(job.id).status is Status.IN_PROGRESS
+    jobs.lapse(job.id)
+    again = jobs.claim("worker_2")
+    assert again is not None
+    write(redis_client, [restarted(2, 4)], job_id=job.id, previous="1-3", attempt=2)
+    assert [event.id for event in logged(redis_client, job.id)][-1] == "2-4"
