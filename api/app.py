@@ -21,6 +21,7 @@ from api.dialects import chatgpt_api_nest, chatgpt_api_server, chatgpt_proxy, ch
 from api.http import bodies, cors, errors, limits, nul, tracing
 from api.http.compression import ExpandingRequest
 from api.http.limits import Limits
+from api.http.request_bodies import BoundedBodies
 from api.jobs.jobs import Jobs
 from api.jobs.listing import JobLists
 from api.jobs.submitter import Submitter
@@ -30,6 +31,7 @@ from api.routes import auth, events, health, jobs, tokens
 from api.schemas.answers import ErrorAnswer
 from api.streaming.hub import Hub
 from api.streaming.job_logs import JobLogs
+from api.streaming.places import Places
 from api.streaming.reader_presence import ReaderPresence
 from api.webhooks.deliveries import WebhookDeliveries
 from api.webhooks.endpoints import WebhookEndpoints
@@ -95,6 +97,7 @@ def _configure(app: Flask, config: Settings) -> None:
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's default provider has it
     app.url_map.strict_slashes = False
+    app.wsgi_app = BoundedBodies(app.wsgi_app)  # type: ignore[method-assign]  # flask documents that it may be replaced
     authenticator.jwt.init_app(app)
     if hops := config.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops, x_prefix=hops)  # type: ignore[method-assign]
@@ -106,7 +109,8 @@ def _context(config: Settings) -> Context:
     redis, hub = redis_clients.blocking(config.redis_url), Hub(redis_clients.subscriber(config.redis_url))
     accounts, api_tokens = Accounts(config, database, limits), ApiTokens(database)
     reader_presence = ReaderPresence(redis, hub, config.abandoned_seconds)
-    job_logs = JobLogs(database, redis, hub, reader_presence, config.heartbeat_seconds)
+    places = Places(config.max_streams, config.web_connections)
+    job_logs = JobLogs(database, redis, hub, reader_presence, places, config.heartbeat_seconds)
     jobs = Jobs(config, database, redis, queue, job_logs)
     return Context(
         config=config,

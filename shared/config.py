@@ -90,6 +90,10 @@ class Settings(BaseSettings):
     )
     webhook_private: bool = Field(False, description="on: webhooks may go to private addresses, and by plain http.")
 
+    registration: Literal["open", "closed"] = Field(
+        "open", description="open: anybody may make an account; closed: only administrators, and who has ADMIN_KEY."
+    )
+
     # The web
     cors_origins: Words = Field([], description="Allowed origins, by commas; * for all.")
     trusted_proxies: int = Field(0, ge=0, le=10, description="How many proxies in front set X-Forwarded-*.")
@@ -97,8 +101,10 @@ class Settings(BaseSettings):
     web_connections: int = Field(4000, ge=1, description="Open connections per API process.")
     max_body_bytes: int = Field(20 * 1024 * 1024, ge=1024, description="Larger requests are refused with 413.")
     max_message_chars: int = Field(1_000_000, ge=1, description="A longer message is refused.")
-    login_limit: Rate = Field("10 per minute", description="Failed logins, per name and per address.")
+    login_limit: Rate = Field("10 per minute", description="Failed logins, per name from an address; ten times that per address.")
+    register_limit: Rate = Field("30 per hour", description="Accounts that may be made from one address.")
     submit_limit: Rate = Field("600 per minute", description="Jobs that a user may submit.")
+    max_streams: int = Field(500, ge=1, description="Streams a user may have open, per API process; more are refused with 429.")
     max_queued_jobs: int = Field(1000, ge=1, description="A user's jobs that may wait; more are refused with 429.")
     max_queue: int = Field(10_000, ge=1, description="Jobs of all users that may wait; more are refused with 503.")
     heartbeat_seconds: float = Field(10, gt=0, le=YEAR, description="How often an idle stream gets a comment.")

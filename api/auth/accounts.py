@@ -17,7 +17,7 @@ from api.auth.remembered import Remembered
 from api.http.limits import Limits
 from shared.config import Settings
 from shared.database import Database, now_ms
-from shared.errors import Conflict, Unauthorized
+from shared.errors import Conflict, Forbidden, Unauthorized
 from shared.ids import new_id
 from shared.models import RefreshToken, User
 from shared.timestamps import DAY_MS
@@ -69,18 +69,24 @@ class Accounts:
         with self._database.read() as session:
             return bool(session.scalar(select(User.is_admin).where(User.id == user_id)))
 
-    def register(self, username: str, password: str) -> User:
+    def register(self, username: str, password: str, address: str) -> User:
         """Make an account.
 
         Raises:
             Conflict: the name is taken.
+            Forbidden: REGISTRATION is closed.
+            RateLimited: too many were made from this address.
         """
+        if self._config.registration == "closed":
+            raise Forbidden("Accounts are made by administrators here.", code="registration_closed")
+        self._limits.check_registration(address)
         user = User(id=new_id("user"), username=username, password_hash=passwords.hashed(password))
         try:
             with self._database.write() as session:
                 session.add(user)
         except IntegrityError:
             raise Conflict("This username is taken.", param="username", code="username_taken") from None
+        log.info("account.registered", user=user.id, address=address)
         return user
 
     def built_in(self, who: tuple[str, str]) -> str:
@@ -110,6 +116,7 @@ class Accounts:
             known_hash = user.password_hash if user else NO_PASSWORD
             if not passwords.matches(known_hash or passwords.NOBODYS_HASH, password) or user is None or not known_hash:
                 self._limits.note_failed_login(username, address)
+                log.info("login.refused", user=user.id if user else None, address=address)
                 raise Unauthorized("Wrong username or password.", code="invalid_credentials")
         with self._database.write() as session:
             return self._issue(session, user.id, new_id("family"))

@@ -19,8 +19,8 @@ _hasher = PasswordHasher()
 
 
 def hashed(password: str) -> str:
-    """Hash a password, with the library's current recommendation."""
-    return _aside(_hasher.hash, password)
+    """Hash a password, with the library's current recommendation; one after the other, so that no log-in waits for many."""
+    return _aside(_registering, _hasher.hash, password)
 
 
 NOBODYS_HASH = _hasher.hash("nobody's password")
@@ -29,7 +29,7 @@ NOBODYS_HASH = _hasher.hash("nobody's password")
 
 def matches(password_hash: str, password: str) -> bool:
     """Return whether a password is the one that was hashed."""
-    return _aside(_verified, password_hash, password)
+    return _aside(_verifying, _verified, password_hash, password)
 
 
 def _verified(password_hash: str, password: str) -> bool:
@@ -41,14 +41,19 @@ def _verified(password_hash: str, password: str) -> bool:
 
 
 @cache
-def _pool() -> ThreadPool:
+def _verifying() -> ThreadPool:
     """Threads for passwords alone: gevent's own also resolve names."""
     return ThreadPool(HASHES_AT_ONCE)
 
 
-def _aside(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+@cache
+def _registering() -> ThreadPool:
+    return ThreadPool(1)
+
+
+def _aside(pool: Callable[[], ThreadPool], work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Run heavy work in a real thread where threads are greenlets, since it would hold up every stream of the process."""
     if is_module_patched("threading"):
-        result: R = _pool().apply(work, args, kwargs)
+        result: R = pool().apply(work, args, kwargs)
         return result
     return work(*args, **kwargs)

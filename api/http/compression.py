@@ -1,4 +1,4 @@
-"""Request bodies that are compressed: expanded before anything reads them, and never beyond the limit of a body."""
+"""Request bodies before anything reads them: expanded where they are compressed, and forms bounded in their fields."""
 
 import io
 import zlib
@@ -10,6 +10,8 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from shared.errors import InvalidRequest, UnsupportedMedia
 
+FORM = "application/x-www-form-urlencoded"
+MAX_FORM_FIELDS = 1_000
 GZIP = ("gzip", "x-gzip")
 _GZIP_WINDOW = 31
 """zlib's `wbits` for a gzip header, RFC 1952, and the largest window."""
@@ -34,6 +36,12 @@ class ExpandingRequest(Request):
         if encoding not in GZIP:
             raise UnsupportedMedia(f"A body may be compressed by gzip, not by {encoding[:20]}.", param="Content-Encoding")
         return io.BytesIO(_expanded(body.read(), self.max_content_length))
+
+    def _load_form_data(self) -> None:
+        """Parse a form, unless it has so many fields that parsing alone would take seconds."""
+        if self.mimetype == FORM and self.get_data().count(b"&") >= MAX_FORM_FIELDS:
+            raise InvalidRequest(f"A form may have {MAX_FORM_FIELDS} fields.", param="body")
+        super()._load_form_data()
 
 
 def _expanded(compressed: bytes, max_bytes: int | None) -> bytes:

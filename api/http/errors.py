@@ -75,8 +75,11 @@ def _dialects() -> Sequence[Dialect]:
 
 def _respond_too_large(_: RequestEntityTooLarge) -> Response:
     bytes_left = DRAIN_BYTES
-    while bytes_left > 0 and (chunk := request.environ["wsgi.input"].read(DRAIN_CHUNK_BYTES)):
-        bytes_left -= len(chunk)
+    try:
+        while bytes_left > 0 and (chunk := request.environ["wsgi.input"].read(DRAIN_CHUNK_BYTES)):
+            bytes_left -= len(chunk)
+    except HTTPException as error:  # the rest is broken, or does not come
+        return _respond(NotRouted(error))
     return _respond(TooLarge("The request is too large.", param="body"))
 
 

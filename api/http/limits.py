@@ -1,5 +1,6 @@
 """Limit rates: how often a user may submit and a login may fail. Counted in Redis; in this process' memory while Redis is away."""
 
+import ipaddress
 import math
 import threading
 import time
@@ -26,6 +27,10 @@ AWAY_SECONDS = 5.0
 
 HIT_SCRIPT = Path(__file__).with_name("rate.lua").read_text(encoding="utf-8")
 """Counts one hit; `rate.lua` says how, and lists its arguments and its answer."""
+
+NAMES_PER_ADDRESS = 10
+"""How many times LOGIN_LIMIT one address may fail: an office is one address."""
+IPV6, IPV6_BITS = 6, 64
 
 T = TypeVar("T")
 
@@ -54,6 +59,8 @@ class Limits:
         self._login_locks: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
         self._lock = threading.Lock()
         self._login = parse(config.login_limit)
+        self._login_of_address = type(self._login)(self._login.amount * NAMES_PER_ADDRESS, self._login.multiples)
+        self._register = parse(config.register_limit)
         self._submit = parse(config.submit_limit)
 
     def check_submission(self, user_id: str) -> None:
@@ -94,20 +101,34 @@ class Limits:
         with self._lock:
             return self._login_locks.setdefault(key, threading.Lock())
 
+    def check_registration(self, address: str) -> None:
+        """Count an account that is made from an address.
+
+        Raises:
+            RateLimited: it has made too many; with the seconds until it may be tried again.
+        """
+        if not self._count(MovingWindowRateLimiter.hit, self._register, "register", network(address)):
+            raise RateLimited("Too many accounts were made from here.", retry_after_seconds=self._register.get_expiry())
+
     def check_login(self, name: str, address: str) -> None:
-        """Check that neither the name nor the address has failed too often.
+        """Check that neither the name, from this address, nor the address has failed too often.
 
         Raises:
             RateLimited: one has; with the seconds until it may be tried again.
         """
-        for key in (("login-name", name), ("login-address", address)):
-            if not self._count(MovingWindowRateLimiter.test, self._login, *key):
+        for item, *key in self._login_keys(name, address):
+            if not self._count(MovingWindowRateLimiter.test, item, *key):
                 raise RateLimited("Too many failed logins; try again later.", retry_after_seconds=self._login.get_expiry())
 
     def note_failed_login(self, name: str, address: str) -> None:
         """Count a failed login against the name and the address."""
-        for key in (("login-name", name), ("login-address", address)):
-            self._count(MovingWindowRateLimiter.hit, self._login, *key)
+        for item, *key in self._login_keys(name, address):
+            self._count(MovingWindowRateLimiter.hit, item, *key)
+
+    def _login_keys(self, name: str, address: str) -> tuple[tuple[RateLimitItem, str, *tuple[str, ...]], ...]:
+        """Return what a failed login is counted by. A name is none by itself: a stranger could lock its owner out."""
+        from_here = network(address)
+        return (self._login, "login-name", name, from_here), (self._login_of_address, "login-address", from_here)
 
     def _count(self, operation: Callable[..., T], item: RateLimitItem, *key: str) -> T:
         """Apply an operation to the counts that all processes share; to this process' own, without waiting, while Redis is away."""
@@ -128,6 +149,15 @@ class Limits:
             if self._local is None:
                 self._local = MovingWindowRateLimiter(MemoryStorage())
             return self._local
+
+
+def network(address: str) -> str:
+    """Return what counts as one address: of IPv6 the first 64 bits, since who has one address has all behind them."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    return str(ipaddress.ip_network((parsed, IPV6_BITS), strict=False)) if parsed.version == IPV6 else address
 
 
 def _hit_and_look(rates: MovingWindowRateLimiter, item: RateLimitItem, *key: str) -> tuple[bool, tuple[float, int]]:

@@ -5,10 +5,13 @@ The format is WHATWG HTML's "server-sent events" (text/event-stream).
 
 from collections.abc import Iterable
 
-from flask import Response
+from flask import Response, request
 
 RETRY_MS = 500
 """How long an EventSource waits before it connects again."""
+
+STUCK_SECONDS = 30.0
+"""How long a write may wait for a client that reads nothing: what it was sent fills a process' memory."""
 
 HEARTBEAT_COMMENT = b": heartbeat\n"
 OPENING = b"retry: %d\n" % RETRY_MS
@@ -27,5 +30,10 @@ def frame(event_id: int, kind: str, data: bytes) -> bytes:
 
 
 def respond(frames: Iterable[bytes]) -> Response:
-    """Return a response that streams frames."""
-    return Response(frames, mimetype="text/event-stream", headers=HEADERS)
+    """Return a response that streams frames. A client that takes none of them for STUCK_SECONDS is hung up on."""
+    if (connection := request.environ.get("gunicorn.socket")) is not None:
+        connection.settimeout(STUCK_SECONDS)
+    response = Response(frames, mimetype="text/event-stream", headers=HEADERS)
+    if connection is not None:
+        response.call_on_close(lambda: connection.settimeout(None))
+    return response

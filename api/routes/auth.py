@@ -24,10 +24,10 @@ def _bound() -> None:
     request.max_content_length = MAX_BODY_BYTES
 
 
-@blueprint.post("/register", responses={201: Registered, 409: ErrorAnswer})
+@blueprint.post("/register", responses={201: Registered, 403: ErrorAnswer, 409: ErrorAnswer, 429: ErrorAnswer})
 def register(body: Credentials) -> tuple[Response, int]:
     """Make an account."""
-    user = context().accounts.register(body.username, body.password)
+    user = context().accounts.register(body.username, body.password, request.remote_addr or "")
     return jsonify(Registered(id=user.id, sub=user.id, username=user.username).model_dump()), HTTPStatus.CREATED
 
 

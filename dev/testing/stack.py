@@ -169,6 +169,7 @@ class Stack:
             "BIND_ADDRESS": "127.0.0.1",
             "WEB_CONCURRENCY": "1",
             "DRAIN_SECONDS": "2",
+            "REGISTER_LIMIT": "100000 per hour",
             "PYTHONUNBUFFERED": "1",
             "PYTHONWARNINGS": "default",
             **settings,

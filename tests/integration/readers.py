@@ -10,6 +10,7 @@ from api.jobs.jobs import Jobs
 from api.streaming.follower import HEARTBEAT
 from api.streaming.hub import Hub
 from api.streaming.job_logs import JobLogs
+from api.streaming.places import Places
 from api.streaming.reader_presence import ReaderPresence
 from dev.testing.stack import wait_until
 from shared.config import Settings
@@ -37,7 +38,7 @@ def reading(config: Settings, database: Database) -> Iterator[ReadingProcess]:
     """What one API process holds."""
     with redis_clients.subscriber(config.redis_url) as subscriber, redis_clients.blocking(config.redis_url) as client:
         hub = Hub(subscriber)
-        job_logs = JobLogs(database, client, hub, ReaderPresence(client, hub, 0), config.heartbeat_seconds)
+        job_logs = JobLogs(database, client, hub, ReaderPresence(client, hub, 0), Places(100, 1000), config.heartbeat_seconds)
         jobs = Jobs(config, database, client, RecordedQueue(config), job_logs)
         yield ReadingProcess(database, hub, job_logs, jobs)
         hub.close()

@@ -42,12 +42,12 @@ NO_CONVERSATION = "Conversation doesn't exists"
 @blueprint.post("/api/ask")
 def ask() -> Response:
     """Ask an agent, and wait for the answer."""
+    if (refusal := _set_principal()) is not None:  # before the body is read: strangers may not make us read 20 MB
+        return refusal
     try:
         fields = go_json.strings(request.get_data(), ASK_FIELDS, whole=False)
     except ValueError:
         return text_response(go_json.written({"error": "Invalid request"}), HTTPStatus.BAD_REQUEST)
-    if (refusal := _set_principal()) is not None:
-        return refusal
     try:
         job = context().submitter.submit(principal().user_id, _submission(fields))
     except NotFound:
