@@ -9,13 +9,14 @@ from shared.config import settings
 from shared.errors import ConfigurationError
 from shared.redis import rights
 from shared.security.private_files import protect
+from shared.telemetry import log_setup
 
 _config = settings()
 
 _host = f"[{_config.bind_address}]" if ":" in _config.bind_address else _config.bind_address
 bind = f"{_host}:{_config.port}"
 workers = _config.web_concurrency
-worker_class = "api.http.gevent_worker.Worker"
+worker_class = "api.server.gevent_worker.Worker"
 worker_connections = _config.web_connections
 timeout = 60
 graceful_timeout = 5
@@ -31,8 +32,11 @@ control_socket_disable = True
 forwarded_allow_ips = "*" if _config.trusted_proxies else "127.0.0.1"
 
 
-def on_starting(_server: Any) -> None:
-    """Look at the files, and at what Redis allows, once for all API processes."""
+def on_starting(server: Any) -> None:
+    """Log as all do, and look at the files, and at what Redis allows, once for all API processes."""
+    log_setup.configure(_config.log_level, _config.log_format)
+    server.log.error_log.handlers.clear()
+    server.log.error_log.propagate = True
     try:
         protect(_config)
         rights.check(_config.redis_url)

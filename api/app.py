@@ -21,7 +21,6 @@ from api.dialects import chatgpt_api_nest, chatgpt_api_server, chatgpt_proxy, ch
 from api.http import bodies, cors, errors, limits, nul, tracing
 from api.http.compression import ExpandingRequest
 from api.http.limits import Limits
-from api.http.request_bodies import BoundedBodies
 from api.jobs.jobs import Jobs
 from api.jobs.listing import JobLists
 from api.jobs.submitter import Submitter
@@ -29,6 +28,7 @@ from api.model_list import ModelList
 from api.readiness import Readiness
 from api.routes import auth, events, health, jobs, tokens
 from api.schemas.answers import ErrorAnswer
+from api.server.request_bodies import BoundedBodies
 from api.streaming.hub import Hub
 from api.streaming.job_logs import JobLogs
 from api.streaming.places import Places
@@ -58,7 +58,7 @@ DIALECTS = (
 def create_app(config: Settings | None = None) -> Flask:
     """Make the API, in the very process that will serve it: it starts threads."""
     config = config or settings()
-    log_setup.configure()
+    log_setup.configure(config.log_level, config.log_format)
     app = OpenAPI(
         __name__,
         info=Info(title="Chatrelay", version=VERSION),

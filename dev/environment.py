@@ -19,6 +19,7 @@ DEFAULTS = {
     "WEB_CONCURRENCY": "1",
     "ACCESS_TOKEN_SECONDS": "86400",
     "PYTHONUNBUFFERED": "1",
+    "LOG_FORMAT": "console",
 }
 """Unlike production: for this machine only, quick to stop, one API process, tokens of a day, output that is not buffered."""
 

@@ -49,6 +49,12 @@ class Settings(BaseSettings):
     )
     data_dir: Path = Field(Path(".data"), description="Where SQLite and the embedded Redis keep their files.")
     bind_address: str = Field("0.0.0.0", description="The address the API listens on; empty: 0.0.0.0, under bin/dev 127.0.0.1.")  # noqa: S104 - a container's port is published by hand
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="The least that is logged: DEBUG, INFO, WARNING, ERROR."
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="json, one object a line; console, columns to read; auto: console on a terminal."
+    )
     port: int = Field(8000, ge=1, le=65535, description="The API's port.")
 
     # The model

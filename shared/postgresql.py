@@ -23,19 +23,16 @@ UNASKED_SECONDS = 1.0
 
 
 class TimeLimits(NamedTuple):
-    """PostgreSQL's own time-outs, in ms; 0: none."""
+    """PostgreSQL's own time-outs, in ms; 0: none, None: as the server has it."""
 
     statement_ms: int = 5_000
     idle_in_transaction_ms: int = 3_000
-    lock_ms: int = 0
+    lock_ms: int | None = None
 
     def names(self) -> dict[str, int]:
         """Return them by their names in PostgreSQL."""
-        return {
-            "statement_timeout": self.statement_ms,
-            "idle_in_transaction_session_timeout": self.idle_in_transaction_ms,
-            "lock_timeout": self.lock_ms,
-        }
+        names = {"statement_timeout": self.statement_ms, "idle_in_transaction_session_timeout": self.idle_in_transaction_ms}
+        return names if self.lock_ms is None else {**names, "lock_timeout": self.lock_ms}
 
 
 LIMITS = TimeLimits()

@@ -17,6 +17,8 @@ from workers.worker import Worker
 # A connection that is lost takes the messages that were taken from it along: they are doorbells, and their jobs are running.
 Channel.do_restore = False
 
+log_setup.configure(settings().log_level, settings().log_format)  # before Celery warns of anything
+
 queue = Queue(settings())
 app = queue.celery
 app.conf.update(worker_pool="workers.glue.celery_pool:TaskPool", worker_consumer="workers.glue.celery_consumer:Consumer")
@@ -47,7 +49,6 @@ app.task(deliver, name=DELIVER_TASK)
 
 def _start(**_: Any) -> None:
     """Start the worker, or end the process: Celery would go on without it, and take messages in vain."""
-    log_setup.configure()  # Celery asks for it later
     try:
         protect(settings())
         rights.check(settings().redis_url)
@@ -77,7 +78,7 @@ def _stop(**_: Any) -> None:
 
 
 def _configure_logs(**_: Any) -> None:
-    log_setup.configure()
+    log_setup.configure(settings().log_level, settings().log_format)
 
 
 signals.setup_logging.connect(_configure_logs, weak=False)

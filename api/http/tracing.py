@@ -1,7 +1,9 @@
 """Give every request an id, on its answer and in every log line of it, and log each request in one line, without its query."""
 
+import logging
 import re
 import time
+from http import HTTPStatus
 
 import structlog
 from flask import Flask, Response, g, request
@@ -11,6 +13,9 @@ from shared.ids import new_id
 _ACCEPTABLE = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
 _TOKEN = re.compile(r"(?<=^/agents/)[^/]+|cr_[\w-]{16,}")
 """The tokens that a path may hold: that of an agent, and API tokens."""
+
+PROBES = ("/healthz", "/readyz")
+"""Asked every few seconds: that all is well is no news."""
 
 log = structlog.get_logger("access")
 
@@ -36,5 +41,6 @@ def _end(response: Response) -> Response:
     response.headers["x-request-id"] = g.request_id
     milliseconds = round((time.monotonic() - g.begun) * 1000, 1)
     path = _TOKEN.sub("…", request.path)
-    log.info("http.request", method=request.method, path=path, status=response.status_code, ms=milliseconds)
+    level = logging.DEBUG if request.path in PROBES and response.status_code < HTTPStatus.BAD_REQUEST else logging.INFO
+    log.log(level, "http.request", method=request.method, path=path, status=response.status_code, ms=milliseconds)
     return response

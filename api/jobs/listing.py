@@ -6,6 +6,7 @@ A page begins behind a job, by the moment and the id of both (keyset paging), so
 from collections.abc import Mapping
 
 from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy.orm import defer
 
 from shared.database import Database
 from shared.models import ANSWERED, Job, ObjectType, Status
@@ -26,7 +27,9 @@ class JobLists:
         query = select(Job).where(Job.user_id == user_id)
         if status is not None:
             query = query.where(Job.status == status)
-        return self._page(query, after=after, limit=limit, is_descending=True)
+        # Not what was asked, which may be megabytes each, and is not shown.
+        unseen = query.options(defer(Job.request, raiseload=True), defer(Job.wire_request, raiseload=True))
+        return self._page(unseen, after=after, limit=limit, is_descending=True)
 
     def chat_completions(
         self,

@@ -205,7 +205,7 @@ class Stack:
     def start_worker(self, *, wait: bool = True, **settings: str) -> Process:
         """Start a worker, with the command of the Procfile, and wait until it consumes."""
         name = f"worker-{len(self.workers)}"
-        command = [str(BIN / "celery"), "-A", "workers.app", "worker", "--without-gossip", "--without-mingle", "-n", name]
+        command = [str(BIN / "celery"), "-q", "-A", "workers.app", "worker", "--without-gossip", "--without-mingle", "-n", name]
         worker = self.start(name, command, **settings)
         self.workers.append(worker)
         if wait:

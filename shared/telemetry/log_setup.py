@@ -1,18 +1,34 @@
-"""Structured logs: one JSON object a line (or readable columns on a terminal), with the ids that are bound to the context."""
+"""Structured logs: one JSON object a line, or readable columns, with the ids that are bound to the context."""
 
 import logging
 import re
 import sys
+import warnings
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, Literal
 
 import structlog
+from celery.exceptions import CPendingDeprecationWarning
+from celery.platforms import SecurityWarning
+
+from shared.telemetry.repeats import LimitRepeats
+
+Format = Literal["auto", "json", "console"]
 
 _TICKET = re.compile(r"(ticket=)[^&\s\"]+")
+QUIET = ("httpx2", "httpx", "openai", "aiohttp.access", "celery.app.trace", "celery.worker.strategy", "kombu", "celery.redirected")
+"""Libraries that tell each call, or what is no news."""
+MEANINGLESS = ("flower.inspector",)
+"""Flower asks workers what only some can answer, and warns of each."""
 
 
-def configure() -> None:
-    """Send our events and those of the libraries the same way, to standard error, once per process."""
+def configure(level: str, log_format: Format) -> None:
+    """Send our events and those of the libraries the same way, to standard error, once per process.
+
+    Args:
+        level: the least that is shown: DEBUG, INFO, WARNING or ERROR.
+        log_format: json, console, or auto, which is console on a terminal.
+    """
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -27,18 +43,35 @@ def configure() -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    renderer = structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(LimitRepeats())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer]
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _renderer(log_format)],
         )
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(logging.INFO)
-    for noisy in ("httpx2", "httpx", "openai", "aiohttp.access", "celery.app.trace", "celery.worker.strategy", "kombu"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    root.setLevel(level)
+    for names, least in ((QUIET, logging.WARNING), (MEANINGLESS, logging.ERROR)):
+        for name in names:
+            logging.getLogger(name).setLevel(max(least, root.level))
+    _take_warnings(log_format)
+
+
+def _renderer(log_format: Format) -> structlog.typing.Processor:
+    if log_format == "json" or (log_format == "auto" and not sys.stderr.isatty()):
+        return structlog.processors.JSONRenderer()
+    return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=24)
+
+
+def _take_warnings(log_format: Format) -> None:
+    """Bring Python's warnings into the log; leave out one of Celery's about a setting that we have chosen."""
+    logging.captureWarnings(capture=True)
+    warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
+    if log_format == "console":  # a developer's own machine
+        warnings.filterwarnings("ignore", category=SecurityWarning)
 
 
 def redacted(text: str) -> str:

@@ -56,10 +56,14 @@ def _encoding_name(model: str) -> str:
         return UNKNOWN_MODELS_ENCODING
 
 
+def _reason(error: Exception) -> str:
+    return "its data is not on this machine" if isinstance(error, EncodingNotCached) else str(error)
+
+
 @cache
 def _encoding(name: str) -> tiktoken.Encoding | None:
     try:
         return tiktoken.get_encoding(name)
     except (EncodingNotCached, OSError) as error:
-        log.info("tokens.estimated", encoding=name, error=str(error))
+        log.info("tokens.estimated", encoding=name, reason=_reason(error))
         return None

@@ -17,9 +17,11 @@ from api.dialects.openai.items.shapes import Item
 from api.dialects.openai.request import read_body
 from api.guards import principal
 from api.http.bodies import Body
+from api.jobs.submission import check_length
 from api.schemas.jobs import Metadata
 from shared.errors import InvalidRequest, NotFound
 from shared.json_types import JsonObject
+from shared.messages.text import text_of, text_of_calls
 from shared.models import Conversation, Message
 from shared.timestamps import unix_seconds
 
@@ -146,6 +148,10 @@ def _messages(sent: list[Item]) -> list[JsonObject]:
     messages = item_messages.messages_of(references.settled(sent, "items"), "items")
     if any(len(item_messages.items_of("", message["role"], message)) == 0 for message in messages):
         raise InvalidRequest("An item says nothing.", param="items")
+    for message in messages:
+        check_length("items", text_of(message) + text_of_calls(message), context().config.max_message_chars)
+    if messages:
+        context().limits.check_submission(_caller())  # what is stored is bounded as what is asked is
     return messages
 
 

@@ -1,5 +1,6 @@
 """What the probes of a container see: a worker whose Redis is away lives, one whose consumer stands still does not."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -12,6 +13,9 @@ import pytest
 
 from dev.paths import ROOT
 from dev.testing.stack import Redis, Stack, free_port, running, wait_until
+
+FEW_LINES = 60
+"""Of a start, and of 22 seconds without Redis."""
 
 
 @pytest.fixture
@@ -41,6 +45,9 @@ def test_a_worker_whose_redis_is_away_is_alive(tmp_path: Path, redis_to_stop: Re
         # Longer than a consumer may be silent while Redis is there
         wait_until(lambda: alive_file(stack).stat().st_mtime > gone + 22, "the worker to show itself without Redis", 40)
         assert health(stack) == 0
+        lines = stack.workers[0].log().splitlines()
+        assert all(isinstance(json.loads(line)["level"], str) for line in lines)
+        assert len(lines) < FEW_LINES
 
         stack.workers[0].signal(signal.SIGSTOP)
         stopped = alive_file(stack).stat().st_mtime

@@ -90,8 +90,10 @@ def test_whatever_stands_before_a_slash_is_led_on(nobody: httpx2.Client) -> None
         b"[" * 100_000,
     ],
 )
-def test_a_body_that_cannot_be_read_is_refused_before_the_token_is_checked(nobody: httpx2.Client, body: bytes) -> None:
-    assert checked(nobody.post("/api/ask", content=body), 400, PLAIN) == '{"error":"Invalid request"}'
+def test_a_body_that_cannot_be_read_is_refused_once_the_token_is_checked(nobody: httpx2.Client, body: bytes) -> None:
+    known = {"Authorization": ADMIN_KEY}
+    assert checked(nobody.post("/api/ask", content=body, headers=known), 400, PLAIN) == '{"error":"Invalid request"}'
+    assert checked(nobody.post("/api/ask", content=body, headers={"Authorization": "wrong"}), 401) == {"error": "Invalid API key"}
 
 
 @pytest.mark.parametrize(

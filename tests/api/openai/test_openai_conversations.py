@@ -217,3 +217,11 @@ def test_a_page_that_makes_no_sense_is_refused_by_name(client: Client, query: st
     answer = client.http.get(f"/v1/conversations/{made['id']}/items?{query}")
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, query.partition("=")[0])
     assert client.http.get(f"/v1/conversations/{made['id']}/items?after=msg_x").status_code == 404
+
+
+def test_an_item_is_not_longer_than_a_message(api: OpenAI) -> None:
+    made = api.conversations.create()
+    for create in (api.conversations.create, lambda items: api.conversations.items.create(made.id, items=items)):
+        with pytest.raises(openai.BadRequestError) as refused:
+            create(items=[says("x" * 1_000_001)])
+        assert (refused.value.param, refused.value.code) == ("items", "string_above_max_length")

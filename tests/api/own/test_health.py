@@ -50,7 +50,7 @@ def test_every_answer_has_a_request_id_of_its_own(client: Client) -> None:
 
 def test_a_request_id_is_in_the_log(anonymous: httpx2.Client, deployment: Deployment) -> None:
     request_id = "a-request-to-be-found"
-    anonymous.get("/healthz", headers={"X-Request-Id": request_id})
+    anonymous.get("/jobs", headers={"X-Request-Id": request_id})
     assert any(request_id in web.log() for web in deployment.stack.webs)
 
 
@@ -84,3 +84,12 @@ def test_a_database_that_may_only_be_read_is_not_ready(postgres_server: Postgres
         connection.execute(text("SET default_transaction_read_only = on"))
     assert Readiness(database, client, 1).checks()["database"] != "ok"
     database.engine.dispose()
+
+
+def test_a_probe_that_is_well_is_no_news(anonymous: httpx2.Client, deployment: Deployment) -> None:
+    request_id = "a-probe-not-to-be-found"
+    anonymous.get("/healthz", headers={"X-Request-Id": request_id})
+    anonymous.get("/jobs", headers={"X-Request-Id": "the-request-behind-it"})
+    logs = "".join(web.log() for web in deployment.stack.webs)
+    assert "the-request-behind-it" in logs
+    assert request_id not in logs

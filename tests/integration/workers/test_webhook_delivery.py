@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import select
 
 from dev.testing.stack import wait_until
@@ -180,7 +181,7 @@ def test_an_endpoint_that_is_gone_is_sent_nothing_more(
 
 
 def test_a_secret_that_cannot_be_read_is_said_so(jobs: Jobs, config: Settings, loop: Loop) -> None:
-    other = config.model_copy(update={"secret_key": "another secret key, of before it was changed"})
+    other = config.model_copy(update={"secret_key": SecretStr("another secret key, of before it was changed")})
     row = delivery(endpoint(jobs, other, jobs.user()), "resp_1", "response.completed")
     with jobs.database.write() as session:
         session.add(row)

@@ -7,6 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from api.http.limits import NAMES_PER_ADDRESS
 from dev.testing.client import PASSWORD, Client
 from tests.api.conftest import MAX_PER_MINUTE, ON_SQLITE
 from tests.api.deployment import Deployment
@@ -27,7 +28,7 @@ def name(anonymous: httpx2.Client) -> str:
 
 
 def _somewhere() -> str:
-    return f"2001:db8::{secrets.token_hex(2)}:{secrets.token_hex(2)}"
+    return f"2001:db8:{secrets.token_hex(2)}:{secrets.token_hex(2)}::{secrets.token_hex(2)}"
 
 
 def _login(url: str, name: str, password: str, address: str) -> httpx2.Response:
@@ -37,26 +38,30 @@ def _login(url: str, name: str, password: str, address: str) -> httpx2.Response:
     )
 
 
-def test_a_name_that_failed_too_often_must_wait(strict_url: str, name: str) -> None:
-    # Given failures for one name from everywhere
-    for _ in range(MAX_PER_MINUTE):
-        assert _login(strict_url, name, "wrong password", _somewhere()).status_code == 401
+def test_a_name_that_failed_too_often_from_an_address_must_wait(strict_url: str, name: str) -> None:
+    # Given failures for one name from one network
+    address = _somewhere()
+    for host in range(MAX_PER_MINUTE):
+        there = address.rpartition(":")[0] + f":{host}"
+        assert _login(strict_url, name, "wrong password", there).status_code == 401
 
-    # Then even the right password does not open, wherever it comes from
-    assert_limited(_login(strict_url, name, PASSWORD, _somewhere()))
+    # Then even the right password does not open from there, and its owner is not kept out elsewhere
+    assert_limited(_login(strict_url, name, PASSWORD, address))
+    assert _login(strict_url, name, PASSWORD, _somewhere()).status_code == 201
 
 
 def test_an_unknown_name_is_limited_like_a_known_one(strict_url: str) -> None:
     nobody = f"user-{secrets.token_hex(8)}"
+    address = _somewhere()
     for _ in range(MAX_PER_MINUTE):
-        assert _login(strict_url, nobody, PASSWORD, _somewhere()).status_code == 401
-    assert_limited(_login(strict_url, nobody, PASSWORD, _somewhere()))
+        assert _login(strict_url, nobody, PASSWORD, address).status_code == 401
+    assert_limited(_login(strict_url, nobody, PASSWORD, address))
 
 
 def test_an_address_that_failed_too_often_must_wait(strict_url: str, name: str) -> None:
     # Given failures for all kinds of names from one address
     address = _somewhere()
-    for _ in range(MAX_PER_MINUTE):
+    for _ in range(NAMES_PER_ADDRESS * MAX_PER_MINUTE):
         assert _login(strict_url, secrets.token_hex(8), "wrong password", address).status_code == 401
 
     # Then nobody can log in from there, but from elsewhere

@@ -1,0 +1,1 @@
+"""What gunicorn lacks: bounds of how a request comes in."""
