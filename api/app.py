@@ -2,7 +2,7 @@
 
 from http import HTTPStatus
 
-from flask import Flask, Response, jsonify, redirect, url_for
+from flask import Flask, Response, jsonify, redirect, request, url_for
 from flask_openapi import Info, OpenAPI
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -28,6 +28,7 @@ from api.model_list import ModelList
 from api.readiness import Readiness
 from api.routes import auth, events, health, jobs, tokens
 from api.schemas.answers import ErrorAnswer
+from api.server import response_headers
 from api.server.request_bodies import BoundedBodies
 from api.streaming.hub import Hub
 from api.streaming.job_logs import JobLogs
@@ -42,6 +43,8 @@ from shared.redis import redis_clients
 from shared.telemetry import log_setup
 from shared.version import VERSION
 
+OPENAPI_VERSION = "3.1.0"
+"""What generators of clients read; the library would say 3.2.0, of which we use nothing."""
 CLOCK_LEEWAY_SECONDS = 30
 """How far the clocks of hosts may be apart: a token of one is not yet, or no longer, valid for another one otherwise."""
 
@@ -71,11 +74,12 @@ def create_app(config: Settings | None = None) -> Flask:
         validation_error_callback=bodies.refuse,
         doc_prefix="/docs",
     )
+    app.openapi_version = OPENAPI_VERSION
     app.request_class = ExpandingRequest
     _configure(app, config)
     app.extensions[EXTENSION] = _context(config)
     errors.install(app, DIALECTS)
-    for install in (tracing.install, limits.install, commands.install, nul.install):
+    for install in (response_headers.install, tracing.install, limits.install, commands.install, nul.install):
         install(app)
     cors.install(app, config.cors_origins, DIALECTS)
     for blueprint in BLUEPRINTS:
@@ -143,7 +147,7 @@ def _document(app: OpenAPI) -> None:
     """Serve the description where it is looked for, also by clients of other projects; `/docs` shows it without the internet."""
 
     def description() -> Response:
-        return jsonify(app.api_doc)
+        return jsonify({**app.api_doc, "servers": [{"url": request.script_root or "/"}]})
 
     for path in ("/openapi.json", "/swagger-json"):
         app.add_url_rule(path, "openapi_json", description)

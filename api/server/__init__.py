@@ -1,1 +1,1 @@
-"""What gunicorn lacks: bounds of how a request comes in."""
+"""Between gunicorn and the app: bounds of how a request comes in, and headers of every response."""

@@ -47,7 +47,8 @@ def _references(node: Any) -> set[str]:
 
 
 def test_it_describes_every_route(described: dict[str, Any]) -> None:
-    assert described["openapi"].startswith("3.")
+    assert described["openapi"] == "3.1.0"
+    assert described["servers"] == [{"url": "/"}]
     assert described["info"]["title"] == "Chatrelay"
     assert {(method, path) for path, methods in described["paths"].items() for method in methods} >= ROUTES
 
@@ -112,3 +113,12 @@ def test_the_page_shows_our_description(anonymous: httpx2.Client, described: dic
 def test_the_page_is_found_behind_a_proxys_prefix(strict_url: str) -> None:
     answer = httpx2.get(f"{strict_url}/docs", headers={"X-Forwarded-Prefix": "/chat"})
     assert urlsplit(answer.headers["location"]).path == "/chat/docs/swagger"
+
+
+def test_private_answers_are_not_cached_and_pages_not_framed(anonymous: httpx2.Client) -> None:
+    private = anonymous.get("/jobs", headers={"Authorization": "Bearer x"}).headers
+    assert (private["cache-control"], private["x-content-type-options"]) == ("no-store", "nosniff")
+    page = anonymous.get("/docs", follow_redirects=True).headers
+    assert page["x-frame-options"] == "DENY"
+    assert "frame-ancestors 'none'" in page["content-security-policy"]
+    assert page["referrer-policy"] == "no-referrer"

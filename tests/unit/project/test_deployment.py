@@ -113,3 +113,19 @@ def test_every_service_that_runs_has_a_health_check() -> None:
 
     assert running == {"api", "worker", "flower", "redis", "postgres"}
     assert [name for name in running if "healthcheck:" not in service(name)] == []
+
+
+def test_flower_has_no_key_of_the_provider() -> None:
+    assert 'OPENAI_API_KEY: ""' in service("flower")
+    assert 'ADMIN_KEY: ""' in service("flower")
+
+
+def test_the_port_is_published_where_the_settings_say() -> None:
+    assert '["${BIND_ADDRESS:-0.0.0.0}:${PORT:-8000}:8000"]' in service("api")
+
+
+@pytest.mark.parametrize("name", ["redis", "postgres"])
+def test_no_log_grows_for_ever(name: str) -> None:
+    assert "max-size: 10m" in COMPOSE
+    assert "logging: *logging" in service(name)
+    assert "logging: *logging" in COMPOSE.partition("services:")[0]

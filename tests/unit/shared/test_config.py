@@ -183,7 +183,8 @@ def test_what_a_cluster_says_about_its_services_is_not_ours() -> None:
 
 EXAMPLE = (ROOT / ".env.example").read_text()
 OTHERS = [
-    *("FLOWER_BASIC_AUTH", "FLOWER_ADDRESS", "FLOWER_PORT", "POSTGRES_PASSWORD", "WORKER_STOP_GRACE", "REDIS_PORT", "MODEL_PORT")
+    *("FLOWER_BASIC_AUTH", "FLOWER_ADDRESS", "FLOWER_PORT", "POSTGRES_PASSWORD", "WORKER_STOP_GRACE", "WORKERS"),
+    *("CHATRELAY_VERSION", "NOFILE", "REDIS_PORT", "MODEL_PORT"),
 ]
 """What no process of ours reads."""
 BY_WHO_STARTS = {"redis_url", "bind_address", "default_model"}
