@@ -14,6 +14,7 @@ from api.auth import authenticator
 from api.auth.accounts import Accounts
 from api.auth.api_tokens import ApiTokens
 from api.auth.authenticator import Authenticator
+from api.auth.sessions import Sessions
 from api.auth.user_settings import UserSettings
 from api.context import EXTENSION, Context
 from api.conversations.conversations import Conversations
@@ -26,7 +27,7 @@ from api.jobs.listing import JobLists
 from api.jobs.submitter import Submitter
 from api.model_list import ModelList
 from api.readiness import Readiness
-from api.routes import auth, events, health, jobs, tokens
+from api.routes import account, auth, events, health, jobs, tokens
 from api.schemas.answers import ErrorAnswer
 from api.server import response_headers
 from api.server.request_bodies import BoundedBodies
@@ -48,7 +49,7 @@ OPENAPI_VERSION = "3.1.0"
 CLOCK_LEEWAY_SECONDS = 30
 """How far the clocks of hosts may be apart: a token of one is not yet, or no longer, valid for another one otherwise."""
 
-BLUEPRINTS = (auth.blueprint, tokens.blueprint, jobs.blueprint, events.blueprint, health.blueprint)
+BLUEPRINTS = (auth.blueprint, account.blueprint, tokens.blueprint, jobs.blueprint, events.blueprint, health.blueprint)
 DIALECTS = (
     chatgpt_proxy.DIALECT,  # the first: at a path that two of them own it explains which words cannot be a chat's id
     chatgpt_api_nest.DIALECT,
@@ -123,6 +124,7 @@ def _context(config: Settings) -> Context:
         queue=queue,
         hub=hub,
         reader_presence=reader_presence,
+        sessions=Sessions(database, limits),
         readiness=Readiness(database, redis, config.renew_seconds),
         limits=limits,
         agents=Agents(config, database, redis, hub),

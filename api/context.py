@@ -15,6 +15,7 @@ from api.agents.pool import Agents
 from api.auth.accounts import Accounts
 from api.auth.api_tokens import ApiTokens
 from api.auth.authenticator import Authenticator
+from api.auth.sessions import Sessions
 from api.auth.user_settings import UserSettings
 from api.conversations.conversations import Conversations
 from api.http.limits import Limits
@@ -46,6 +47,7 @@ class Context:
     hub: Hub
     reader_presence: ReaderPresence
     readiness: Readiness
+    sessions: Sessions
     limits: Limits
     agents: Agents
     accounts: Accounts

@@ -1,5 +1,6 @@
 """Users as an administrator makes and removes them: without a password, known by an API token."""
 
+import structlog
 from sqlalchemy import delete, select
 
 from api.auth import accounts
@@ -12,6 +13,8 @@ from shared.ids import new_id
 from shared.models import UNFINISHED, Job, User
 
 BUILT_IN = {accounts.OPERATOR[0], accounts.ANONYMOUS[0]}
+
+log = structlog.get_logger(__name__)
 
 
 class Members:
@@ -51,5 +54,6 @@ class Members:
             self._jobs.cancel(user_id, job_id, wait_seconds=0)
         with self._database.write() as session:
             session.execute(delete(User).where(User.id == user_id))
+        log.info("account.deleted", user=user_id)
         self._accounts.forget(user_id)
         self._api_tokens.forget_all()

@@ -36,6 +36,38 @@ class Login(FormOrJson):
     password: str = Field(max_length=1024)
 
 
+class OwnPassword(Body):
+    """The password of the caller's account, which proves that they are no thief of a token."""
+
+    password: str = Field(max_length=1024)
+
+
+class NewPassword(OwnPassword):
+    """The password, and the one to come."""
+
+    new_password: Password
+
+
+class SessionPath(BaseModel):
+    """The path of a session."""
+
+    session_id: str
+
+
+class SessionView(BaseModel):
+    """A log-in that is still good, until then unless it is used."""
+
+    id: str
+    expires_at: datetime
+
+
+class SessionList(BaseModel):
+    """All sessions of a user."""
+
+    object: Literal["list"] = "list"
+    data: list[SessionView]
+
+
 class RefreshRequest(Body):
     """A refresh token."""
 

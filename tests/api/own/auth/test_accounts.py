@@ -1,6 +1,7 @@
 """`/auth`: accounts and their tokens."""
 
 import secrets
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -22,6 +23,9 @@ CREDENTIALS_REFUSED = {
     "password no text": ({"username": "ann", "password": 12345678}, "password"),
     "unknown field": ({"username": "ann", "password": PASSWORD, "is_admin": True}, "is_admin"),
 }
+
+Account = tuple[dict[str, str], httpx2.Client]
+"""A name and a password, and a client that is logged in with them."""
 
 
 def _credentials() -> dict[str, str]:
@@ -170,3 +174,57 @@ def test_a_ticket_is_not_an_access_token(client: Client) -> None:
 def test_who_is_not_known_sends_little(anonymous: httpx2.Client) -> None:
     answer = anonymous.post("/auth/login", json={"username": "x" * 70_000, "password": "x"})
     assert_refused(answer, 413, param="body", code="too_large")
+
+
+@pytest.fixture
+def account(anonymous: httpx2.Client) -> Iterator[Account]:
+    """A user's name and password, and a client of theirs."""
+    credentials = _credentials()
+    assert anonymous.post("/auth/register", json=credentials).status_code == 201
+    token = anonymous.post("/auth/login", json=credentials).json()["access_token"]
+    headers = {"Authorization": f"Bearer {token}"}
+    with httpx2.Client(base_url=anonymous.base_url, headers=headers, verify=False, timeout=30) as mine:
+        yield credentials, mine
+
+
+def test_a_password_is_changed_and_ends_all_sessions(anonymous: httpx2.Client, account: Account) -> None:
+    credentials, mine = account
+    elsewhere = anonymous.post("/auth/login", json=credentials).json()
+    change = {"password": "a wrong guess", "new_password": "another password"}
+    assert_refused(mine.put("/account/password", json=change), 403, param="password", code="invalid_credentials")
+    assert_refused(mine.put("/account/password", json={**change, "new_password": "short"}), 400, param="new_password")
+    assert mine.put("/account/password", json={**change, "password": PASSWORD}).status_code == 204
+
+    assert anonymous.post("/auth/refresh", json={"refresh_token": elsewhere["refresh_token"]}).status_code == 401
+    assert anonymous.post("/auth/login", json=credentials).status_code == 401
+    assert anonymous.post("/auth/login", json={**credentials, "password": "another password"}).status_code == 201
+
+
+def test_sessions_are_listed_and_ended_one_by_one(anonymous: httpx2.Client, account: Account) -> None:
+    credentials, mine = account
+    first = mine.get("/account/sessions").json()["data"]
+    other = anonymous.post("/auth/login", json=credentials).json()
+    (ended,) = {each["id"] for each in mine.get("/account/sessions").json()["data"]} - {each["id"] for each in first}
+    assert mine.delete(f"/account/sessions/{ended}").status_code == 204
+
+    assert mine.get("/account/sessions").json()["data"] == first
+    assert anonymous.post("/auth/refresh", json={"refresh_token": other["refresh_token"]}).status_code == 401
+    assert_refused(mine.delete(f"/account/sessions/{ended}"), 404, param="session_id")
+
+
+def test_nobody_sees_or_ends_anothers_session(client: Client, account: Account) -> None:
+    _, mine = account
+    (session,) = mine.get("/account/sessions").json()["data"]
+    assert client.http.get("/account/sessions").json()["data"] == []
+    assert_refused(client.http.delete(f"/account/sessions/{session['id']}"), 404, param="session_id")
+    assert mine.get("/account/sessions").json()["data"] == [session]
+
+
+def test_an_account_is_deleted_by_who_knows_its_password(anonymous: httpx2.Client, account: Account) -> None:
+    credentials, mine = account
+    assert_refused(
+        mine.request("DELETE", "/account", json={"password": "a guess"}), 403, param="password", code="invalid_credentials"
+    )
+    assert mine.request("DELETE", "/account", json={"password": PASSWORD}).status_code == 204
+    assert anonymous.post("/auth/login", json=credentials).status_code == 401
+    assert mine.get("/jobs").status_code == 401
