@@ -110,7 +110,7 @@ class Settings(BaseSettings):
     login_limit: Rate = Field("10 per minute", description="Failed logins, per name from an address; ten times that per address.")
     register_limit: Rate = Field("30 per hour", description="Accounts that may be made from one address.")
     submit_limit: Rate = Field("600 per minute", description="Jobs that a user may submit.")
-    max_streams: int = Field(500, ge=1, description="Streams a user may have open, per API process; more are refused with 429.")
+    max_streams: int = Field(2000, ge=1, description="Streams a user may have open, per API process; more are refused with 429.")
     max_queued_jobs: int = Field(1000, ge=1, description="A user's jobs that may wait; more are refused with 429.")
     max_queue: int = Field(10_000, ge=1, description="Jobs of all users that may wait; more are refused with 503.")
     heartbeat_seconds: float = Field(10, gt=0, le=YEAR, description="How often an idle stream gets a comment.")
