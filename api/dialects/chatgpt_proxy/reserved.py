@@ -4,7 +4,7 @@ from werkzeug.routing import BaseConverter
 
 RESERVED = frozenset(
     {
-        *("admin", "agents", "api", "auth", "chat", "client", "conversations", "docs", "health", "healthz", "jobs"),
+        *("account", "admin", "agents", "api", "auth", "chat", "client", "conversations", "docs", "health", "healthz", "jobs"),
         *("metrics", "mod", "openapi", "openapi.json", "readyz", "static", "swagger", "swagger-json", "system", "user", "v1"),
     }
 )
