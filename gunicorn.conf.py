@@ -6,12 +6,10 @@ from types import FrameType
 from typing import Any
 
 from shared.config import settings
-from shared.errors import ConfigurationError
-from shared.redis import rights
-from shared.security.private_files import protect
-from shared.telemetry import log_setup
 
 _config = settings()
+BOOT_ERROR = 3
+"""The exit code of a worker by which gunicorn ends, too, instead of starting it again."""
 
 _host = f"[{_config.bind_address}]" if ":" in _config.bind_address else _config.bind_address
 bind = f"{_host}:{_config.port}"
@@ -32,21 +30,21 @@ control_socket_disable = True
 forwarded_allow_ips = "*" if _config.trusted_proxies else "127.0.0.1"
 
 
-def on_starting(server: Any) -> None:
-    """Log as all do, and look at the files, and at what Redis allows, once for all API processes."""
-    log_setup.configure(_config.log_level, _config.log_format)
-    server.log.error_log.handlers.clear()
-    server.log.error_log.propagate = True
+def post_worker_init(worker: Any) -> None:
+    """Check what the process needs. On SIGTERM let every stream end without an end, so that its reader comes back elsewhere."""
+    # Imported once gevent has patched what these import in turn.
+    from shared.errors import ConfigurationError  # noqa: PLC0415 - see above
+    from shared.redis import rights  # noqa: PLC0415 - see above
+    from shared.security.private_files import protect  # noqa: PLC0415 - see above
+
+    worker.log.error_log.handlers.clear()
+    worker.log.error_log.propagate = True
     try:
         protect(_config)
         rights.check(_config.redis_url)
     except (ConfigurationError, OSError) as error:
         sys.stderr.write(f"chatrelay: cannot start: {error}\n")
-        raise SystemExit(2) from None
-
-
-def post_worker_init(worker: Any) -> None:
-    """On SIGTERM let every stream end without a terminal event, so that its reader comes back elsewhere with its cursor."""
+        raise SystemExit(BOOT_ERROR) from None
     previous = signal.getsignal(signal.SIGTERM)
     hub = worker.wsgi.extensions["chatrelay"].hub
 

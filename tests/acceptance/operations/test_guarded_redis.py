@@ -146,7 +146,7 @@ def test_celery_gives_the_password_to_nobody_whom_it_cannot_verify(guarded_redis
     trusting.connection_for_write().ensure_connection(max_retries=1, interval_start=0)
 
 
-@pytest.mark.parametrize(("role", "code"), [("worker", 1), ("web", 2)])
+@pytest.mark.parametrize(("role", "code"), [("worker", 1), ("web", 3)])
 @pytest.mark.parametrize(("missing", "named"), [("-info", "INFO"), ("-xadd", "XADD"), (">another", "password")])
 def test_what_is_missing_is_said_at_the_start(
     stack: Stack, guarded_redis: GuardedRedis, role: str, code: int, missing: str, named: str
