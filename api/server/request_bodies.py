@@ -14,8 +14,9 @@ from gunicorn.http.body import ChunkedReader
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import BadRequest, HTTPException, RequestTimeout
 
-PIECE_BYTES = 1024
-"""Read at once. A chunk of a body may be a byte long: then this much takes ten milliseconds."""
+MIN_PIECE_BYTES, MAX_PIECE_BYTES = 64, 65_536
+TURN_SECONDS = 0.001
+"""How long a piece may take; the next one is half as large, or twice. A chunk of a body may be a byte long, and takes 10 us."""
 SILENCE_SECONDS = 10.0
 GRACE_SECONDS = 10.0
 MIN_BYTES_A_SECOND = 1024
@@ -33,6 +34,7 @@ class BoundedBody(io.RawIOBase):
         self._body = body
         self._began: float | None = None
         self._error: HTTPException | None = None
+        self._piece_bytes = MIN_PIECE_BYTES
         self.bytes_read = 0
         self.is_read = False
 
@@ -48,7 +50,9 @@ class BoundedBody(io.RawIOBase):
             RequestTimeout: nothing came for a while, or too little.
         """
         self._began = self._began or time.monotonic()
-        piece = self._piece(min(len(buffer), PIECE_BYTES))
+        begun = time.monotonic()
+        piece = self._piece(min(len(buffer), self._piece_bytes))
+        self._resize(time.monotonic() - begun)
         self.is_read = not piece
         self.bytes_read += len(piece)
         seconds = time.monotonic() - self._began - GRACE_SECONDS
@@ -58,6 +62,11 @@ class BoundedBody(io.RawIOBase):
         buffer[: len(piece)] = piece
         gevent.sleep(0)
         return len(piece)
+
+    def _resize(self, seconds: float) -> None:
+        """Fit the next piece to the time that one took, so that large bodies are read fast and small chunks in short turns."""
+        wanted = self._piece_bytes * 2 if seconds < TURN_SECONDS else self._piece_bytes // 2
+        self._piece_bytes = min(max(wanted, MIN_PIECE_BYTES), MAX_PIECE_BYTES)
 
     def _piece(self, size: int) -> bytes:
         if self._error:

@@ -15,8 +15,10 @@ from dev.testing.client import Client
 from dev.testing.stack import Redis, Stack, running, wait_until
 
 MAX_STREAMS = 5
-SLOW_SECONDS = 1.0
-"""Another's request takes milliseconds, and tens of them while others keep the process busy."""
+ATTACK_SECONDS = 4.0
+SENDERS = 4
+FEW_ANSWERS = 10
+"""What others get within four seconds of a process that is kept busy: about two, and a hundred where it is not."""
 
 
 @pytest.fixture(scope="module")
@@ -59,39 +61,46 @@ def connected(stack: Stack) -> socket.socket:
     return socket.create_connection((parts.hostname or "", parts.port or 0), timeout=30)
 
 
-def slowest(stack: Stack, stopped: threading.Event) -> float:
-    """Ask for /healthz until stopped, and return how long the slowest answer took."""
-    worst = 0.0
+def answers_until(stack: Stack, stopped: threading.Event) -> int:
+    """Ask for /healthz again and again until stopped, and return how often it was answered."""
+    answers = 0
     with httpx2.Client(base_url=stack.url, timeout=30) as other:
         while not stopped.is_set():
-            begun = time.monotonic()
             assert other.get("/healthz").status_code == 200
-            worst = max(worst, time.monotonic() - begun)
+            answers += 1
             stopped.wait(0.02)
-    return worst
+    return answers
+
+
+def _sends(sender: socket.socket, data: bytes) -> bool:
+    """Send data; return whether the server still takes it."""
+    try:
+        sender.sendall(data)
+    except OSError:
+        sender.close()
+        return False
+    return True
 
 
 @pytest.mark.parametrize("head", ["GET /healthz", "POST /auth/login", "POST /v1/chat/completions"])
 def test_a_body_of_one_byte_chunks_keeps_nobody_waiting(stack: Stack, head: str) -> None:
-    stopped, result = threading.Event(), []
-    watch = threading.Thread(target=lambda: result.append(slowest(stack, stopped)))
+    stopped, answers = threading.Event(), []
+    watch = threading.Thread(target=lambda: answers.append(answers_until(stack, stopped)))
     watch.start()
-    with ExitStack() as held:
-        senders = [held.enter_context(connected(stack)) for _ in range(4)]
-        begin = f"{head} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
-        chunks, until = b"1\r\na\r\n" * 2000, time.monotonic() + 4
-        for sender in senders:
-            sender.sendall(begin.encode())
-        while senders and time.monotonic() < until:
-            for sender in list(senders):
-                try:
-                    sender.sendall(chunks)
-                except OSError:
-                    senders.remove(sender)
+    begin = f"{head} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    senders: list[socket.socket] = []
+    until = time.monotonic() + ATTACK_SECONDS
+    while time.monotonic() < until:
+        while len(senders) < SENDERS:
+            senders.append(connected(stack))
+            senders[-1].sendall(begin.encode())
+        senders = [sender for sender in senders if _sends(sender, b"1\r\na\r\n" * 2000)]
+    for sender in senders:
+        sender.close()
     stopped.set()
     watch.join(60)
-    assert result
-    assert result[0] < SLOW_SECONDS
+    assert answers
+    assert answers[0] > FEW_ANSWERS
 
 
 def test_a_body_that_never_ends_is_hung_up_on(stack: Stack) -> None:
@@ -127,13 +136,12 @@ def test_many_large_headers_are_refused(stack: Stack) -> None:
         assert sender.recv(4096).partition(b"\r\n")[0].split()[1].startswith(b"4")
 
 
-@pytest.mark.parametrize("path", ["/api/v1/chat", "/auth/login", "/chat/process"])
+@pytest.mark.parametrize("path", ["/conversations/new", "/chat/process"])
 def test_a_form_of_millions_of_fields_is_not_parsed(stack: Stack, user: Client, path: str) -> None:
     body = b"a&" * 1_000_000
-    begun = time.monotonic()
     answer = user.http.post(path, content=body, headers={"Content-Type": "application/x-www-form-urlencoded"})
-    assert 400 <= answer.status_code < 500
-    assert time.monotonic() - begun < SLOW_SECONDS
+    assert answer.status_code == 400
+    assert "1000 fields" in answer.text
 
 
 def test_a_stranger_makes_nobody_read_a_question(stack: Stack) -> None:
