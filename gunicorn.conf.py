@@ -6,6 +6,7 @@ from types import FrameType
 from typing import Any
 
 from shared.config import settings
+from shared.errors import ConfigurationError
 
 _config = settings()
 BOOT_ERROR = 3
@@ -32,24 +33,18 @@ forwarded_allow_ips = "*" if _config.trusted_proxies else "127.0.0.1"
 
 def post_worker_init(worker: Any) -> None:
     """Check what the process needs. On SIGTERM let every stream end without an end, so that its reader comes back elsewhere."""
-    # Imported once gevent has patched what these import in turn.
-    from shared.errors import ConfigurationError  # noqa: PLC0415 - see above
-    from shared.redis import rights  # noqa: PLC0415 - see above
-    from shared.security.private_files import protect  # noqa: PLC0415 - see above
-
     worker.log.error_log.handlers.clear()
     worker.log.error_log.propagate = True
+    parts = worker.wsgi.extensions["chatrelay"]
     try:
-        protect(_config)
-        rights.check(_config.redis_url)
+        parts.check_surroundings()
     except (ConfigurationError, OSError) as error:
         sys.stderr.write(f"chatrelay: cannot start: {error}\n")
         raise SystemExit(BOOT_ERROR) from None
     previous = signal.getsignal(signal.SIGTERM)
-    hub = worker.wsgi.extensions["chatrelay"].hub
 
     def stop(number: int, frame: FrameType | None) -> None:
-        hub.close()
+        parts.hub.close()
         if callable(previous):
             previous(number, frame)
 

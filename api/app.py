@@ -20,8 +20,8 @@ from api.context import EXTENSION, Context
 from api.conversations.conversations import Conversations
 from api.dialects import chatgpt_api_nest, chatgpt_api_server, chatgpt_proxy, chatgpt_rest_api, openai
 from api.http import bodies, cors, errors, limits, nul, tracing
-from api.http.compression import ExpandingRequest
 from api.http.limits import Limits
+from api.http.request_class import ApiRequest
 from api.jobs.jobs import Jobs
 from api.jobs.listing import JobLists
 from api.jobs.submitter import Submitter
@@ -76,7 +76,7 @@ def create_app(config: Settings | None = None) -> Flask:
         doc_prefix="/docs",
     )
     app.openapi_version = OPENAPI_VERSION
-    app.request_class = ExpandingRequest
+    app.request_class = ApiRequest
     _configure(app, config)
     app.extensions[EXTENSION] = _context(config)
     errors.install(app, DIALECTS)

@@ -32,6 +32,8 @@ from api.webhooks.endpoints import WebhookEndpoints
 from shared.config import Settings
 from shared.database import Database
 from shared.queue import Queue
+from shared.redis import rights
+from shared.security.private_files import protect
 
 EXTENSION = "chatrelay"
 
@@ -64,6 +66,15 @@ class Context:
     global_prompt: GlobalPrompt
     webhook_endpoints: WebhookEndpoints
     webhook_deliveries: WebhookDeliveries
+
+    def check_surroundings(self) -> None:
+        """Check the files and the rights that a process needs, before it serves. By the server, so that importing the app does not.
+
+        Raises:
+            ConfigurationError, OSError: something is missing.
+        """
+        protect(self.config)
+        rights.check(self.config.redis_url)
 
 
 def context() -> Context:

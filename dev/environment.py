@@ -23,7 +23,7 @@ DEFAULTS = {
 }
 """Unlike production: for this machine only, quick to stop, one API process, tokens of a day, output that is not buffered."""
 
-PORTS = {"PORT": 8000, "FLOWER_PORT": 5555, "REDIS_PORT": 6390, "MODEL_PORT": 8090}
+PORTS = {"PORT": Settings.model_fields["port"].default, "FLOWER_PORT": 5555, "REDIS_PORT": 6390, "MODEL_PORT": 8090}
 """All but the first are read here alone: a cluster sets such names for its own services, to something else."""
 MAX_PORT = 65_535
 

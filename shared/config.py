@@ -12,7 +12,6 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from shared import setting_values
 from shared.errors import ConfigurationError
 
-MIN_KEY_CHARS = setting_values.MIN_KEY_CHARS
 IN_FILES = ("secret_key", "database_url", "redis_url", "openai_api_key", "admin_key")
 """Secrets, and URLs that may hold one: `SECRET_KEY_FILE` and so on name a file that has it."""
 YEAR = 31_536_000.0
@@ -36,7 +35,7 @@ class Settings(BaseSettings):
 
     # Where things are
     secret_key: Secret = Field(
-        min_length=MIN_KEY_CHARS,
+        min_length=setting_values.MIN_KEY_CHARS,
         description="Signs tokens, and encrypts stored secrets. No default: at least 32 characters of your own.",
     )
     database_url: Annotated[str, BeforeValidator(setting_values.stripped), AfterValidator(setting_values.database)] = Field(

@@ -8,12 +8,13 @@ import structlog
 from flask_jwt_extended import create_access_token, create_refresh_token, decode_token
 from flask_jwt_extended.exceptions import JWTExtendedException
 from jwt import PyJWTError
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from api.auth import passwords
 from api.auth.remembered import Remembered
+from api.auth.sessions import revoke
 from api.http.limits import Limits
 from shared.config import Settings
 from shared.database import Database, now_ms
@@ -109,15 +110,14 @@ class Accounts:
             Unauthorized: no such name, or another password; the two answer alike.
             RateLimited: too many failures of this name or from this address.
         """
-        with self._limits.one_login_at_a_time(username, address):
-            self._limits.check_login(username, address)
+        with self._limits.guess(username, address) as guess:
             with self._database.read() as session:
                 user = session.scalar(select(User).where(User.username == username))
             known_hash = user.password_hash if user else NO_PASSWORD
-            if not passwords.matches(known_hash or passwords.NOBODYS_HASH, password) or user is None or not known_hash:
-                self._limits.note_failed_login(username, address)
-                log.info("login.refused", user=user.id if user else None, address=address)
-                raise Unauthorized("Wrong username or password.", code="invalid_credentials")
+            guess.is_right = passwords.matches(known_hash or passwords.NOBODYS_HASH, password) and bool(known_hash)
+        if user is None or not guess.is_right:
+            log.info("login.refused", user=user.id if user else None, address=address)
+            raise Unauthorized("Wrong username or password.", code="invalid_credentials")
         with self._database.write() as session:
             return self._issue(session, user.id, new_id("family"))
 
@@ -142,7 +142,7 @@ class Accounts:
             )
             if used is not None:
                 return self._issue(session, used.user_id, used.family)
-            _revoke_family(session, jti)
+            revoke(session, _family_of(jti))
         raise Unauthorized("The refresh token is spent or revoked.", param="refresh_token")
 
     def logout(self, token: str) -> None:
@@ -153,7 +153,7 @@ class Accounts:
         """
         jti = _jti(token)
         with self._database.write() as session:
-            _revoke_family(session, jti)
+            revoke(session, _family_of(jti))
 
     def _issue(self, session: Session, user_id: str, family: str) -> Tokens:
         config = self._config
@@ -169,15 +169,9 @@ class Accounts:
         )
 
 
-def _revoke_family(session: Session, jti: str) -> None:
-    """End a family of tokens, with what a refresh that is under way adds: its lock is waited for before they are looked for."""
+def _family_of(jti: str) -> ColumnElement[bool]:
     family = select(RefreshToken.family).where(RefreshToken.id == jti).scalar_subquery()
-    # Oldest first: who waits for an older one holds no newer one, which the first in line may still find with its UPDATE.
-    oldest_first = RefreshToken.expires_ms, RefreshToken.id
-    session.execute(select(RefreshToken.id).where(RefreshToken.family == family).order_by(*oldest_first).with_for_update())
-    session.execute(
-        update(RefreshToken).where(RefreshToken.family == family, RefreshToken.revoked_ms.is_(None)).values(revoked_ms=now_ms())
-    )
+    return RefreshToken.family == family
 
 
 def _jti(token: str) -> str:

@@ -3,7 +3,8 @@
 from typing import NamedTuple
 
 import structlog
-from sqlalchemy import Update, func, select, update
+from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy.orm import Session as OrmSession
 
 from api.auth import passwords
 from api.http.limits import Limits
@@ -36,20 +37,19 @@ class Sessions:
             Forbidden: it is another one, or the account has none.
             RateLimited: too many were tried.
         """
-        with self._limits.one_login_at_a_time(user_id, address):
-            self._limits.check_login(user_id, address)
+        with self._limits.guess(user_id, address) as guess:
             with self._database.read() as session:
                 known = session.scalar(select(User.password_hash).where(User.id == user_id))
-            if not known or not passwords.matches(known, password):
-                self._limits.note_failed_login(user_id, address)
-                raise Forbidden("This is not the account's password.", param="password", code="invalid_credentials")
+            guess.is_right = bool(known) and passwords.matches(known or "", password)
+        if not guess.is_right:
+            raise Forbidden("This is not the account's password.", param="password", code="invalid_credentials")
 
     def change_password(self, user_id: str, password: str) -> None:
         """Set another password, and end all sessions: who knew the old one is out when their access token ends."""
         hashed = passwords.hashed(password)
         with self._database.write() as session:
             session.execute(update(User).where(User.id == user_id).values(password_hash=hashed))
-            session.execute(_revocation(user_id))
+            revoke(session, RefreshToken.user_id == user_id)
         log.info("account.password_changed", user=user_id)
 
     def list(self, user_id: str) -> list[Session]:
@@ -64,13 +64,20 @@ class Sessions:
     def end(self, user_id: str, session_id: str) -> bool:
         """End a session of a user, and return whether there was such a one."""
         with self._database.write() as session:
-            ended = session.scalars(_revocation(user_id).where(RefreshToken.family == session_id).returning(RefreshToken.id)).all()
+            ended = revoke(session, RefreshToken.user_id == user_id, RefreshToken.family == session_id)
         if ended:
             log.info("session.ended", user=user_id, session=session_id)
-        return bool(ended)
+        return ended
 
 
-def _revocation(user_id: str) -> Update:
-    return (
-        update(RefreshToken).where(RefreshToken.user_id == user_id, RefreshToken.revoked_ms.is_(None)).values(revoked_ms=now_ms())
-    )
+def revoke(session: OrmSession, *which: ColumnElement[bool]) -> bool:
+    """Revoke refresh tokens, with what a refresh that is under way adds: its lock is waited for before they are looked for.
+
+    Returns:
+        whether any of them was good.
+    """
+    # Oldest first: who waits for an older one holds no newer one, which the first in line may still find with its UPDATE.
+    oldest_first = RefreshToken.expires_ms, RefreshToken.id
+    session.execute(select(RefreshToken.id).where(*which).order_by(*oldest_first).with_for_update())
+    revoked = update(RefreshToken).where(*which, RefreshToken.revoked_ms.is_(None)).values(revoked_ms=now_ms())
+    return bool(session.scalars(revoked.returning(RefreshToken.id)).all())

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 from weakref import WeakValueDictionary
@@ -43,6 +44,13 @@ class _Hit(NamedTuple):
     is_allowed: bool
     left: int
     wait_seconds: float
+
+
+@dataclass
+class Guess:
+    """One try at a password; who checks it says whether it was right."""
+
+    is_right: bool = False
 
 
 class Limits:
@@ -92,14 +100,28 @@ class Limits:
         return _Hit(bool(allowed), int(left), int(wait_ms) / 1000)
 
     @contextmanager
-    def one_login_at_a_time(self, name: str, address: str) -> Iterator[None]:
-        """Hold the lock of a name and that of an address during a login: many at once would all pass `check_login`."""
-        with self._login_lock(f"name {name}"), self._login_lock(f"address {address}"):
-            yield
+    def guess(self, name: str, address: str) -> Iterator["Guess"]:
+        """Let a password be checked, one at a time from an address, since many at once would all be let through; count a wrong one.
+
+        Raises:
+            RateLimited: the name, from this address, or the address has failed too often; with the seconds until it may try again.
+        """
+        guess, keys = Guess(), self._login_keys(name, network(address))
+        with self._login_lock(network(address)):
+            if not all(self._count(MovingWindowRateLimiter.test, item, *key) for item, *key in keys):
+                raise RateLimited("Too many failed logins; try again later.", retry_after_seconds=self._login.get_expiry())
+            yield guess
+            if not guess.is_right:
+                for item, *key in keys:
+                    self._count(MovingWindowRateLimiter.hit, item, *key)
 
     def _login_lock(self, key: str) -> threading.Lock:
         with self._lock:
             return self._login_locks.setdefault(key, threading.Lock())
+
+    def _login_keys(self, name: str, address: str) -> tuple[tuple[RateLimitItem, str, *tuple[str, ...]], ...]:
+        """Return what a failed login is counted by. A name is none by itself: a stranger could lock its owner out."""
+        return (self._login, "login-name", name, address), (self._login_of_address, "login-address", address)
 
     def check_registration(self, address: str) -> None:
         """Count an account that is made from an address.
@@ -109,26 +131,6 @@ class Limits:
         """
         if not self._count(MovingWindowRateLimiter.hit, self._register, "register", network(address)):
             raise RateLimited("Too many accounts were made from here.", retry_after_seconds=self._register.get_expiry())
-
-    def check_login(self, name: str, address: str) -> None:
-        """Check that neither the name, from this address, nor the address has failed too often.
-
-        Raises:
-            RateLimited: one has; with the seconds until it may be tried again.
-        """
-        for item, *key in self._login_keys(name, address):
-            if not self._count(MovingWindowRateLimiter.test, item, *key):
-                raise RateLimited("Too many failed logins; try again later.", retry_after_seconds=self._login.get_expiry())
-
-    def note_failed_login(self, name: str, address: str) -> None:
-        """Count a failed login against the name and the address."""
-        for item, *key in self._login_keys(name, address):
-            self._count(MovingWindowRateLimiter.hit, item, *key)
-
-    def _login_keys(self, name: str, address: str) -> tuple[tuple[RateLimitItem, str, *tuple[str, ...]], ...]:
-        """Return what a failed login is counted by. A name is none by itself: a stranger could lock its owner out."""
-        from_here = network(address)
-        return (self._login, "login-name", name, from_here), (self._login_of_address, "login-address", from_here)
 
     def _count(self, operation: Callable[..., T], item: RateLimitItem, *key: str) -> T:
         """Apply an operation to the counts that all processes share; to this process' own, without waiting, while Redis is away."""

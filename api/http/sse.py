@@ -31,9 +31,8 @@ def frame(event_id: int, kind: str, data: bytes) -> bytes:
 
 def respond(frames: Iterable[bytes]) -> Response:
     """Return a response that streams frames. A client that takes none of them for STUCK_SECONDS is hung up on."""
+    response = Response(frames, mimetype="text/event-stream", headers=HEADERS)
     if (connection := request.environ.get("gunicorn.socket")) is not None:
         connection.settimeout(STUCK_SECONDS)
-    response = Response(frames, mimetype="text/event-stream", headers=HEADERS)
-    if connection is not None:
         response.call_on_close(lambda: connection.settimeout(None))
     return response

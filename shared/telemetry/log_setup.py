@@ -8,7 +8,6 @@ from collections.abc import MutableMapping
 from typing import Any, Literal
 
 import structlog
-from celery.exceptions import CPendingDeprecationWarning
 from celery.platforms import SecurityWarning
 
 from shared.telemetry.repeats import LimitRepeats
@@ -67,9 +66,8 @@ def _renderer(log_format: Format) -> structlog.typing.Processor:
 
 
 def _take_warnings(log_format: Format) -> None:
-    """Bring Python's warnings into the log; leave out one of Celery's about a setting that we have chosen."""
+    """Bring Python's warnings into the log."""
     logging.captureWarnings(capture=True)
-    warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
     if log_format == "console":  # a developer's own machine
         warnings.filterwarnings("ignore", category=SecurityWarning)
 

@@ -10,30 +10,18 @@ import socket
 from aiohappyeyeballs import AddrInfoType
 
 _INSIDE_4 = (
-    *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24"),
-    *(
-        "192.31.196.0/24",
-        "192.52.193.0/24",
-        "192.88.99.0/24",
-        "192.168.0.0/16",
-        "192.175.48.0/24",
-        "198.18.0.0/15",
-        "198.51.100.0/24",
-    ),
-    *("203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4"),
-    "168.63.129.16/32",  # what Azure's machines ask about themselves
+    "0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.2.0/24 192.31.196.0/24 "
+    "192.52.193.0/24 192.88.99.0/24 192.168.0.0/16 192.175.48.0/24 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 224.0.0.0/4 "
+    "240.0.0.0/4 168.63.129.16/32"
 )
-"""IPv4 that is no host of the internet: IANA's special-purpose registry, multicast, and one address of a cloud."""
-_OUTSIDE_6 = "2000::/3"
-"""All that was ever given out of IPv6 for the internet."""
-_INSIDE_6 = ("2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20")
-"""What of it is special: Teredo, benchmarks, documentation, 6to4, which leads to any IPv4 address, and a network of anycast."""
+"""IPv4 that is no host of the internet: IANA's special-purpose registry, multicast, and one that Azure's machines ask."""
+_INSIDE_6 = "2001::/23 2001:db8::/32 2002::/16 2620:4f:8000::/48 3fff::/20"
+"""What is special of _OUTSIDE: Teredo, benchmarks, documentation, 6to4, which leads to any IPv4 address, and anycast."""
 # The registries: iana.org/assignments/iana-ipv4-special-registry and iana-ipv6-special-registry. A list of our own, since what
 # Python takes for global differs from version to version.
-_REFUSED = tuple(ipaddress.ip_network(network) for network in (*_INSIDE_4, *_INSIDE_6))
-_OUTSIDE = ipaddress.ip_network(_OUTSIDE_6)
-
-
+_REFUSED = tuple(ipaddress.ip_network(network) for network in (*_INSIDE_4.split(), *_INSIDE_6.split()))
+_OUTSIDE = ipaddress.ip_network("2000::/3")
+"""All that was ever given out of IPv6 for the internet."""
 IPV4 = 4
 
 

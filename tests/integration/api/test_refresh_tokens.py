@@ -3,9 +3,11 @@
 from concurrent import futures
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from sqlalchemy import select, update
 
 from api.auth import accounts
+from api.auth.sessions import revoke
 from shared.database import Database, now_ms
 from shared.ids import new_id
 from shared.models import RefreshToken, User
@@ -18,7 +20,8 @@ def token(user_id: str) -> RefreshToken:
     return RefreshToken(id=new_id("refresh"), family="family_1", user_id=user_id, expires_ms=now_ms() + 60_000)
 
 
-def test_a_family_ends_with_the_token_that_a_refresh_is_just_adding(database: Database) -> None:
+@pytest.mark.parametrize("all_of_the_user", [False, True])
+def test_a_family_ends_with_the_token_that_a_refresh_is_just_adding(database: Database, *, all_of_the_user: bool) -> None:
     user = User(id=new_id("user"), username="ann", password_hash="x")
     with database.write() as session:
         session.add(user)
@@ -28,7 +31,7 @@ def test_a_family_ends_with_the_token_that_a_refresh_is_just_adding(database: Da
 
     def end() -> None:
         with database.write() as session:
-            accounts._revoke_family(session, first.id)
+            revoke(session, RefreshToken.user_id == user.id if all_of_the_user else accounts._family_of(first.id))
 
     with ThreadPoolExecutor(1) as threads:
         with database.write() as session:
@@ -50,7 +53,7 @@ def test_many_that_end_a_family_at_once_do_not_wait_for_one_another_in_a_circle(
 
     def end(first: RefreshToken) -> None:
         with database.write() as session:
-            accounts._revoke_family(session, first.id)
+            revoke(session, accounts._family_of(first.id))
 
     for number in range(ROUNDS):
         first, second = token(user.id), token(user.id)

@@ -17,7 +17,7 @@ _GZIP_WINDOW = 31
 """zlib's `wbits` for a gzip header, RFC 1952, and the largest window."""
 
 
-class ExpandingRequest(Request):
+class ApiRequest(Request):
     """A request whose body, where `Content-Encoding` is gzip (RFC 9110, 8.4), reads as what was compressed."""
 
     @cached_property
