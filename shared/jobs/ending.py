@@ -32,6 +32,9 @@ from shared.webhooks import events as webhook_events
 DETAILS = ("prompt_tokens_details", "completion_tokens_details")
 """What a row's usage has besides, where the provider sent it: how many of the tokens were cached, or spent on reasoning."""
 
+EMPTY_FENCE_MS = 60_000
+"""How long the fence of a log without entries stays: longer than an owner that has lost its lease may still try to write."""
+
 _QUIET = {"synchronize_session": False}
 
 
@@ -100,7 +103,7 @@ def end_unheld(database: Database, redis: Redis, job: Job, ending: Ending, expir
         DatabaseUnavailable, RedisError: nothing was written; a sweep will try again.
     """
     if job.attempt:
-        redis.execute_command(*stream.fence_command(job.id, job.attempt + 1, expiry_ms))
+        redis.execute_command(*stream.fence_command(job.id, job.attempt + 1, EMPTY_FENCE_MS))
     log = list(stream.read(redis, job.id)) if job.attempt else []
     last_epoch = epoch.current(redis) if job.attempt else job.log_epoch
     with database.write() as session:

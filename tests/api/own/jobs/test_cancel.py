@@ -149,7 +149,8 @@ def _assert_gone(client: Client, deployment: Deployment, job: dict[str, Any]) ->
         assert_refused(client.http.request(method, f"/jobs/{job['id']}{path}"), 404, param="job_id")
     assert_refused(client.http.get(job["stream_url"], headers={"Authorization": ""}), 404)
     assert job["id"] not in [other["id"] for other in client.http.get("/jobs").json()["data"]]
-    assert deployment.redis.client.exists(keyspace.log_key(job["id"])) == 0
+    # The worker may have written its end just behind the deletion
+    wait_until(lambda: not deployment.redis.client.exists(keyspace.log_key(job["id"])), "the log to be gone")
 
 
 def _delete(client: Client, job: dict[str, Any]) -> None:
